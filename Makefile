@@ -1,0 +1,38 @@
+# The front door. Meson and Ninja do the building, in build/.
+#
+#	make            builds build/yizhan
+#	make run        installs what is missing, builds, runs a small internet on loopback (ONCE=1: one message, then ends)
+#	make test       builds, also under AddressSanitizer and UBSan, and runs all tests
+#	make sim        the simulations alone     make fuzz   every fuzzer for FUZZ_SECONDS (30)
+#	make bench      measures against Postfix  make clean  removes the build directories
+
+BUILD := build
+STAMPS := $(BUILD)/.packages
+
+all: $(STAMPS)/build
+	@scripts/build.sh $(BUILD)
+
+run: all
+	@$(BUILD)/yizhan sandbox $(if $(filter-out 0,$(ONCE)),--once)
+
+test: $(STAMPS)/build $(STAMPS)/test
+	@scripts/run_tests.py $(TEST_ARGS)
+
+sim: $(STAMPS)/build $(STAMPS)/test
+	@scripts/run_tests.py --only sim $(TEST_ARGS)
+
+fuzz: $(STAMPS)/build $(STAMPS)/fuzz
+	@scripts/run_fuzzers.py --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ_ARGS)
+
+bench: all
+	@bench/run $(BENCH_ARGS)
+
+# One look at the packages per change of the list; delete build/.packages to look again.
+$(STAMPS)/%: scripts/install_packages.sh
+	@scripts/install_packages.sh $*
+	@mkdir -p $(STAMPS) && touch $@
+
+clean:
+	rm -rf $(BUILD) build-asan build-fuzz
+
+.PHONY: all run test sim fuzz bench clean

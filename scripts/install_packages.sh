@@ -1,0 +1,102 @@
+#!/bin/sh
+# install_packages.sh build|test|fuzz ...: sees to it that what these steps need is installed.
+#
+# On Debian and its children what is missing is installed when we are root or may use sudo; else, and on
+# every other system, it is named, and the exit status is 1. Each line of the tables is
+#     Debian package | how to see that it is there: cmd:PROGRAM, pkg:PKG-CONFIG-NAME, py:MODULE, file:PATH
+set -u
+
+build_packages='
+gcc|cmd:cc
+libc6-dev|file:/usr/include/stdio.h
+meson|cmd:meson
+ninja-build|cmd:ninja
+pkg-config|cmd:pkg-config
+python3|cmd:python3
+libssl-dev|pkg:openssl
+libunbound-dev|pkg:libunbound
+libyaml-dev|pkg:yaml-0.1
+libgsasl-dev|pkg:libgsasl
+libidn2-dev|pkg:libidn2
+libjansson-dev|pkg:jansson
+libpcre2-dev|pkg:libpcre2-8
+libmicrohttpd-dev|pkg:libmicrohttpd
+libsystemd-dev|pkg:libsystemd
+'
+test_packages='
+libcmocka-dev|pkg:cmocka
+python3-pytest|py:pytest
+swaks|cmd:swaks
+openssl|cmd:openssl
+'
+fuzz_packages='
+clang|cmd:clang
+'
+
+lines=
+for step in "$@"; do
+	case $step in
+	build) lines="$lines$build_packages" ;;
+	test) lines="$lines$test_packages" ;;
+	fuzz) lines="$lines$fuzz_packages" ;;
+	*) echo "install_packages.sh: unknown step '$step' (build, test, fuzz)" >&2; exit 2 ;;
+	esac
+done
+
+is_there()
+{
+	case $1 in
+	cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
+	pkg:*) pkg-config --exists "${1#pkg:}" 2>/dev/null ;;
+	py:*) python3 -c "import ${1#py:}" 2>/dev/null ;;
+	file:*) [ -e "${1#file:}" ] ;;
+	esac
+}
+
+find_missing()
+{
+	missing=
+	probes=
+	for line in $lines; do
+		if ! is_there "${line#*|}"; then
+			missing="$missing ${line%%|*}"
+			probes="$probes ${line#*|}"
+		fi
+	done
+}
+
+find_missing
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "These are missing (cmd: a program, pkg: what pkg-config calls it, py: a Python module):" >&2
+	for probe in $probes; do echo "    $probe" >&2; done
+	echo "Please install them with your system's package manager and run make again." >&2
+	exit 1
+fi
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+	if command -v sudo >/dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+		as_root="sudo"
+	else
+		echo "These packages are missing, and installing them needs root:" >&2
+		echo "    apt-get install$missing" >&2
+		exit 1
+	fi
+fi
+
+install()
+{
+	# The configuration questions of a package must not stop a build.
+	$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+}
+echo "Installing:$missing"
+if ! install; then
+	$as_root apt-get update -q && install || exit 1
+fi
+find_missing
+if [ -n "$missing" ]; then
+	echo "Still missing after the installation:$missing" >&2
+	exit 1
+fi

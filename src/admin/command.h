@@ -1,0 +1,37 @@
+/* What administrators may ask, over whatever way they came: a name, a JSON object with the details, and an
+ * answer of members ("result") and, where it is long, rows that go out one by one. command.c has the table,
+ * command_*.c one file per subject. Everything runs on a fiber of the admin loop. */
+#pragma once
+
+#include "admin/admin.h"
+
+struct admin_reply {
+	/* Takes one row of a long answer over, also when it fails: -errno ends the command. */
+	int (*row)(struct admin_reply *reply, json_t *row);
+	json_t *result;    /* an object; the command adds members */
+	const char *error; /* a sentence, when the command returns a negative errno; static or in the arena */
+	struct arena *arena;
+};
+
+typedef int admin_command_fn(const struct admin_parts *p, const json_t *request, struct admin_reply *reply);
+
+/* 0, or -errno with reply->error set. -ENOENT: there is no such command. */
+int admin_run(const struct admin_parts *p, const char *name, const json_t *request, struct admin_reply *reply);
+
+admin_command_fn command_queue_list, command_queue_show, command_queue_summary, command_queue_retry, command_queue_hold,
+	command_queue_release, command_queue_bounce, command_queue_remove;
+admin_command_fn command_sites, command_status, command_trace, command_journal_flush, command_route, command_stop,
+	command_reload;
+
+/* Members that several answers have. */
+void json_set_text(json_t *o, const char *key, const char *text); /* left out when NULL; not UTF-8: escaped */
+void json_set_number(json_t *o, const char *key, uint64_t n);
+void json_set_time(json_t *o, const char *key, wall_t t); /* RFC 3339; left out when 0 */
+
+/* How mail to an address would go, as a JSON object: ladder, and per rung the hosts with their addresses. Asks
+ * the DNS; from a fiber. address was parsed by address_parse. 0 or -ENOMEM, -ECANCELED. */
+int explain_route(struct world *w, struct router *router, const struct address *to, const struct address *from, usec_t deadline,
+		  struct arena *a, json_t *ret);
+
+/* The text that Prometheus reads. */
+int metrics_text(const struct admin_parts *p, struct buffer *out);

@@ -1,0 +1,156 @@
+/* What the server is doing: status, trace, stop, reload. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "admin/command.h"
+
+static void add_traffic(const struct admin_parts *p, json_t *result)
+{
+	struct admin_traffic t = { 0 };
+	json_t *o = json_object();
+
+	if (p->traffic)
+		p->traffic(&t, p->context);
+	json_set_number(o, "sessions", t.sessions);
+	json_set_number(o, "connections", t.connections);
+	json_set_number(o, "accepted_recipients", t.accepted);
+	json_set_number(o, "refused", t.refused);
+	json_set_number(o, "messages", t.messages);
+	json_set_number(o, "bytes", t.bytes);
+	json_object_set_new(result, "receive", o);
+}
+
+static void add_queue(const struct admin_parts *p, json_t *result)
+{
+	struct queue_counters c;
+	json_t *o = json_object();
+
+	queue_counters(p->queue, &c);
+	json_set_number(o, "submitted", c.submitted);
+	json_set_number(o, "delivered", c.delivered);
+	json_set_number(o, "deferred", c.deferred);
+	json_set_number(o, "failed", c.failed);
+	json_set_number(o, "bounced", c.bounced);
+	json_object_set_new(result, "deliver", o);
+}
+
+static void add_spool(const struct admin_parts *p, json_t *result)
+{
+	struct spool_stats s;
+	json_t *o = json_object();
+
+	spool_stats(p->spool, &s);
+	json_set_text(o, "path", p->spool_path);
+	json_set_text(o, "state", s.failed ? "failed: refusing mail" : s.full ? "disk full: refusing mail" : "ok");
+	json_set_number(o, "messages", s.messages);
+	json_set_number(o, "bytes_living", s.bytes_living);
+	json_set_number(o, "bytes_on_disk", s.bytes_on_disk);
+	json_set_number(o, "segments", s.segments);
+	json_set_number(o, "commits", s.commits);
+	json_set_number(o, "syncs", s.syncs);
+	json_set_number(o, "failed_syncs", s.failed_syncs);
+	json_set_number(o, "compacted_bytes", s.compacted_bytes);
+	json_object_set_new(result, "spool", o);
+}
+
+static void add_journal(const struct admin_parts *p, json_t *result)
+{
+	struct journal_stats s;
+	json_t *o = json_object();
+
+	journal_stats(p->journal, &s);
+	json_set_number(o, "events", s.events);
+	json_set_number(o, "dropped", s.dropped);
+	json_set_number(o, "failed_writes", s.failed_writes);
+	json_object_set_new(result, "journal", o);
+}
+
+int command_status(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	json_t *result = reply->result, *loops = json_array();
+	usec_t up = now() - p->started;
+
+	json_set_text(result, "version", p->version);
+	json_set_text(result, "hostname", p->hostname);
+	json_set_text(result, "configuration", p->config_file);
+	json_set_number(result, "uptime_s", up / USEC_SEC);
+	for (unsigned i = 0; i < p->n_loops; i++)
+		json_array_append_new(loops, json_pack("{s:i}", "fibers", (int) loop_fiber_count(p->loops[i])));
+	json_object_set_new(result, "loops", loops);
+	add_traffic(p, result);
+	add_queue(p, result);
+	add_spool(p, result);
+	add_journal(p, result);
+	json_set_number(result, "log_lines_dropped", p->log_dropped ? p->log_dropped(p->context) : 0);
+	return command_queue_summary(p, request, reply);
+}
+
+/* --- trace ----------------------------------------------------------------------------------------------------- */
+
+struct tracing {
+	struct admin_reply *reply;
+	uint64_t count;
+};
+
+static int trace_line(struct slice line, void *context)
+{
+	struct tracing *t = context;
+	json_t *event = json_loadb(line.data, line.len, 0, NULL);
+
+	if (!event)
+		return 0;
+	t->count++;
+	return t->reply->row(t->reply, event);
+}
+
+int command_trace(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	const char *text = json_string_value(json_object_get(request, "id"));
+	_cleanup_(freep) char *directory = NULL;
+	struct tracing t = { .reply = reply };
+	msgid_t id;
+	int r;
+
+	if (!text || id_parse(slice_from(text), &id) < 0) {
+		reply->error = "trace needs the id of a message (13 letters and digits)";
+		return -EINVAL;
+	}
+	journal_flush(p->journal, deadline_after(now(), 2 * USEC_SEC));
+	if (asprintf(&directory, "%s/journal", p->spool_path) < 0)
+		return -ENOMEM;
+	r = journal_search(world_current(), directory, id, trace_line, &t);
+	if (r < 0)
+		return r;
+	if (!t.count) {
+		reply->error = "the journal knows no such message";
+		return -ENOENT;
+	}
+	return 0;
+}
+
+int command_journal_flush(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	return journal_flush(p->journal, deadline_after(now(), 5 * USEC_SEC));
+}
+
+/* --- stop and reload ------------------------------------------------------------------------------------------- */
+
+static int ask_for(const struct admin_parts *p, enum admin_request what, struct admin_reply *reply)
+{
+	_cleanup_(freep) char *why = NULL;
+	int r = p->request ? p->request(what, &why, p->context) : -EOPNOTSUPP;
+
+	if (r < 0 && why)
+		reply->error = arena_strdup(reply->arena, why);
+	return r;
+}
+
+int command_stop(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	return ask_for(p, ADMIN_STOP, reply);
+}
+
+int command_reload(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	return ask_for(p, ADMIN_RELOAD, reply);
+}

@@ -1,0 +1,78 @@
+/* Numbers for Prometheus, in its text format (version 0.0.4). */
+#include "admin/command.h"
+
+static void metric(struct buffer *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+	buffer_printf(out, "# HELP yizhan_%s %s\n# TYPE yizhan_%s %s\nyizhan_%s %llu\n", name, help, name, type, name,
+		      (unsigned long long) value);
+}
+
+static void traffic_metrics(const struct admin_parts *p, struct buffer *out)
+{
+	struct admin_traffic t = { 0 };
+
+	if (p->traffic)
+		p->traffic(&t, p->context);
+	metric(out, "sessions", "gauge", "SMTP server sessions open now", t.sessions);
+	metric(out, "connections_total", "counter", "connections taken", t.connections);
+	metric(out, "recipients_accepted_total", "counter", "recipients accepted at RCPT", t.accepted);
+	metric(out, "refusals_total", "counter", "commands and messages refused", t.refused);
+	metric(out, "messages_received_total", "counter", "messages accepted and made durable", t.messages);
+	metric(out, "bytes_received_total", "counter", "octets of these messages", t.bytes);
+}
+
+static void queue_metrics(const struct admin_parts *p, const struct queue_summary *s, wall_t when, struct buffer *out)
+{
+	struct queue_counters c;
+
+	queue_counters(p->queue, &c);
+	metric(out, "deliveries_total", "counter", "recipients delivered", c.delivered);
+	metric(out, "deferrals_total", "counter", "attempts that ended with a temporary failure", c.deferred);
+	metric(out, "failures_total", "counter", "recipients that failed for good", c.failed);
+	metric(out, "bounces_total", "counter", "delivery status notifications made", c.bounced);
+	metric(out, "queue_messages", "gauge", "messages in the queue", s->messages);
+	metric(out, "queue_recipients", "gauge", "recipients in the queue", s->recipients);
+	metric(out, "queue_bytes", "gauge", "octets in the queue", s->bytes);
+	metric(out, "queue_active", "gauge", "recipients being delivered", s->active);
+	metric(out, "queue_deferred", "gauge", "recipients that wait for their next attempt", s->deferred);
+	metric(out, "queue_held", "gauge", "recipients that an administrator or a route holds", s->held);
+	metric(out, "queue_sites", "gauge", "destinations with mail or connections", s->sites);
+	metric(out, "queue_oldest_seconds", "gauge", "age of the oldest message",
+	       s->oldest && when > s->oldest ? (uint64_t) (when - s->oldest) / USEC_SEC : 0);
+}
+
+static void spool_metrics(const struct admin_parts *p, struct buffer *out)
+{
+	struct spool_stats s;
+
+	spool_stats(p->spool, &s);
+	metric(out, "spool_bytes_on_disk", "gauge", "size of the spool's files", s.bytes_on_disk);
+	metric(out, "spool_bytes_living", "gauge", "octets of living messages in them", s.bytes_living);
+	metric(out, "spool_commits_total", "counter", "messages made durable", s.commits);
+	metric(out, "spool_syncs_total", "counter", "calls of fdatasync", s.syncs);
+	metric(out, "spool_failed_syncs_total", "counter", "of these, failed", s.failed_syncs);
+	metric(out, "spool_full", "gauge", "1: mail is refused for lack of space", s.full);
+	metric(out, "spool_failed", "gauge", "1: mail is refused after a failure of the disk", s.failed);
+}
+
+int metrics_text(const struct admin_parts *p, struct buffer *out)
+{
+	struct journal_stats j;
+	struct queue_summary s;
+	int r = queue_summarize(p->queue, &s);
+
+	if (r < 0)
+		return r;
+	traffic_metrics(p, out);
+	queue_metrics(p, &s, world_wall(world_current()), out);
+	spool_metrics(p, out);
+	journal_stats(p->journal, &j);
+	metric(out, "events_total", "counter", "events written to the journal", j.events);
+	metric(out, "events_dropped_total", "counter", "events lost because the disk was too slow", j.dropped);
+	metric(out, "log_lines_dropped_total", "counter", "log lines lost because standard error was too slow",
+	       p->log_dropped ? p->log_dropped(p->context) : 0);
+	buffer_printf(out, "# HELP yizhan_build_info The version that runs.\n# TYPE yizhan_build_info gauge\n"
+			   "yizhan_build_info{version=\"%s\"} 1\n", p->version);
+	metric(out, "uptime_seconds", "gauge", "time since the start", (now() - p->started) / USEC_SEC);
+	return buffer_error(out);
+}

@@ -1,0 +1,167 @@
+#include <stdio.h>
+
+#include "admin/command.h"
+#include "cli/cli.h"
+#include "world/fiber.h"
+
+#define EXPLAIN_TIME (2 * USEC_MIN)
+
+enum { OPTION_FROM = 256 };
+
+struct route_command {
+	struct cli_options common;
+	const char *to, *from;
+};
+
+/* --- for people -------------------------------------------------------------------------------------------------- */
+
+static void print_host(const json_t *host)
+{
+	const json_t *addresses = json_object_get(host, "addresses");
+
+	printf("       ");
+	if (json_object_get(host, "preference"))
+		printf("%5llu ", (unsigned long long) cli_number(host, "preference"));
+	printf("%s port %llu:", cli_text(host, "name"), (unsigned long long) cli_number(host, "port"));
+	for (size_t i = 0; i < json_array_size(addresses); i++)
+		printf(" %s", json_string_value(json_array_get(addresses, i)));
+	if (!json_array_size(addresses))
+		printf(" no address");
+	if (*cli_text(host, "trouble"))
+		printf(" (%s)", cli_text(host, "trouble"));
+	putchar('\n');
+}
+
+static void print_rung(size_t i, const json_t *rung)
+{
+	const json_t *hosts = json_object_get(rung, "hosts");
+	const char *status = cli_text(rung, "status");
+
+	printf("%5zu  %s", i + 1, cli_text(rung, "hop"));
+	if (*cli_text(rung, "when"))
+		printf(", when %s", cli_text(rung, "when"));
+	if (*cli_text(rung, "tls"))
+		printf(", TLS: %s", cli_text(rung, "tls"));
+	if (*cli_text(rung, "login"))
+		printf(", logged in as %s", cli_text(rung, "login"));
+	if (json_is_true(json_object_get(rung, "implicit_mx")))
+		printf(", no MX: the domain itself");
+	if (json_is_true(json_object_get(rung, "dnssec")))
+		printf(", DNSSEC");
+	putchar('\n');
+	if (*status && strcmp(status, "ok") != 0)
+		printf("       %s%s%s\n", status, *cli_text(rung, "why") ? ": " : "", cli_text(rung, "why"));
+	if (*cli_text(rung, "site"))
+		printf("       site %s\n", cli_text(rung, "site"));
+	for (size_t k = 0; k < json_array_size(hosts); k++)
+		print_host(json_array_get(hosts, k));
+}
+
+static void print_explanation(const json_t *o)
+{
+	const json_t *ladder = json_object_get(o, "ladder");
+	const char *locality = cli_text(o, "locality");
+
+	if (strcmp(locality, "no such user") == 0) {
+		printf("%s: its domain ends here, and there is no such user: refused at RCPT with 550 5.1.1\n", cli_text(o, "address"));
+		return;
+	}
+	printf("%s: %s\n", cli_text(o, "address"), strcmp(locality, "here") == 0 ? "its domain ends here" : "goes to another server");
+	printf("because of %s\n", cli_text(o, "rule"));
+	for (size_t i = 0; i < json_array_size(ladder); i++)
+		print_rung(i, json_array_get(ladder, i));
+}
+
+/* --- asking --------------------------------------------------------------------------------------------------------- */
+
+static int explain(struct world *w, const struct route_command *c, const struct config *config, json_t *result)
+{
+	_cleanup_(resolver_freep) struct resolver *resolver = NULL;
+	_cleanup_(router_freep) struct router *router = NULL;
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	_cleanup_(freep) char *why = NULL;
+	struct address to, from;
+	int r;
+
+	if (address_parse(slice_from(c->to), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, &to) < 0)
+		return cli_failed("\"%s\" is not an address", c->to);
+	if (c->from && address_parse(slice_from(c->from), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_NULL, &from) < 0)
+		return cli_failed("\"%s\" is not an address", c->from);
+	r = arena_new(0, &arena);
+	if (r >= 0)
+		r = resolver_new(w, NULL, &config->dns, &resolver, &why);
+	if (r >= 0)
+		r = router_new(w, NULL, resolver, &config->route, &router);
+	if (r >= 0)
+		r = explain_route(w, router, &to, c->from ? &from : NULL, deadline_after(now(), EXPLAIN_TIME), arena, result);
+	return r < 0 ? cli_failed("%s", why ? why : strerrordesc_np(-r)) : CLI_YES;
+}
+
+static int leads_somewhere(const json_t *result)
+{
+	const json_t *ladder = json_object_get(result, "ladder");
+
+	for (size_t i = 0; i < json_array_size(ladder); i++) {
+		const json_t *rung = json_array_get(ladder, i);
+		const char *status = cli_text(rung, "status");
+
+		if ((!*status || strcmp(status, "ok") == 0) && strncmp(cli_text(rung, "hop"), "reject", 6) != 0)
+			return CLI_YES;
+	}
+	return CLI_NO;
+}
+
+static int work(struct world *w, void *arg)
+{
+	const struct route_command *c = arg;
+	_cleanup_(config_freep) struct config *config = NULL;
+	json_t *result;
+	int r = cli_load_config(w, c->common.config, &config);
+
+	if (r != CLI_YES)
+		return r;
+	result = json_object();
+	r = explain(w, c, config, result);
+	if (r == CLI_YES) {
+		if (c->common.json)
+			cli_print_json(result);
+		else
+			print_explanation(result);
+		r = leads_somewhere(result);
+	}
+	json_decref(result);
+	return r;
+}
+
+static int run(const struct cli_command *self, int argc, char **argv)
+{
+	static const struct option options[] = { CLI_LONG_OPTIONS, { "from", required_argument, NULL, OPTION_FROM }, { 0 } };
+	struct route_command c = { .common.config = CLI_CONFIG };
+	int option, status;
+
+	while ((option = cli_next_option(self, argc, argv, options, &c.common, &status)) >= 0)
+		if (option == OPTION_FROM)
+			c.from = optarg;
+	if (status >= 0)
+		return status;
+	if (argc - optind != 1)
+		return cli_wrong_usage(self, "one address is needed");
+	c.to = argv[optind];
+	return cli_run(work, &c);
+}
+
+const struct cli_command cli_route = {
+	.name = "route",
+	.summary = "how mail to an address would go, and why",
+	.usage = "Usage: yizhan route ADDRESS [--from SENDER] [-c FILE] [--json]\n"
+		 "\n"
+		 "Shows which rule decides, the ladder of hops with their conditions, the MX hosts and their\n"
+		 "addresses as the DNS gives them now. Asks the DNS itself; no server need run.\n"
+		 "\n"
+		 "      --from SENDER     for routes that look at the sender\n"
+		 "  -c, --config FILE     the configuration (default " CLI_CONFIG ")\n"
+		 "      --json            as one JSON object\n"
+		 "\n"
+		 "Status 1: mail to this address would be refused, or there is no way to it now.\n",
+	.run = run,
+};

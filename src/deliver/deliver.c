@@ -1,0 +1,242 @@
+#include "deliver/deliver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "deliver/deliverer.h"
+#include "deliver/failure.h"
+#include "deliver/login.h"
+#include "deliver/maildir.h"
+#include "deliver/smtp_session.h"
+
+/* --- settings ---------------------------------------------------------------------------------------- */
+
+static void fill_defaults(struct deliver_config *c)
+{
+	/* RFC 5321 section 4.5.3.2. */
+	const struct deliver_config defaults = {
+		.connect_timeout = 30 * USEC_SEC,
+		.greeting_timeout = 5 * USEC_MIN,
+		.command_timeout = 5 * USEC_MIN,
+		.data_timeout = 2 * USEC_MIN,
+		.block_timeout = 3 * USEC_MIN,
+		.dot_timeout = 10 * USEC_MIN,
+		.idle_timeout = 2 * USEC_SEC,
+		.max_addresses = 10,
+		.messages_per_connection = 100,
+	};
+
+#define FILL(field) c->field = c->field ? c->field : defaults.field
+	FILL(connect_timeout);
+	FILL(greeting_timeout);
+	FILL(command_timeout);
+	FILL(data_timeout);
+	FILL(block_timeout);
+	FILL(dot_timeout);
+	FILL(idle_timeout);
+	FILL(max_addresses);
+	FILL(messages_per_connection);
+#undef FILL
+}
+
+static int settings_new(struct world *w, const struct deliver_config *config, struct deliver_settings **ret, char **ret_why)
+{
+	_cleanup_(deliver_settings_unrefp) struct deliver_settings *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->references = 1;
+	s->hostname = slice_dup(slice_from(config->hostname));
+	s->ca_file = config->ca_file ? slice_dup(slice_from(config->ca_file)) : NULL;
+	if (!s->hostname || (config->ca_file && !s->ca_file))
+		return -ENOMEM;
+	s->config = *config;
+	s->config.hostname = s->hostname;
+	s->config.ca_file = s->ca_file;
+	fill_defaults(&s->config);
+	r = tls_client_context_new(w, &(struct tls_client_config) { .ca_file = s->ca_file }, &s->tls, ret_why);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+void deliver_settings_unref(struct deliver_settings *s)
+{
+	if (!s || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	if (s->tls)
+		tls_context_unref(s->tls);
+	free(s->hostname);
+	free(s->ca_file);
+	free(s);
+}
+
+struct deliver_settings *deliverer_settings(struct deliverer *d)
+{
+	struct deliver_settings *s;
+
+	pthread_mutex_lock(&d->lock);
+	s = d->settings;
+	__atomic_add_fetch(&s->references, 1, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&d->lock);
+	return s;
+}
+
+/* --- hops that end here without anybody to talk to ----------------------------------------------------- */
+
+static void settle(struct delivery *delivery, const struct outcome *outcome)
+{
+	for (unsigned i = 0; i < delivery->n_recipients; i++)
+		delivery->recipients[i].outcome = *outcome;
+}
+
+static void run_verdict(struct deliverer *d, struct deliver_settings *settings, struct slot *slot)
+{
+	const struct hop *hop = slot_info(slot)->hop;
+	struct outcome outcome = { .stage = STAGE_LOCAL };
+	struct delivery *delivery;
+
+	switch (hop->kind) {
+	case HOP_DISCARD:
+		outcome.kind = OUTCOME_DELIVERED;
+		outcome.reply = (struct reply) { 250, { 2, 0, 0 }, "discarded, as a route says" };
+		break;
+	case HOP_REJECT:
+		outcome.kind = OUTCOME_FAILED;
+		outcome.class = CLASS_POLICY;
+		outcome.reply = (struct reply) { 550, { 5, 7, 1 }, hop->text ? hop->text : "a route of this server refuses the message" };
+		break;
+	default: /* HOP_HOLD: the queue keeps such messages; should one come here, it waits */
+		outcome.kind = OUTCOME_DEFERRED;
+		outcome.class = CLASS_POLICY;
+		outcome.reply = (struct reply) { 451, { 4, 3, 2 }, "held, as a route says" };
+		break;
+	}
+	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
+		settle(delivery, &outcome);
+		deliver_emit_attempts(d, delivery);
+		slot_done(slot, delivery);
+	}
+}
+
+/* --- the courier ---------------------------------------------------------------------------------------- */
+
+static void courier_run(struct courier *c, struct slot *slot)
+{
+	struct deliverer *d = container_of(c, struct deliverer, courier);
+	_cleanup_(deliver_settings_unrefp) struct deliver_settings *settings = deliverer_settings(d);
+
+	switch (slot_info(slot)->hop->kind) {
+	case HOP_MX:
+	case HOP_HOST:
+	case HOP_RELAY:
+	case HOP_LMTP:
+		smtp_session_run(d, settings, slot);
+		break;
+	case HOP_MAILDIR:
+		maildir_run(d, settings, slot);
+		break;
+	case HOP_HOLD:
+	case HOP_DISCARD:
+	case HOP_REJECT:
+		run_verdict(d, settings, slot);
+		break;
+	}
+}
+
+static const char *outcome_word(enum outcome_kind kind)
+{
+	static const char *const words[] = { "not tried", "delivered", "relayed", "deferred", "failed" };
+
+	return words[kind];
+}
+
+void deliver_emit_attempts(struct deliverer *d, const struct delivery *delivery)
+{
+	if (!d->events)
+		return;
+	for (unsigned i = 0; i < delivery->n_recipients; i++) {
+		const struct delivery_recipient *recipient = &delivery->recipients[i];
+		const struct outcome *o = &recipient->outcome;
+		char ip[IP_TEXT];
+
+		if (o->kind == OUTCOME_NONE)
+			continue;
+		EVENT(d->events, delivery->id, EVENT_ATTEMPT, F_STR("to", recipient->address), F_STR("host", o->host),
+		      F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
+		      F_STR("stage", stage_name(o->stage)), F_STR("reply", reply_to_line(&o->reply, delivery->arena)),
+		      F_STR("class", o->class == CLASS_NONE ? NULL : reply_class_name(o->class)),
+		      F_STR("outcome", outcome_word(o->kind)));
+	}
+}
+
+/* --- life --------------------------------------------------------------------------------------------------- */
+
+int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,
+		  struct router *router, struct deliverer **ret, char **ret_why)
+{
+	_cleanup_(deliverer_freep) struct deliverer *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (ret_why)
+		*ret_why = NULL;
+	if (!d)
+		return -ENOMEM;
+	d->courier.run = courier_run;
+	d->world = w;
+	d->log = log;
+	d->events = events;
+	d->router = router;
+	pthread_mutex_init(&d->lock, NULL);
+	r = login_init(&d->sasl);
+	if (r < 0) {
+		if (ret_why && asprintf(ret_why, "the SASL library could not be started") < 0)
+			*ret_why = NULL;
+		return r;
+	}
+	r = settings_new(w, config, &d->settings, ret_why);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(d);
+	return 0;
+}
+
+void deliverer_set_spool(struct deliverer *d, struct spool *s)
+{
+	d->spool = s;
+}
+
+int deliverer_reload(struct deliverer *d, const struct deliver_config *config, char **ret_why)
+{
+	struct deliver_settings *fresh, *old;
+	int r;
+
+	if (ret_why)
+		*ret_why = NULL;
+	r = settings_new(d->world, config, &fresh, ret_why);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&d->lock);
+	old = d->settings;
+	d->settings = fresh;
+	pthread_mutex_unlock(&d->lock);
+	deliver_settings_unref(old);
+	return 0;
+}
+
+struct courier *deliverer_courier(struct deliverer *d)
+{
+	return &d->courier;
+}
+
+void deliverer_free(struct deliverer *d)
+{
+	if (!d)
+		return;
+	deliver_settings_unref(d->settings);
+	login_done(d->sasl);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}

@@ -1,0 +1,25 @@
+/* The way out: couriers that carry deliveries of a site to its hosts (SMTP), to a mailbox server (LMTP) or
+ * into a Maildir. One struct courier serves all; which of them works is decided by the hop's kind. */
+#pragma once
+
+#include "queue/site.h"
+#include "tls/tls.h"
+
+struct deliver_config {
+	const char *hostname;        /* EHLO name */
+	usec_t connect_timeout;      /* 0: 30 s per address */
+	usec_t greeting_timeout, command_timeout, data_timeout, block_timeout, dot_timeout; /* 0: RFC 5321 section 4.5.3.2 */
+	usec_t idle_timeout;         /* how long an unused connection waits for more; 0: 2 s */
+	unsigned max_addresses;      /* tried per attempt; 0: 10 */
+	unsigned messages_per_connection; /* 0: 100 */
+	const char *ca_file;         /* for tls: verify; NULL: the system's */
+	bool no_chunking, no_pipelining; /* for tests and odd peers */
+};
+struct deliverer;
+int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,
+		  struct router *router, struct deliverer **ret, char **ret_why);
+void deliverer_set_spool(struct deliverer *d, struct spool *s); /* before the queue starts */
+int deliverer_reload(struct deliverer *d, const struct deliver_config *config, char **ret_why);
+struct courier *deliverer_courier(struct deliverer *d);
+void deliverer_free(struct deliverer *d);
+DEFINE_FREEP(struct deliverer, deliverer_free)

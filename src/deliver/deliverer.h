@@ -1,0 +1,41 @@
+/* The inside of deliver/: what the couriers share.
+ *
+ * Each slot that the queue opens runs one courier function in a fiber of its own, with the settings as they were
+ * when it began; a reload makes new ones for later slots. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "deliver/deliver.h"
+
+struct deliver_settings {
+	int references; /* atomic */
+	char *hostname;
+	struct deliver_config config; /* defaults filled in; its strings point here */
+	char *ca_file;
+	struct tls_context *tls;
+};
+void deliver_settings_unref(struct deliver_settings *s);
+DEFINE_FREEP(struct deliver_settings, deliver_settings_unref)
+
+struct Gsasl;
+
+struct deliverer {
+	struct courier courier;
+	struct world *world;
+	const struct log *log;
+	const struct event_sink *events;
+	struct router *router;
+	struct spool *spool;
+	struct Gsasl *sasl;           /* read-only after deliverer_new */
+	pthread_mutex_t lock;         /* around settings only */
+	struct deliver_settings *settings;
+	atomic_uint maildir_counter;  /* part of the unique names */
+};
+
+/* A reference to those in force. From any thread. */
+struct deliver_settings *deliverer_settings(struct deliverer *d);
+
+/* Emits what became of each recipient in this attempt; done before the delivery is given back. */
+void deliver_emit_attempts(struct deliverer *d, const struct delivery *delivery);

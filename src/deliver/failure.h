@@ -1,0 +1,27 @@
+/* Outcomes in the making: the words for what went wrong, by whom it was said, and what it means for the site. */
+#pragma once
+
+#include "deliver/deliverer.h"
+
+/* Who is talked to; for the texts and for the outcome. */
+struct remote {
+	const char *host; /* name; NULL: only the address */
+	struct ip ip;     /* family 0: none (a unix socket) */
+	const char *tls;  /* "TLSv1.3 ...", NULL: plain */
+};
+
+/* "mx.example.org [192.0.2.1]". In the arena; never NULL. */
+const char *remote_name(const struct remote *remote, struct arena *a);
+
+/* An outcome in our own words: temporary when code is 4xx, final when it is 5xx. */
+void failure_local(struct outcome *ret, enum stage stage, enum reply_class class, int code, int subject, int detail,
+		   const char *text);
+/* What a remote server said, refusing. */
+void failure_reply(struct outcome *ret, enum stage stage, const struct remote *remote, const struct reply *reply);
+/* The connection failed, ended or timed out at a stage. error: negative errno. */
+void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a);
+
+/* A copy whose strings lie in the arena. When memory is out, texts are missing. */
+void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *ret);
+/* Gives every recipient without an outcome a copy. */
+void failure_spread(const struct outcome *from, struct delivery *d);

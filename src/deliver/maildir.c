@@ -1,0 +1,450 @@
+#include "deliver/maildir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "deliver/failure.h"
+#include "mail/header.h"
+#include "mail/received.h"
+#include "world/file.h"
+
+#define PIECE (256u * 1024)
+#define NAME_SIZE 192u
+
+/* --- where ---------------------------------------------------------------------------------------------------- */
+
+/* One component of a path, made by a stranger: nothing that leaves the directory, hides, or confuses. */
+static bool is_safe_component(const char *s)
+{
+	if (s[0] == '\0' || s[0] == '.')
+		return false;
+	for (const unsigned char *p = (const unsigned char *) s; *p; p++)
+		if (*p == '/' || *p < 0x20 || *p == 0x7f)
+			return false;
+	return true;
+}
+
+static int local_component(const struct address *address, struct arena *a, const char **ret)
+{
+	char *local = address_local_plain(a, address), *plus;
+
+	if (!local)
+		return -ENOMEM;
+	for (char *p = local; *p; p++)
+		*p = ascii_lower(*p);
+	plus = strchr(local, '+');
+	if (plus && plus != local)
+		*plus = '\0';
+	if (!is_safe_component(local))
+		return -EINVAL;
+	*ret = local;
+	return 0;
+}
+
+int maildir_path(const char *template, const char *address, struct arena *a, const char **ret)
+{
+	const char *local, *domain;
+	struct address parsed;
+	_cleanup_buffer_ struct buffer path = { 0 };
+	int r;
+
+	if (address_parse(slice_from(address), ADDRESS_ALLOW_UTF8, &parsed) < 0)
+		return -EINVAL;
+	r = local_component(&parsed, a, &local);
+	if (r >= 0)
+		r = domain_to_ascii(a, parsed.domain, &domain);
+	if (r < 0)
+		return r;
+	if (!is_safe_component(domain))
+		return -EINVAL;
+	for (const char *p = template; *p;) {
+		if (strncmp(p, "{domain}", strlen("{domain}")) == 0) {
+			buffer_append_str(&path, domain);
+			p += strlen("{domain}");
+		} else if (strncmp(p, "{local}", strlen("{local}")) == 0) {
+			buffer_append_str(&path, local);
+			p += strlen("{local}");
+		} else if (strncmp(p, "{user}", strlen("{user}")) == 0) {
+			buffer_printf(&path, "%s@%s", local, domain);
+			p += strlen("{user}");
+		} else {
+			buffer_append_char(&path, *p++);
+		}
+	}
+	if (buffer_error(&path) < 0)
+		return -ENOMEM;
+	while (path.len > 1 && path.data[path.len - 1] == '/')
+		path.data[--path.len] = '\0';
+	*ret = arena_slice(a, buffer_slice(&path));
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* --- what ------------------------------------------------------------------------------------------------------ */
+
+size_t maildir_convert(char *out, size_t len, bool *after_cr, bool last)
+{
+	char *in = out + 1, *end = in + len, *to = out;
+
+	if (*after_cr && (len == 0 || *in != '\n'))
+		*to++ = '\r';
+	*after_cr = false;
+	while (in < end) {
+		char *cr = memchr(in, '\r', (size_t) (end - in));
+		size_t n = (size_t) ((cr ? cr : end) - in);
+
+		memmove(to, in, n);
+		to += n;
+		in += n;
+		if (!cr)
+			break;
+		in++;
+		if (in == end)
+			*after_cr = !last;
+		if (in == end ? last : *in != '\n')
+			*to++ = '\r';
+	}
+	if (last && *after_cr) {
+		*to++ = '\r';
+		*after_cr = false;
+	}
+	return (size_t) (to - out);
+}
+
+/* RFC 9228 section 3: a message that was delivered to this address before is going round. */
+static bool was_here_before(struct slice header, const char *address)
+{
+	struct header_field field;
+
+	while (header_next(&header, &field))
+		if (slice_ieq_str(field.name, "Delivered-To") && slice_ieq_str(slice_trim(field.value), address))
+			return true;
+	return false;
+}
+
+/* --- writing, on a worker ------------------------------------------------------------------------------------------ */
+
+struct job {
+	struct world *world;
+	const char *directory;      /* of the mailbox */
+	char name[NAME_SIZE];
+	char *tmp;                  /* path of the file in tmp/; heap */
+	struct file *file;
+	struct slice head, piece;   /* to be written next */
+	uint64_t size;              /* written so far */
+	bool last;
+};
+
+static char *path_in(const char *directory, const char *below, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s/%s", directory, below, name) < 0 ? NULL : path;
+}
+
+/* The directory that holds the last component; NULL when memory is out. "." for a bare name, "/" for the root. */
+static char *parent_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return slice_dup(SLICE("."));
+	return slice_dup(slice_new(path, slash == path ? 1 : (size_t) (slash - path)));
+}
+
+/* Makes a directory and those above it, and syncs each directory that got a new entry. */
+static int make_directories(struct world *w, const char *path, unsigned depth)
+{
+	_cleanup_(freep) char *parent = NULL;
+	int r = path_make_directory(w, path, 0700);
+
+	if (r == -EEXIST)
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	parent = parent_of(path);
+	if (!parent)
+		return -ENOMEM;
+	if (r == -ENOENT) {
+		if (depth == 0 || strcmp(parent, path) == 0)
+			return -ENOENT;
+		r = make_directories(w, parent, depth - 1);
+		if (r >= 0)
+			r = path_make_directory(w, path, 0700);
+		if (r < 0 && r != -EEXIST)
+			return r;
+	}
+	return path_sync_directory(w, parent);
+}
+
+static int make_mailbox(struct job *j)
+{
+	static const char *const parts[] = { "tmp", "new", "cur" };
+	int r = make_directories(j->world, j->directory, 32);
+
+	for (size_t i = 0; i < ARRAY_LEN(parts) && r >= 0; i++) {
+		_cleanup_(freep) char *path = path_in(j->directory, parts[i], "");
+
+		if (!path)
+			return -ENOMEM;
+		path[strlen(path) - 1] = '\0';
+		r = path_make_directory(j->world, path, 0700);
+		if (r == -EEXIST)
+			r = 0;
+	}
+	return r < 0 ? r : path_sync_directory(j->world, j->directory);
+}
+
+static int open_tmp(struct job *j)
+{
+	const unsigned flags = FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE | FILE_APPEND;
+	int r;
+
+	j->tmp = path_in(j->directory, "tmp", j->name);
+	if (!j->tmp)
+		return -ENOMEM;
+	r = file_open(j->world, j->tmp, flags, 0600, &j->file);
+	if (r == -ENOENT) {
+		r = make_mailbox(j);
+		if (r >= 0)
+			r = file_open(j->world, j->tmp, flags, 0600, &j->file);
+	}
+	if (r < 0)
+		free(TAKE_PTR(j->tmp)); /* nothing to remove */
+	return r;
+}
+
+static int finish(struct job *j)
+{
+	_cleanup_(freep) char *directory = NULL, *path = NULL;
+	char name[NAME_SIZE + 32];
+	int r;
+
+	snprintf(name, sizeof(name), "%s,S=%llu", j->name, (unsigned long long) j->size);
+	path = path_in(j->directory, "new", name);
+	directory = path_in(j->directory, "new", "");
+	if (!path || !directory)
+		return -ENOMEM;
+	r = file_sync(j->file);
+	if (r >= 0)
+		r = path_rename(j->world, j->tmp, path);
+	if (r == -ENOENT && make_mailbox(j) >= 0) /* somebody removed new/ */
+		r = path_rename(j->world, j->tmp, path);
+	if (r < 0)
+		return r;
+	free(TAKE_PTR(j->tmp));
+	file_close(TAKE_PTR(j->file));
+	return path_sync_directory(j->world, directory);
+}
+
+/* world_offload: leaves nothing of an attempt that failed. */
+static int clean_up(void *arg)
+{
+	struct job *j = arg;
+
+	file_close(TAKE_PTR(j->file));
+	if (j->tmp)
+		(void) path_unlink(j->world, j->tmp);
+	free(TAKE_PTR(j->tmp));
+	return 0;
+}
+
+/* world_offload: opens at the first piece, writes, finishes at the last. */
+static int write_piece(void *arg)
+{
+	struct job *j = arg;
+	int r = 0;
+
+	if (!j->file)
+		r = open_tmp(j);
+	if (r >= 0 && j->head.len > 0)
+		r = file_append(j->file, j->head);
+	if (r >= 0 && j->piece.len > 0)
+		r = file_append(j->file, j->piece);
+	if (r >= 0) {
+		j->size += j->head.len + j->piece.len;
+		j->head = SLICE_NULL;
+		if (j->last)
+			r = finish(j);
+	}
+	if (r < 0)
+		(void) clean_up(j);
+	return r;
+}
+
+/* --- one recipient ---------------------------------------------------------------------------------------------------- */
+
+/* The Maildir convention: seconds, then what makes it unique among all deliveries of this host, then the host, whose
+ * name can't hold a slash or a colon. */
+static void make_name(struct deliverer *d, const char *host, char out[static NAME_SIZE])
+{
+	wall_t t = world_wall(d->world);
+	unsigned counter = atomic_fetch_add(&d->maildir_counter, 1);
+	uint64_t random;
+	size_t len;
+
+	world_random(d->world, &random, sizeof(random));
+	len = (size_t) snprintf(out, NAME_SIZE, "%lld.M%06lluR%016llxQ%u.", (long long) (t / (wall_t) USEC_SEC),
+				(unsigned long long) (t % (wall_t) USEC_SEC), (unsigned long long) random, counter);
+	for (; *host && len < NAME_SIZE - 5; host++) {
+		if (*host == '/' || *host == ':') {
+			memcpy(out + len, *host == '/' ? "\\057" : "\\072", 5);
+			len += 4;
+		} else {
+			out[len++] = *host;
+		}
+	}
+	out[len] = '\0';
+}
+
+struct mailbox_delivery {
+	struct deliverer *deliverer;
+	const struct deliver_settings *settings;
+	const struct delivery *delivery;
+	struct spool_reader *reader;
+	const char *address;
+	const char *directory;
+	char *buffer; /* PIECE + 1 octets, or fewer for a small message */
+	size_t room;
+};
+
+#define IS_A_LOOP (-ELOOP)
+
+static int write_message(struct mailbox_delivery *m, struct job *j)
+{
+	uint64_t size = spool_reader_size(m->reader), offset = 0;
+	bool after_cr = false, first = true;
+	int r;
+
+	do {
+		size_t want = (size_t) MIN(size - offset, (uint64_t) m->room), got = 0;
+
+		while (got < want) {
+			ssize_t n = spool_reader_read(m->reader, offset + got, m->buffer + 1 + got, want - got);
+
+			if (n <= 0)
+				return n < 0 ? (int) n : -EBADMSG;
+			got += (size_t) n;
+		}
+		if (first && was_here_before(slice_new(m->buffer + 1, got), m->address))
+			return IS_A_LOOP;
+		first = false;
+		offset += got;
+		j->last = offset == size;
+		j->piece = slice_new(m->buffer, maildir_convert(m->buffer, got, &after_cr, j->last));
+		r = world_offload(m->deliverer->world, write_piece, j);
+	} while (r >= 0 && !j->last);
+	return r;
+}
+
+static void explain(const struct mailbox_delivery *m, int error, struct arena *a, struct outcome *ret)
+{
+	char buffer[128];
+
+	switch (error) {
+	case IS_A_LOOP:
+		failure_local(ret, STAGE_LOCAL, CLASS_OTHER, 554, 4, 6,
+			      arena_printf(a, "the message was delivered to %s before: it is going round in a loop", m->address));
+		return;
+	case -EDQUOT:
+		failure_local(ret, STAGE_LOCAL, CLASS_MAILBOX_FULL, 452, 2, 2, arena_printf(a, "the mailbox of %s is full", m->address));
+		return;
+	case -ENOSPC:
+		failure_local(ret, STAGE_LOCAL, CLASS_MAILBOX_FULL, 452, 3, 1,
+			      arena_printf(a, "the disk that holds the mailbox of %s is full", m->address));
+		return;
+	default:
+		failure_local(ret, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0,
+			      arena_printf(a, "the mailbox %s can't be written: %s", m->directory,
+					   strerror_r(-error, buffer, sizeof(buffer))));
+		LOG(m->deliverer->log, LOG_ERROR, "a mailbox can't be written; check its owner, its permissions and the disk",
+		    F_ID("id", m->delivery->id), F_STR("mailbox", m->directory), F_ERRNO("error", error));
+	}
+}
+
+static int deliver_into(struct mailbox_delivery *m)
+{
+	_cleanup_buffer_ struct buffer head = { 0 };
+	struct job j = { .world = m->deliverer->world, .directory = m->directory };
+	bool after_cr = false;
+	int r;
+
+	buffer_append_char(&head, ' '); /* the octet that maildir_convert wants in front */
+	return_path_format(m->delivery->envelope->reverse_path, &head);
+	buffer_printf(&head, "Delivered-To: %s\r\n", m->address);
+	if (buffer_error(&head) < 0)
+		return -ENOMEM;
+	j.head = slice_new(head.data, maildir_convert(head.data, head.len - 1, &after_cr, true));
+	make_name(m->deliverer, m->settings->hostname, j.name);
+	r = write_message(m, &j);
+	if (j.file || j.tmp) /* the spool failed in the middle */
+		(void) world_offload(m->deliverer->world, clean_up, &j);
+	return r;
+}
+
+/* Fills the outcome of one recipient. */
+static void deliver_one(struct mailbox_delivery *m, const char *template, struct delivery_recipient *recipient)
+{
+	struct arena *a = m->delivery->arena;
+	struct outcome *o = &recipient->outcome;
+	int r;
+
+	m->address = recipient->address;
+	m->directory = template;
+	r = maildir_path(template, recipient->address, a, &m->directory);
+	if (r == -EINVAL) {
+		failure_local(o, STAGE_LOCAL, CLASS_NO_SUCH_USER, 550, 1, 3, "the address can't be the name of a mailbox here");
+		return;
+	}
+	if (r >= 0)
+		r = deliver_into(m);
+	if (r < 0) {
+		explain(m, r, a, o);
+		return;
+	}
+	*o = (struct outcome) {
+		.kind = OUTCOME_DELIVERED,
+		.stage = STAGE_LOCAL,
+		.reply = { 250, { 2, 0, 0 }, arena_printf(a, "delivered to %s", m->directory) },
+	};
+	if (!o->reply.text)
+		o->reply.text = "delivered";
+}
+
+/* --- the courier ---------------------------------------------------------------------------------------------------------- */
+
+static void deliver_all(struct deliverer *d, const struct deliver_settings *settings, const char *template, struct delivery *delivery)
+{
+	_cleanup_(spool_reader_closep) struct spool_reader *reader = NULL;
+	_cleanup_(freep) char *buffer = NULL;
+	struct mailbox_delivery m = { .deliverer = d, .settings = settings, .delivery = delivery };
+	struct outcome failure;
+	int r;
+
+	r = spool_reader_open(d->spool, delivery->id, &reader);
+	if (r >= 0) {
+		m.reader = reader;
+		m.room = (size_t) MIN(MAX(spool_reader_size(reader), (uint64_t) 1), (uint64_t) PIECE);
+		m.buffer = buffer = malloc(m.room + 1);
+	}
+	if (!buffer) {
+		failure_local(&failure, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, "the message can't be read from the spool");
+		LOG(d->log, LOG_ERROR, "the content of a message can't be read from the spool", F_ID("id", delivery->id),
+		    F_ERRNO("error", r < 0 ? r : -ENOMEM));
+		failure_spread(&failure, delivery);
+		return;
+	}
+	for (unsigned i = 0; i < delivery->n_recipients; i++)
+		deliver_one(&m, template, &delivery->recipients[i]);
+}
+
+void maildir_run(struct deliverer *d, const struct deliver_settings *settings, struct slot *slot)
+{
+	const char *template = slot_info(slot)->hop->maildir;
+	struct delivery *delivery;
+
+	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
+		deliver_all(d, settings, template, delivery);
+		deliver_emit_attempts(d, delivery);
+		slot_done(slot, delivery);
+	}
+}

@@ -1,0 +1,257 @@
+#include "deliver/smtp_client.h"
+
+#include <stdlib.h>
+
+#include "deliver/login.h"
+
+#define QUIT_TIME (2 * USEC_SEC)
+
+int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret)
+{
+	return smtp_read_reply(&c->lines, a, deadline_after(now(), timeout), ret);
+}
+
+int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret)
+{
+	usec_t deadline = deadline_after(now(), timeout);
+	int r;
+
+	r = stream_put_str(c->stream, text, deadline);
+	if (r >= 0)
+		r = stream_put_str(c->stream, "\r\n", deadline);
+	if (r < 0)
+		return r;
+	return smtp_client_reply(c, timeout, a, ret);
+}
+
+/* What the steps of opening share: where to put the words about a failure. */
+struct opening {
+	struct smtp_client *client;
+	struct arena *scratch;
+	struct outcome *failure;
+};
+
+static int lost(struct opening *o, enum stage stage, int error)
+{
+	failure_connection(o->failure, stage, &o->client->remote, error, o->scratch);
+	return error;
+}
+
+/* Such a refusal is about us or about the server, not about a message: the site as a whole is affected. */
+static int refused(struct opening *o, enum stage stage, const struct reply *reply)
+{
+	failure_reply(o->failure, stage, &o->client->remote, reply);
+	o->failure->kind = OUTCOME_DEFERRED;
+	o->failure->site_fault = true;
+	return -ECONNREFUSED;
+}
+
+static int trouble(struct opening *o, enum stage stage, enum reply_class class, int detail, const char *text)
+{
+	failure_local(o->failure, stage, class, 451, 7, detail, text);
+	o->failure->site_fault = true;
+	o->failure->host = o->client->remote.host;
+	o->failure->ip = o->client->remote.ip;
+	return -EACCES;
+}
+
+/* --- connecting ---------------------------------------------------------------------------------------- */
+
+static int connect_peer(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	struct transport *t;
+	int r;
+
+	r = net_connect(&c->peer.endpoint, NULL, deadline_after(now(), c->settings->config.connect_timeout), &t);
+	if (r < 0)
+		return lost(o, STAGE_CONNECT, r);
+	r = stream_new(t, &c->peer.endpoint, &c->stream);
+	if (r < 0)
+		return lost(o, STAGE_CONNECT, r);
+	line_reader_init(&c->lines, c->stream);
+	c->lines.accept_bare_lf = true;
+	return 0;
+}
+
+static int hear_greeting(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	struct reply reply;
+	int r;
+
+	r = smtp_client_reply(c, c->settings->config.greeting_timeout, o->scratch, &reply);
+	if (r < 0)
+		return lost(o, STAGE_GREETING, r);
+	if (reply.code == 220)
+		return 0;
+	r = refused(o, STAGE_GREETING, &reply);
+	/* RFC 7504 section 4: 521 means that this host takes no mail at all. 554 means many things, so that
+	 * other hosts and later attempts are worth while. */
+	if (reply.code == 521)
+		o->failure->kind = OUTCOME_FAILED;
+	return r;
+}
+
+/* EHLO, or what stands in for it. */
+static int introduce(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	usec_t timeout = c->settings->config.command_timeout;
+	const char *host = c->settings->hostname;
+	struct reply reply;
+	int r;
+
+	c->extensions = (struct extensions) { 0 };
+	r = smtp_client_ask(c, arena_printf(c->arena, "%s %s", c->peer.lmtp ? "LHLO" : "EHLO", host), timeout, o->scratch, &reply);
+	if (r < 0)
+		return lost(o, STAGE_EHLO, r);
+	if (reply.code == 250) {
+		extensions_parse(slice_from(reply.text), &c->extensions);
+		return 0;
+	}
+	/* RFC 5321 section 3.2: a server that doesn't know EHLO is greeted with HELO. */
+	if (REPLY_PERMANENT(&reply) && !c->peer.lmtp) {
+		r = smtp_client_ask(c, arena_printf(c->arena, "HELO %s", host), timeout, o->scratch, &reply);
+		if (r < 0)
+			return lost(o, STAGE_EHLO, r);
+		if (reply.code == 250)
+			return 0;
+	}
+	return refused(o, STAGE_EHLO, &reply);
+}
+
+/* --- TLS ------------------------------------------------------------------------------------------------- */
+
+static int handshake(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	enum tls_verify verify = c->peer.tls == TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NONE;
+	const char *why = NULL, *name = c->remote.host;
+	struct tls_info info;
+	char ip[IP_TEXT];
+	int r;
+
+	/* What the server sent in the clear behind its 220 may be somebody else's; nobody sends that in
+	 * good faith (RFC 3207 section 4.2). */
+	if (stream_peek(c->stream).len > 0)
+		return trouble(o, STAGE_STARTTLS, CLASS_TLS, 5,
+			       arena_printf(o->scratch, "%s sent something in the clear behind its reply to STARTTLS",
+					    remote_name(&c->remote, o->scratch)));
+	if (!name && c->remote.ip.family) /* a certificate may be for an address */
+		name = ip_format(&c->remote.ip, ip);
+	r = tls_connect(c->settings->tls, c->stream, name, verify,
+			deadline_after(now(), c->settings->config.command_timeout), o->scratch, &info, &why);
+	if (r == -ECANCELED)
+		return lost(o, STAGE_STARTTLS, r);
+	if (r < 0) {
+		(void) trouble(o, STAGE_STARTTLS, CLASS_TLS, r == -EKEYREJECTED ? 5 : 0,
+			       arena_printf(o->scratch, "%s: %s", remote_name(&c->remote, o->scratch),
+					    why ? why : "the TLS handshake failed"));
+		return r;
+	}
+	c->encrypted = true;
+	c->remote.tls = arena_printf(c->arena, "%s %s", info.version, info.cipher);
+	line_reader_init(&c->lines, c->stream);
+	c->lines.accept_bare_lf = true;
+	return 0;
+}
+
+/* STARTTLS as the policy wants it. After TLS was started, EHLO must be said again. 1: started; 0: goes on without. */
+static int start_tls(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	bool needed = c->peer.tls == TLS_REQUIRED || c->peer.tls == TLS_VERIFY;
+	struct reply reply;
+	int r;
+
+	if (c->encrypted || c->peer.tls == TLS_NONE)
+		return 0;
+	if (!(c->extensions.bits & EXT_STARTTLS)) {
+		if (!needed)
+			return 0;
+		return trouble(o, STAGE_STARTTLS, CLASS_TLS, 4,
+			       arena_printf(o->scratch, "%s does not offer STARTTLS, and TLS is required here",
+					    remote_name(&c->remote, o->scratch)));
+	}
+	r = smtp_client_ask(c, "STARTTLS", c->settings->config.command_timeout, o->scratch, &reply);
+	if (r < 0)
+		return lost(o, STAGE_STARTTLS, r);
+	if (reply.code != 220) {
+		if (!needed && reply.code != 421)
+			return 0;
+		r = refused(o, STAGE_STARTTLS, &reply);
+		o->failure->class = CLASS_TLS;
+		return r;
+	}
+	r = handshake(o);
+	return r < 0 ? r : 1;
+}
+
+/* --- all of it --------------------------------------------------------------------------------------------- */
+
+static int open_steps(struct opening *o)
+{
+	struct smtp_client *c = o->client;
+	int r;
+
+	r = connect_peer(o);
+	if (r >= 0 && c->peer.implicit_tls)
+		r = handshake(o);
+	if (r >= 0)
+		r = hear_greeting(o);
+	if (r >= 0)
+		r = introduce(o);
+	if (r < 0)
+		return r;
+	r = start_tls(o);
+	if (r > 0)
+		r = introduce(o);
+	if (r < 0)
+		return r;
+	return c->peer.login ? login(c, o->scratch, o->failure) : 0;
+}
+
+int smtp_client_open(struct deliverer *d, const struct deliver_settings *settings, const struct smtp_peer *peer,
+		     struct arena *scratch, struct smtp_client **ret, struct outcome *ret_failure)
+{
+	struct smtp_client *c = calloc(1, sizeof(*c));
+	struct opening o = { .client = c, .scratch = scratch, .failure = ret_failure };
+	int r;
+
+	if (!c || arena_new(0, &c->arena) < 0) {
+		free(c);
+		failure_local(ret_failure, STAGE_CONNECT, CLASS_OTHER, 451, 3, 0, NULL);
+		return -ENOMEM;
+	}
+	c->deliverer = d;
+	c->settings = settings;
+	c->peer = *peer;
+	c->remote.host = peer->host;
+	if (peer->endpoint.kind == ENDPOINT_IP)
+		c->remote.ip = peer->endpoint.ip;
+	r = open_steps(&o);
+	if (r < 0) {
+		bool polite = ret_failure->from_remote && ret_failure->reply.code != 421;
+
+		/* Its words may refer to the client's own memory. */
+		outcome_copy(ret_failure, scratch, ret_failure);
+		smtp_client_close(c, polite);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
+void smtp_client_close(struct smtp_client *c, bool polite)
+{
+	struct reply reply;
+
+	if (!c)
+		return;
+	if (polite && c->stream)
+		(void) smtp_client_ask(c, "QUIT", QUIT_TIME, c->arena, &reply);
+	stream_free(c->stream);
+	arena_free(c->arena);
+	free(c);
+}

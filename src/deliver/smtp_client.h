@@ -1,0 +1,48 @@
+/* An SMTP client is one connection to one address of a server, ready for transactions:
+ *
+ *   smtp_client_open   connects, hears the greeting, says EHLO (HELO to servers of the last century, LHLO to an
+ *                      LMTP server), starts TLS as the policy says, logs in where there is a login
+ *   ...                transactions: smtp_transaction.h
+ *   smtp_client_close  QUIT, when the connection is still good
+ *
+ * The waits are those of RFC 5321 section 4.5.3.2. */
+#pragma once
+
+#include "deliver/failure.h"
+#include "smtp/extensions.h"
+#include "smtp/line.h"
+
+struct smtp_peer {
+	struct endpoint endpoint;
+	const char *host;         /* for certificate and texts; NULL: only the address is known */
+	enum tls_policy tls;
+	bool implicit_tls;
+	bool lmtp;
+	const struct relay *login; /* with user and password; NULL: none */
+};
+
+struct smtp_client {
+	struct deliverer *deliverer;
+	const struct deliver_settings *settings;
+	struct smtp_peer peer;
+	struct arena *arena;
+	struct stream *stream;
+	struct line_reader lines;
+	struct extensions extensions;
+	struct remote remote;
+	bool encrypted;
+	unsigned messages;   /* whose content was sent here */
+	bool needs_rset;     /* a transaction is open at the server that we have given up */
+};
+
+/* The settings and the strings of the peer must outlive the client. On failure (-errno) *ret_failure says why, its
+ * strings in `scratch`. */
+int smtp_client_open(struct deliverer *d, const struct deliver_settings *settings, const struct smtp_peer *peer,
+		     struct arena *scratch, struct smtp_client **ret, struct outcome *ret_failure);
+/* polite: says QUIT and waits a moment for the answer (RFC 5321 section 4.1.1.10). NULL is fine. */
+void smtp_client_close(struct smtp_client *c, bool polite);
+
+/* One command and its reply. text: without CRLF. -errno: the connection is lost. */
+int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret);
+/* The next reply. */
+int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret);

@@ -1,0 +1,505 @@
+#include "deliver/smtp_transaction.h"
+
+#include <stdlib.h>
+
+#include "deliver/lmtp.h"
+#include "mail/xtext.h"
+#include "smtp/stuff.h"
+
+#define READ_SIZE 32768u
+#define LAST_WORDS (5 * USEC_SEC) /* for the reply of a server that hung up while we were sending */
+
+struct transaction {
+	struct smtp_client *client;
+	struct delivery *d;
+	struct remote remote;  /* the client's, with strings in the delivery's arena: the outcomes live longer */
+	struct spool_reader *reader;
+	unsigned n;            /* recipients that take part; the rest is not tried */
+	bool *pending;         /* [n]: accepted, waits for the reply to the content */
+	unsigned accepted;
+	bool pipelining, chunking, utf8, dsn;
+	bool sender_accepted, data_sent, go_ahead;
+	struct reply data_reply;
+	enum stage stage;      /* for what is lost */
+};
+
+/* --- what the server must be able to do --------------------------------------------------------------------- */
+
+static int cannot(struct transaction *t, int code, int subject, int detail, enum reply_class class, const char *what)
+{
+	struct outcome o;
+
+	failure_local(&o, STAGE_MAIL, class, code, subject, detail,
+		      arena_printf(t->d->arena, "%s %s", remote_name(&t->remote, t->d->arena), what));
+	o.host = t->remote.host;
+	o.ip = t->remote.ip;
+	o.tls = t->remote.tls;
+	failure_spread(&o, t->d);
+	return 1;
+}
+
+/* 1: it can't, and the outcomes say so. */
+static int check_abilities(struct transaction *t)
+{
+	const struct envelope *e = t->d->envelope;
+	const struct extensions *x = &t->client->extensions;
+
+	/* RFC 6531 section 3.2. */
+	if ((e->flags & ENVELOPE_SMTPUTF8) && !(x->bits & EXT_SMTPUTF8))
+		return cannot(t, 553, 6, 7, CLASS_POLICY, "can't take internationalized mail (it does not offer SMTPUTF8)");
+	/* RFC 6152 section 3. */
+	if (e->body != BODY_7BIT && !(x->bits & EXT_8BITMIME))
+		return cannot(t, 554, 6, 3, CLASS_POLICY, "can't take 8-bit content (it does not offer 8BITMIME)");
+	/* RFC 1870 section 5. */
+	if ((x->bits & EXT_SIZE) && x->size > 0 && e->size > x->size)
+		return cannot(t, 552, 3, 4, CLASS_TOO_BIG,
+			      arena_printf(t->d->arena, "takes messages of at most %llu octets, and this one has %llu",
+					   (unsigned long long) x->size, (unsigned long long) e->size));
+	return 0;
+}
+
+/* --- commands ------------------------------------------------------------------------------------------------- */
+
+static void write_mail(const struct transaction *t, struct buffer *out)
+{
+	const struct envelope *e = t->d->envelope;
+	unsigned offered = t->client->extensions.bits;
+
+	buffer_append_str(out, "MAIL FROM:<");
+	buffer_append_str(out, e->reverse_path);
+	buffer_append_char(out, '>');
+	if (offered & EXT_SIZE)
+		buffer_printf(out, " SIZE=%llu", (unsigned long long) spool_reader_size(t->reader));
+	if (e->body != BODY_7BIT)
+		buffer_append_str(out, " BODY=8BITMIME");
+	if (t->utf8)
+		buffer_append_str(out, " SMTPUTF8");
+	/* RFC 3461 section 5.2.1. */
+	if (t->dsn && e->ret != DSN_RET_DEFAULT)
+		buffer_append_str(out, e->ret == DSN_RET_FULL ? " RET=FULL" : " RET=HDRS");
+	if (t->dsn && e->envid) {
+		buffer_append_str(out, " ENVID=");
+		xtext_encode(slice_from(e->envid), out);
+	}
+	buffer_append_str(out, "\r\n");
+}
+
+static void write_notify(unsigned notify, struct buffer *out)
+{
+	static const struct {
+		unsigned bit;
+		const char *word;
+	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" }, { NOTIFY_DELAY, "DELAY" } };
+	const char *before = " NOTIFY=";
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (!(notify & words[i].bit))
+			continue;
+		buffer_append_str(out, before);
+		buffer_append_str(out, words[i].word);
+		before = ",";
+	}
+}
+
+static void write_rcpt(const struct transaction *t, unsigned i, struct buffer *out)
+{
+	const struct delivery_recipient *recipient = &t->d->recipients[i];
+	const struct envelope_recipient *e = &t->d->envelope->recipients[recipient->index];
+
+	buffer_append_str(out, "RCPT TO:<");
+	buffer_append_str(out, recipient->address);
+	buffer_append_char(out, '>');
+	if (t->dsn) {
+		write_notify(e->notify, out);
+		if (e->orcpt) {
+			size_t before = out->len;
+
+			buffer_append_str(out, " ORCPT=");
+			if (orcpt_encode(e->orcpt, t->utf8, out) < 0 && out->data) {
+				out->len = before; /* better without than malformed */
+				out->data[before] = '\0';
+			}
+		}
+	}
+	buffer_append_str(out, "\r\n");
+}
+
+static int put(struct transaction *t, struct buffer *b)
+{
+	int r = buffer_error(b);
+
+	if (r >= 0)
+		r = stream_put(t->client->stream, buffer_slice(b),
+			       deadline_after(now(), t->client->settings->config.command_timeout));
+	buffer_clear(b);
+	return r;
+}
+
+/* --- replies ---------------------------------------------------------------------------------------------------- */
+
+/* 421: the server is closing, whatever it was asked (RFC 5321 section 3.8). */
+static int read_reply(struct transaction *t, enum stage stage, usec_t timeout, struct reply *ret)
+{
+	t->stage = stage;
+	return smtp_client_reply(t->client, timeout, t->d->arena, ret);
+}
+
+/* Nobody gets further: all that have no outcome yet get this one. Recipients that are pending count as such. */
+static int give_up(struct transaction *t, const struct outcome *o, int error)
+{
+	failure_spread(o, t->d);
+	return error;
+}
+
+static int lost(struct transaction *t, int error)
+{
+	bool stale = t->stage <= STAGE_MAIL && t->client->messages > 0;
+	struct outcome o;
+
+	failure_connection(&o, t->stage, &t->remote, error, t->d->arena);
+	return give_up(t, &o, stale && error != -ECANCELED && error != -ETIMEDOUT ? -ESTALE : error);
+}
+
+static int closing(struct transaction *t, const struct reply *reply)
+{
+	bool stale = t->stage <= STAGE_MAIL && t->client->messages > 0;
+	struct outcome o;
+
+	failure_reply(&o, t->stage, &t->remote, reply);
+	o.site_fault = t->stage <= STAGE_MAIL;
+	return give_up(t, &o, stale ? -ESTALE : -ECONNRESET);
+}
+
+static int take_rset(struct transaction *t)
+{
+	struct reply reply;
+	int r = read_reply(t, STAGE_MAIL, t->client->settings->config.command_timeout, &reply);
+
+	if (r < 0)
+		return lost(t, r);
+	if (reply.code == 421)
+		return closing(t, &reply);
+	t->client->needs_rset = false;
+	return 0;
+}
+
+static int take_mail(struct transaction *t)
+{
+	struct reply reply;
+	struct outcome o;
+	int r = read_reply(t, STAGE_MAIL, t->client->settings->config.command_timeout, &reply);
+
+	if (r < 0)
+		return lost(t, r);
+	if (reply.code == 421)
+		return closing(t, &reply);
+	t->sender_accepted = REPLY_OK(&reply);
+	if (!t->sender_accepted) {
+		failure_reply(&o, STAGE_MAIL, &t->remote, &reply);
+		failure_spread(&o, t->d);
+	}
+	return 0;
+}
+
+static int take_rcpt(struct transaction *t, unsigned i)
+{
+	struct outcome *o = &t->d->recipients[i].outcome;
+	struct reply reply;
+	int r = read_reply(t, STAGE_RCPT, t->client->settings->config.command_timeout, &reply);
+
+	if (r < 0)
+		return lost(t, r);
+	if (reply.code == 421)
+		return closing(t, &reply);
+	if (!t->sender_accepted)
+		return 0; /* its fate is sealed by the reply to MAIL */
+	if (REPLY_OK(&reply)) {
+		t->pending[i] = true;
+		t->accepted++;
+	} else {
+		failure_reply(o, STAGE_RCPT, &t->remote, &reply);
+	}
+	return 0;
+}
+
+static int take_data(struct transaction *t)
+{
+	int r = read_reply(t, STAGE_DATA, t->client->settings->config.data_timeout, &t->data_reply);
+
+	if (r < 0)
+		return lost(t, r);
+	if (t->data_reply.code == 421)
+		return closing(t, &t->data_reply);
+	t->go_ahead = t->data_reply.code == 354;
+	return 0;
+}
+
+/* --- the envelope ------------------------------------------------------------------------------------------------ */
+
+/* Everything in one go, then the replies in their order (RFC 2920 section 3.1). DATA ends the group. */
+static int envelope_pipelined(struct transaction *t, struct buffer *b)
+{
+	bool rset = t->client->needs_rset;
+	int r;
+
+	if (rset)
+		buffer_append_str(b, "RSET\r\n");
+	write_mail(t, b);
+	for (unsigned i = 0; i < t->n; i++)
+		write_rcpt(t, i, b);
+	t->data_sent = !t->chunking;
+	if (t->data_sent)
+		buffer_append_str(b, "DATA\r\n");
+	r = put(t, b);
+	if (r < 0)
+		return lost(t, r);
+	r = rset ? take_rset(t) : 0;
+	if (r >= 0)
+		r = take_mail(t);
+	for (unsigned i = 0; i < t->n && r >= 0; i++)
+		r = take_rcpt(t, i);
+	if (r >= 0 && t->data_sent)
+		r = take_data(t);
+	return r;
+}
+
+static int envelope_in_steps(struct transaction *t, struct buffer *b)
+{
+	int r = 0;
+
+	if (t->client->needs_rset) {
+		buffer_append_str(b, "RSET\r\n");
+		r = put(t, b);
+		r = r < 0 ? lost(t, r) : take_rset(t);
+		if (r < 0)
+			return r;
+	}
+	write_mail(t, b);
+	r = put(t, b);
+	r = r < 0 ? lost(t, r) : take_mail(t);
+	for (unsigned i = 0; i < t->n && r >= 0 && t->sender_accepted; i++) {
+		write_rcpt(t, i, b);
+		r = put(t, b);
+		r = r < 0 ? lost(t, r) : take_rcpt(t, i);
+	}
+	if (r < 0 || t->accepted == 0 || t->chunking)
+		return r;
+	t->data_sent = true;
+	buffer_append_str(b, "DATA\r\n");
+	r = put(t, b);
+	return r < 0 ? lost(t, r) : take_data(t);
+}
+
+/* --- the content ---------------------------------------------------------------------------------------------------- */
+
+/* BDAT says its length in front: the content, and a CRLF behind it when it has none, because some servers wait
+ * for ever for the end of the last line. */
+static int put_bdat_command(struct transaction *t, bool *ret_add_crlf)
+{
+	uint64_t size = spool_reader_size(t->reader);
+	_cleanup_buffer_ struct buffer b = { 0 };
+	char end[2] = { 0 };
+
+	if (size >= 2) {
+		ssize_t n = spool_reader_read(t->reader, size - 2, end, 2);
+
+		if (n < 0)
+			return (int) n;
+	}
+	*ret_add_crlf = end[0] != '\r' || end[1] != '\n';
+	buffer_printf(&b, "BDAT %llu LAST\r\n", (unsigned long long) (size + (*ret_add_crlf ? 2 : 0)));
+	return put(t, &b);
+}
+
+static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret_spool_error)
+{
+	usec_t timeout = t->client->settings->config.block_timeout;
+	uint64_t size = spool_reader_size(t->reader), offset = 0;
+	_cleanup_(freep) char *buffer = malloc(MIN(MAX(size, (uint64_t) 1), (uint64_t) READ_SIZE));
+	int r = buffer ? 0 : -ENOMEM;
+
+	*ret_spool_error = r;
+	while (r >= 0 && offset < size) {
+		ssize_t n = spool_reader_read(t->reader, offset, buffer, (size_t) MIN(size - offset, (uint64_t) READ_SIZE));
+
+		if (n <= 0) {
+			*ret_spool_error = n < 0 ? (int) n : -ENODATA;
+			return *ret_spool_error;
+		}
+		r = stuffer_put(stuffer, t->client->stream, slice_new(buffer, (size_t) n), deadline_after(now(), timeout));
+		offset += (uint64_t) n;
+	}
+	return r;
+}
+
+/* Our own disk failed us in the middle: the connection is dropped before the end, so that the server throws away
+ * what it has. */
+static int unreadable(struct transaction *t, int error)
+{
+	struct outcome o;
+
+	LOG(t->client->deliverer->log, LOG_ERROR, "the content of a message can't be read from the spool", F_ID("id", t->d->id),
+	    F_ERRNO("error", error));
+	failure_local(&o, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, "the message can't be read from the spool");
+	return give_up(t, &o, -EIO);
+}
+
+/* The server hung up, or seems to have, while we were sending: perhaps it said why before. */
+static int hung_up(struct transaction *t, int error)
+{
+	struct outcome o;
+	struct reply reply;
+
+	t->stage = STAGE_DATA;
+	if ((error == -EPIPE || error == -ECONNRESET) &&
+	    smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) >= 0 && reply.code >= 400) {
+		failure_reply(&o, STAGE_DATA, &t->remote, &reply);
+		return give_up(t, &o, -ECONNRESET);
+	}
+	return lost(t, error);
+}
+
+static int send_content(struct transaction *t)
+{
+	struct stream *stream = t->client->stream;
+	usec_t timeout = t->client->settings->config.block_timeout;
+	bool add_crlf = false;
+	struct stuffer stuffer;
+	int r = 0, spool_error = 0;
+
+	stuffer_init(&stuffer, t->chunking ? STUFF_BDAT : STUFF_DATA);
+	if (t->chunking)
+		r = put_bdat_command(t, &add_crlf);
+	if (r >= 0)
+		r = copy_content(t, &stuffer, &spool_error);
+	if (spool_error < 0)
+		return unreadable(t, spool_error);
+	if (r >= 0)
+		r = stuffer_end(&stuffer, stream, deadline_after(now(), timeout));
+	if (r >= 0 && add_crlf)
+		r = stream_put_str(stream, "\r\n", deadline_after(now(), timeout));
+	if (r >= 0)
+		r = stream_flush(stream, deadline_after(now(), timeout));
+	if (stuffer.replaced > 0)
+		LOG(t->client->deliverer->log, LOG_INFO, "stray CRs or LFs in a message went out as spaces", F_ID("id", t->d->id),
+		    F_UINT("replaced", stuffer.replaced));
+	return r < 0 ? hung_up(t, r) : 0;
+}
+
+/* RFC 5321 section 4.5.3.1.10: the server takes no more recipients in one transaction, but it has taken this one. The
+ * others are as good as not tried: they go next, at once. */
+static void spare_surplus(struct transaction *t)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		struct outcome *o = &t->d->recipients[i].outcome;
+		bool surplus = o->stage == STAGE_RCPT && o->from_remote && (o->reply.code == 452 || o->reply.code == 552) &&
+			       (o->reply.enhanced[0] == 0 || (o->reply.enhanced[1] == 5 && o->reply.enhanced[2] == 3));
+
+		if (surplus)
+			*o = (struct outcome) { .kind = OUTCOME_NONE };
+	}
+}
+
+static int take_final(struct transaction *t)
+{
+	struct smtp_client *c = t->client;
+	struct reply reply;
+	struct outcome o;
+	int r;
+
+	t->stage = STAGE_DOT;
+	if (c->peer.lmtp) {
+		r = lmtp_read_replies(c, &t->remote, t->d, t->pending, t->n);
+		return r < 0 ? lost(t, r) : 0;
+	}
+	r = read_reply(t, STAGE_DOT, c->settings->config.dot_timeout, &reply);
+	if (r < 0)
+		return lost(t, r);
+	failure_reply(&o, STAGE_DOT, &t->remote, &reply);
+	if (REPLY_OK(&reply))
+		o.kind = t->dsn ? OUTCOME_DELIVERED : OUTCOME_RELAYED;
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->pending[i])
+			t->d->recipients[i].outcome = o;
+	if (REPLY_OK(&reply))
+		spare_surplus(t);
+	/* After a refused BDAT it is unclear whether the server still thinks of a transaction. */
+	c->needs_rset = t->chunking && !REPLY_OK(&reply);
+	return reply.code == 421 ? -ECONNRESET : 0;
+}
+
+/* --- all of it --------------------------------------------------------------------------------------------------------- */
+
+/* DATA was pipelined and the server says 354 although it refused everybody: it gets an empty message, which it will
+ * refuse as well (RFC 2920 section 3.1). */
+static int send_nothing(struct transaction *t)
+{
+	struct reply reply;
+	int r;
+
+	t->stage = STAGE_DOT;
+	r = smtp_client_ask(t->client, ".", t->client->settings->config.dot_timeout, t->d->arena, &reply);
+	return r < 0 ? r : 0;
+}
+
+static int run(struct transaction *t)
+{
+	_cleanup_buffer_ struct buffer commands = { 0 };
+	struct smtp_client *c = t->client;
+	struct outcome o;
+	int r;
+
+	t->stage = STAGE_MAIL;
+	r = t->pipelining ? envelope_pipelined(t, &commands) : envelope_in_steps(t, &commands);
+	if (r < 0)
+		return r;
+	if (t->accepted == 0) {
+		if (t->go_ahead)
+			return send_nothing(t);
+		c->needs_rset = t->sender_accepted;
+		return 0;
+	}
+	if (!t->chunking && !t->go_ahead) {
+		failure_reply(&o, STAGE_DATA, &t->remote, &t->data_reply);
+		failure_spread(&o, t->d);
+		c->needs_rset = true;
+		return 0;
+	}
+	c->messages++;
+	r = send_content(t);
+	return r < 0 ? r : take_final(t);
+}
+
+int smtp_transaction(struct smtp_client *c, struct delivery *d)
+{
+	const struct deliver_config *config = &c->settings->config;
+	unsigned offered = c->extensions.bits, most = c->extensions.rcpt_max;
+	_cleanup_(spool_reader_closep) struct spool_reader *reader = NULL;
+	struct transaction t = {
+		.client = c,
+		.d = d,
+		.remote = {
+			.host = arena_strdup(d->arena, c->remote.host),
+			.ip = c->remote.ip,
+			.tls = arena_strdup(d->arena, c->remote.tls),
+		},
+		.n = most > 0 ? MIN(most, d->n_recipients) : d->n_recipients,
+		.pipelining = (offered & EXT_PIPELINING) && !config->no_pipelining,
+		.chunking = (offered & EXT_CHUNKING) && !config->no_chunking,
+		.utf8 = d->envelope->flags & ENVELOPE_SMTPUTF8,
+		.dsn = (offered & EXT_DSN) && !c->peer.lmtp,
+		.stage = STAGE_LOCAL,
+	};
+	int r;
+
+	if (check_abilities(&t) > 0)
+		return 0;
+	t.pending = arena_new_array(d->arena, bool, t.n);
+	r = t.pending ? spool_reader_open(c->deliverer->spool, d->id, &reader) : -ENOMEM;
+	if (r < 0) {
+		(void) unreadable(&t, r);
+		return 0;
+	}
+	t.reader = reader;
+	return run(&t);
+}

@@ -1,0 +1,212 @@
+#include "mail/envelope.h"
+
+/* The packed form, version 1. Numbers are varints unless a width is said; "text" is a varint length and the
+ * bytes; "maybe" is 0 for NULL, else length + 1 and the bytes.
+ *
+ *	u8 version, u64 id, u64 arrival, text reverse_path, maybe envid, ret, body, flags, maybe client_ip,
+ *	maybe client_name, maybe helo, maybe user, maybe protocol, size, n_recipients,
+ *	then for each recipient: text address, maybe orcpt, notify */
+#define VERSION 1
+
+#define NOTIFY_ALL (NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY)
+#define RECIPIENT_MIN 3 /* bytes of the smallest recipient */
+
+static void put_text(struct buffer *out, const char *s)
+{
+	buffer_put_bytes(out, slice_from(s ? s : ""));
+}
+
+static void put_maybe(struct buffer *out, const char *s)
+{
+	size_t len = s ? strlen(s) : 0;
+
+	buffer_put_varint(out, s ? (uint64_t) len + 1 : 0);
+	buffer_append(out, s, len);
+}
+
+int envelope_pack(const struct envelope *e, struct buffer *out)
+{
+	buffer_put_u8(out, VERSION);
+	buffer_put_u64(out, e->id);
+	buffer_put_u64(out, (uint64_t) e->arrival);
+	put_text(out, e->reverse_path);
+	put_maybe(out, e->envid);
+	buffer_put_varint(out, e->ret);
+	buffer_put_varint(out, e->body);
+	buffer_put_varint(out, e->flags);
+	put_maybe(out, e->client_ip);
+	put_maybe(out, e->client_name);
+	put_maybe(out, e->helo);
+	put_maybe(out, e->user);
+	put_maybe(out, e->protocol);
+	buffer_put_varint(out, e->size);
+	buffer_put_varint(out, e->n_recipients);
+	for (unsigned i = 0; i < e->n_recipients; i++) {
+		put_text(out, e->recipients[i].address);
+		put_maybe(out, e->recipients[i].orcpt);
+		buffer_put_varint(out, e->recipients[i].notify);
+	}
+	return buffer_error(out);
+}
+
+/* --- unpacking ------------------------------------------------------------------------------------------ */
+
+/* Reads on while nothing went wrong; what did is in `error`. */
+struct reader {
+	struct slice rest;
+	struct arena *arena;
+	int error;
+};
+
+static void fail(struct reader *r, int error)
+{
+	if (!r->error)
+		r->error = error;
+}
+
+static uint64_t get_number(struct reader *r, uint64_t max)
+{
+	uint64_t v = 0;
+
+	if (r->error)
+		return 0;
+	if (slice_get_varint(&r->rest, &v) < 0 || v > max) {
+		fail(r, -EBADMSG);
+		return 0;
+	}
+	return v;
+}
+
+static uint64_t get_u64(struct reader *r)
+{
+	uint64_t v = 0;
+
+	if (!r->error && slice_get_u64(&r->rest, &v) < 0)
+		fail(r, -EBADMSG);
+	return v;
+}
+
+static const char *keep(struct reader *r, struct slice s)
+{
+	char *copy;
+
+	/* All strings are terminated ones: a NUL inside would cut them. */
+	if (s.len > 0 && memchr(s.data, '\0', s.len)) {
+		fail(r, -EBADMSG);
+		return "";
+	}
+	copy = arena_slice(r->arena, s);
+	if (!copy)
+		fail(r, -ENOMEM);
+	return copy;
+}
+
+static const char *get_text(struct reader *r)
+{
+	struct slice s;
+
+	if (r->error)
+		return "";
+	if (slice_get_bytes(&r->rest, &s) < 0) {
+		fail(r, -EBADMSG);
+		return "";
+	}
+	return keep(r, s);
+}
+
+static const char *get_maybe(struct reader *r)
+{
+	uint64_t len = get_number(r, r->rest.len);
+	struct slice s;
+
+	if (r->error || len == 0)
+		return NULL;
+	len--;
+	if (len > r->rest.len) {
+		fail(r, -EBADMSG);
+		return NULL;
+	}
+	s = slice_head(r->rest, len);
+	r->rest = slice_skip(r->rest, len);
+	return keep(r, s);
+}
+
+static void get_recipients(struct reader *r, struct envelope *e)
+{
+	/* The number is checked against what is there before memory is taken for it. */
+	e->n_recipients = (unsigned) get_number(r, MIN(r->rest.len / RECIPIENT_MIN, (size_t) UINT32_MAX));
+	if (r->error || e->n_recipients == 0)
+		return;
+	e->recipients = arena_new_array(r->arena, struct envelope_recipient, e->n_recipients);
+	if (!e->recipients) {
+		fail(r, -ENOMEM);
+		return;
+	}
+	for (unsigned i = 0; i < e->n_recipients && !r->error; i++) {
+		e->recipients[i].address = get_text(r);
+		e->recipients[i].orcpt = get_maybe(r);
+		e->recipients[i].notify = (unsigned) get_number(r, NOTIFY_ALL);
+	}
+}
+
+int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret)
+{
+	struct reader r = { .rest = packed, .arena = a };
+	struct envelope e = { 0 };
+	uint8_t version;
+
+	if (slice_get_u8(&r.rest, &version) < 0 || version != VERSION)
+		return -EBADMSG;
+	e.id = get_u64(&r);
+	e.arrival = (wall_t) get_u64(&r);
+	e.reverse_path = get_text(&r);
+	e.envid = get_maybe(&r);
+	e.ret = (enum dsn_ret) get_number(&r, DSN_RET_HDRS);
+	e.body = (enum body_type) get_number(&r, BODY_BINARYMIME);
+	e.flags = (unsigned) get_number(&r, UINT32_MAX);
+	e.client_ip = get_maybe(&r);
+	e.client_name = get_maybe(&r);
+	e.helo = get_maybe(&r);
+	e.user = get_maybe(&r);
+	e.protocol = get_maybe(&r);
+	e.size = get_number(&r, UINT64_MAX);
+	get_recipients(&r, &e);
+	if (!r.error && r.rest.len > 0)
+		fail(&r, -EBADMSG);
+	if (r.error)
+		return r.error;
+	*ret = e;
+	return 0;
+}
+
+/* --- copying -------------------------------------------------------------------------------------------- */
+
+static bool copy_string(struct arena *a, const char **s)
+{
+	if (!*s)
+		return true;
+	*s = arena_strdup(a, *s);
+	return *s != NULL;
+}
+
+int envelope_copy(const struct envelope *e, struct arena *a, struct envelope *ret)
+{
+	struct envelope copy = *e;
+	bool ok = copy_string(a, &copy.reverse_path) && copy_string(a, &copy.envid) && copy_string(a, &copy.client_ip) &&
+		  copy_string(a, &copy.client_name) && copy_string(a, &copy.helo) && copy_string(a, &copy.user) &&
+		  copy_string(a, &copy.protocol);
+
+	copy.recipients = NULL;
+	if (ok && copy.n_recipients > 0) {
+		copy.recipients = arena_new_array(a, struct envelope_recipient, copy.n_recipients);
+		ok = copy.recipients != NULL;
+	}
+	for (unsigned i = 0; ok && i < copy.n_recipients; i++) {
+		copy.recipients[i] = e->recipients[i];
+		ok = copy_string(a, &copy.recipients[i].address) && copy_string(a, &copy.recipients[i].orcpt);
+	}
+	if (!ok)
+		return -ENOMEM;
+	*ret = copy;
+	return 0;
+}

@@ -1,0 +1,55 @@
+/* The envelope: what one server tells the next about a message, and what we noted when we took it. It is
+ * made by receive (or by queue, for a bounce), kept by the spool in packed form as long as the message
+ * lives, and read by route and deliver. It never changes after the commit: what becomes of a recipient is
+ * written down elsewhere (queue/message.h).
+ *
+ * All strings are terminated and belong to one arena. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/id.h"
+
+enum body_type { BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
+enum dsn_ret { DSN_RET_DEFAULT, DSN_RET_FULL, DSN_RET_HDRS };
+/* RFC 3461 section 4.1. No bit at all: the sender said nothing, which means failure (and delay, if we like). */
+enum dsn_notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
+
+enum envelope_flags {
+	ENVELOPE_SMTPUTF8 = 1,
+	ENVELOPE_REQUIRETLS = 2,
+	ENVELOPE_BOUNCE = 4,   /* made by us: a DSN */
+	ENVELOPE_TRUSTED = 8,  /* came from a client that may relay */
+	ENVELOPE_RECEIVED_TLS = 16,
+};
+
+struct envelope_recipient {
+	const char *address; /* local@domain */
+	const char *orcpt;   /* "rfc822;xtext-decoded", or NULL */
+	unsigned notify;
+};
+
+struct envelope {
+	msgid_t id;
+	wall_t arrival;
+	const char *reverse_path; /* "" is the null path */
+	const char *envid;        /* decoded, or NULL */
+	enum dsn_ret ret;
+	enum body_type body;
+	unsigned flags;
+	const char *client_ip;   /* text, or NULL for our own messages */
+	const char *client_name; /* reverse name, or NULL */
+	const char *helo;
+	const char *user;        /* who logged in, or NULL */
+	const char *protocol;    /* RFC 3848: "ESMTPS" ... */
+	uint64_t size;           /* octets of the content, our header fields included */
+	unsigned n_recipients;
+	struct envelope_recipient *recipients;
+};
+
+/* Packed: a version byte, then fields as varints and length-prefixed bytes (docs/SPOOL.md). */
+int envelope_pack(const struct envelope *e, struct buffer *out);
+/* Everything in the result lies in the arena, nothing points into `packed`. -EBADMSG when it isn't one. */
+int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret);
+/* A copy whose strings live in the arena. */
+int envelope_copy(const struct envelope *e, struct arena *a, struct envelope *ret);

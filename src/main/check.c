@@ -1,0 +1,132 @@
+#include "main/check.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "queue/classify.h"
+#include "world/file.h"
+
+struct check {
+	struct world *world;
+	const struct config *config;
+	struct config_errors *errors;
+	struct config_mark mark; /* the file as a whole */
+};
+
+/* What a room says about its part; why is on the heap. */
+static void complain(struct check *k, const char *part, int r, char *why)
+{
+	if (r < 0)
+		config_error(k->errors, &k->mark, "%s: %s", part, why ? why : strerrordesc_np(-r));
+	free(why);
+}
+
+static void check_tls(struct check *k)
+{
+	struct tls_client_config client = { .ca_file = k->config->deliver.ca_file };
+	_cleanup_(tls_context_unrefp) struct tls_context *server = NULL, *out = NULL;
+	char *why = NULL;
+	int r = 0;
+
+	if (k->config->receive.has_tls)
+		r = tls_server_context_new(k->world, &k->config->receive.tls, &server, &why);
+	complain(k, "tls", r, why);
+	why = NULL;
+	r = tls_client_context_new(k->world, &client, &out, &why);
+	complain(k, "deliver", r, why);
+}
+
+static void check_dns(struct check *k)
+{
+	_cleanup_(resolver_freep) struct resolver *resolver = NULL;
+	char *why = NULL;
+	int r = resolver_new(k->world, NULL, &k->config->dns, &resolver, &why);
+
+	complain(k, "dns", r, why);
+}
+
+static void check_reply_classes(struct check *k)
+{
+	_cleanup_(classifier_freep) struct classifier *classifier = NULL;
+	char *why = NULL;
+	int r = classifier_new(k->world, k->config->queue.reply_classes, &classifier, &why);
+
+	complain(k, "queue.reply_classes", r, why);
+}
+
+static bool user_exists(const struct config *c)
+{
+	return !c->user || getpwnam(c->user);
+}
+
+static void check_users(struct check *k)
+{
+	if (!user_exists(k->config))
+		config_error(k->errors, &k->mark, "user: there is no user \"%s\"", k->config->user);
+	if (k->config->group && !getgrnam(k->config->group))
+		config_error(k->errors, &k->mark, "group: there is no group \"%s\"", k->config->group);
+}
+
+/* The nearest directory above (or at) path that exists: would we be able to make the rest of it there? */
+static void check_directory(struct check *k, const char *what, const char *path)
+{
+	_cleanup_(freep) char *copy = strdup(path);
+	struct file_info info;
+
+	if (!copy)
+		return;
+	while (path_info(k->world, copy, &info) == -ENOENT) {
+		char *slash = strrchr(copy, '/');
+
+		if (!slash) {
+			strcpy(copy, ".");
+			break;
+		}
+		slash[slash == copy] = '\0'; /* "/a" becomes "/" */
+	}
+	if (path_info(k->world, copy, &info) < 0 || !info.is_directory)
+		config_error(k->errors, &k->mark, "%s: %s is not a directory", what, copy);
+	else if (access(copy, W_OK | X_OK) < 0 && geteuid() != 0)
+		config_error(k->errors, &k->mark, "%s: no permission to write in %s", what, copy);
+}
+
+/* The part of a maildir path before the first placeholder. */
+static void check_maildir(struct check *k, const char *domain, const char *path)
+{
+	_cleanup_(freep) char *fixed = strdup(path);
+	char *brace, *slash;
+	char what[300];
+
+	if (!fixed)
+		return;
+	brace = strchr(fixed, '{');
+	if (brace) {
+		*brace = '\0';
+		slash = strrchr(fixed, '/');
+		if (slash)
+			slash[slash == fixed] = '\0';
+	}
+	snprintf(what, sizeof(what), "domains: %s", domain);
+	check_directory(k, what, fixed);
+}
+
+int check_surroundings(struct world *w, const struct config *c, struct config_errors *errors)
+{
+	struct check k = { .world = w, .config = c, .errors = errors, .mark = { c->file, 0, 0 } };
+	struct endpoint socket;
+
+	check_tls(&k);
+	check_dns(&k);
+	check_reply_classes(&k);
+	check_users(&k);
+	check_directory(&k, "spool", c->spool.path);
+	for (unsigned i = 0; i < c->route.n_domains; i++)
+		if (c->route.domains[i].deliver.kind == HOP_MAILDIR)
+			check_maildir(&k, c->route.domains[i].name, c->route.domains[i].deliver.maildir);
+	if (admin_socket_path(&c->admin, c->spool.path, &socket) < 0)
+		config_error(errors, &k.mark, "admin.socket: the path is longer than 107 bytes");
+	return buffer_error(&errors->text);
+}

@@ -1,0 +1,36 @@
+/* What one item of the lists and named maps of the configuration is read into: the sections of config_keys.c
+ * that are not parts of struct config itself. */
+#pragma once
+
+#include "main/config.h"
+
+enum listen_tls { LISTEN_TLS_STARTTLS, LISTEN_TLS_IMPLICIT };
+struct listen_section {
+	const struct endpoint *address;
+	unsigned n_address;
+	int role; /* enum listen_role */
+	int tls;  /* enum listen_tls */
+};
+struct domain_section {
+	const struct config_node *deliver;
+	const char *const *recipients;
+	unsigned n_recipients;
+};
+struct relay_section {
+	const struct config_node *hosts;
+	int tls; /* enum tls_policy */
+	const struct config_node *implicit_tls; /* NULL: by the port */
+	const char *user, *password_file;
+};
+struct route_section {
+	const char *const *to, *const *from;
+	unsigned n_to, n_from;
+	const struct config_node *via;
+	const char *reject;
+};
+struct via_section {
+	const struct config_node *mx, *host, *lmtp;
+	const char *relay, *maildir, *reject;
+	const struct config_node *when;
+	int tls; /* enum tls_policy */
+};

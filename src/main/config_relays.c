@@ -1,0 +1,135 @@
+/* `relays`: servers that routes can name, with how to log in there. */
+#include "main/config_keys.h"
+#include "main/config_sections.h"
+#include "world/file.h"
+
+#define PASSWORD_MAX 4096u
+
+/* The first line of the file. It is never shown: messages name the file. */
+static int read_password(struct config_reader *reader, struct world *w, const struct log *log, const struct config_node *login,
+			 const char *path, const char **ret)
+{
+	const struct config_node *node = config_get(login, "password_file");
+	_cleanup_(freep) char *text = NULL;
+	struct file_info info;
+	struct slice rest, line;
+	size_t len;
+	int r;
+
+	r = file_read_all(w, path, PASSWORD_MAX, &text, &len);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		config_error(reader->errors, &node->mark, "password_file: cannot read %s: %s", path, strerrordesc_np(-r));
+		return 0;
+	}
+	line = slice_cut(slice_new(text, len), '\n', &rest);
+	if (line.len && line.data[line.len - 1] == '\r')
+		line.len--;
+	if (!line.len)
+		config_error(reader->errors, &node->mark, "password_file: the first line of %s is empty", path);
+	else if (!(*ret = arena_slice(reader->arena, line)))
+		r = -ENOMEM;
+	explicit_bzero(text, len);
+	if (path_info(w, path, &info) == 0 && (info.mode & 07))
+		LOG(log, LOG_WARNING, "a password file may be read by everybody: chmod 600 it", F_STR("file", path));
+	return r;
+}
+
+static int read_hosts(struct config_reader *reader, const struct config_node *node, struct relay *relay)
+{
+	const struct config_node *const single[] = { node };
+	const struct config_node *const *items = single;
+	unsigned n = 1;
+	struct host_port *hosts;
+
+	if (node->kind == CONFIG_LIST) {
+		items = (const struct config_node *const *) node->items;
+		n = node->n;
+	}
+	if (!n)
+		config_error(reader->errors, &node->mark, "hosts: at least one host is needed");
+	hosts = arena_new_array(reader->arena, struct host_port, n + 1);
+	if (!hosts)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++)
+		if (config_read_host_port(reader, items[i], 25, &hosts[i]) == -ENOMEM)
+			return -ENOMEM;
+	relay->hosts = hosts;
+	relay->n_hosts = n;
+	return 0;
+}
+
+static void read_implicit_tls(struct config_reader *reader, const struct config_node *node, struct relay *relay)
+{
+	if (!node) {
+		relay->implicit_tls = relay->n_hosts > 0 && relay->hosts[0].port == 465;
+		return;
+	}
+	relay->implicit_tls = node->kind == CONFIG_SCALAR &&
+			      (slice_ieq_str(node->text, "true") || slice_ieq_str(node->text, "yes"));
+	if (!relay->implicit_tls &&
+	    !(node->kind == CONFIG_SCALAR && (slice_ieq_str(node->text, "false") || slice_ieq_str(node->text, "no"))))
+		config_error(reader->errors, &node->mark, "implicit_tls: expected true or false");
+}
+
+static int read_login(struct config_reader *reader, struct world *w, const struct log *log, const struct config_pair *pair,
+		      const struct relay_section *section, struct relay *relay)
+{
+	const struct config_node *login = config_get(pair->value, "login");
+
+	if (!login)
+		return 0;
+	if (!section->user || !section->password_file) {
+		config_error(reader->errors, &login->mark, "login: needs user and password_file");
+		return 0;
+	}
+	if (relay->tls == TLS_MAY || relay->tls == TLS_NONE)
+		config_error(reader->errors, &login->mark,
+			     "login: the password would travel in the clear; set \"tls: required\" or \"tls: verify\" for this relay");
+	relay->user = section->user;
+	return read_password(reader, w, log, login, section->password_file, &relay->password);
+}
+
+static int read_relay(struct config_reader *reader, struct world *w, const struct log *log, const struct config_pair *pair,
+		      struct relay *relay)
+{
+	struct relay_section section = { 0 };
+	int r;
+
+	relay->name = pair->key;
+	r = config_fill(reader, "relays{}", pair->value, &section);
+	if (r < 0)
+		return r;
+	relay->tls = (enum tls_policy) section.tls;
+	if (section.hosts) {
+		r = read_hosts(reader, section.hosts, relay);
+		if (r < 0)
+			return r;
+	} else if (pair->value->kind == CONFIG_NULL) {
+		config_error(reader->errors, &pair->mark, "relays: %s needs \"hosts\"", pair->key);
+	}
+	read_implicit_tls(reader, section.implicit_tls, relay);
+	return read_login(reader, w, log, pair, &section, relay);
+}
+
+int config_read_relays(struct config_reader *reader, struct world *w, const struct log *log, struct config *c)
+{
+	const struct config_node *node = c->raw.relays;
+	struct relay *relays;
+
+	if (!node || !node->n)
+		return 0;
+	relays = arena_new_array(reader->arena, struct relay, node->n);
+	if (!relays)
+		return -ENOMEM;
+	c->route.relays = relays;
+	c->route.n_relays = node->n;
+	for (unsigned i = 0; i < node->n; i++) {
+		int r = read_relay(reader, w, log, &node->pairs[i], &relays[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

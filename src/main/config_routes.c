@@ -1,0 +1,295 @@
+/* `routes`: patterns and ladders. */
+#include <stdio.h>
+
+#include "main/config_keys.h"
+#include "main/config_sections.h"
+
+static const char *const when_words[] = { "unreachable", "blocked", "tls", "throttled", "any", "delayed" };
+static const unsigned when_bits[] = { WHEN_UNREACHABLE, WHEN_BLOCKED, WHEN_TLS, WHEN_THROTTLED, WHEN_ANY };
+
+/* --- when ------------------------------------------------------------------------------------------------ */
+
+static int when_unknown(struct config_reader *reader, const struct config_mark *at, struct slice word)
+{
+	char suggestion[128], shown[96];
+
+	config_suggest(word, when_words, ARRAY_LEN(when_words), suggestion);
+	config_error(reader->errors, at,
+		     "when: expected unreachable, blocked, tls, throttled, any or {delayed: 30m}, found \"%s\"%s",
+		     slice_escape(word, shown, sizeof(shown)), suggestion);
+	return 0;
+}
+
+/* A word, or {delayed: 30m}. What is wrong is said, and passed over. */
+static int read_condition(struct config_reader *reader, const struct config_node *node, struct hop *hop)
+{
+	if (node->kind == CONFIG_SCALAR) {
+		for (unsigned i = 0; i < ARRAY_LEN(when_bits); i++)
+			if (slice_eq_str(node->text, when_words[i])) {
+				hop->when |= when_bits[i];
+				return 0;
+			}
+		return when_unknown(reader, &node->mark, node->text);
+	}
+	if (node->kind != CONFIG_MAP)
+		return when_unknown(reader, &node->mark, slice_from(config_kind_name(node->kind)));
+	for (unsigned i = 0; i < node->n; i++) {
+		const struct config_pair *pair = &node->pairs[i];
+
+		if (strcmp(pair->key, "delayed") != 0) {
+			when_unknown(reader, &pair->mark, slice_from(pair->key));
+		} else if (pair->value->kind != CONFIG_SCALAR || duration_parse(pair->value->text, &hop->delayed) < 0) {
+			config_error(reader->errors, &pair->value->mark, "delayed: expected a duration like 30m");
+		} else {
+			hop->when |= WHEN_DELAYED;
+		}
+	}
+	return 0;
+}
+
+static int read_when(struct config_reader *reader, const struct config_node *node, bool first, struct hop *hop)
+{
+	if (!node) {
+		hop->when = first ? 0 : WHEN_ANY;
+		return 0;
+	}
+	if (first) {
+		config_error(reader->errors, &node->mark,
+			     "when: the first rung of a ladder is always tried; conditions belong to those after it");
+		return 0;
+	}
+	if (node->kind != CONFIG_LIST)
+		return read_condition(reader, node, hop);
+	for (unsigned i = 0; i < node->n; i++)
+		read_condition(reader, node->items[i], hop);
+	if (!node->n)
+		config_error(reader->errors, &node->mark, "when: the list is empty, so this rung would never be used");
+	return 0;
+}
+
+/* --- one rung -------------------------------------------------------------------------------------------- */
+
+static int read_relay_name(struct config_reader *reader, const struct config *c, const struct config_node *node, const char *name,
+			   struct hop *hop)
+{
+	const char *names[64] = { NULL };
+	char suggestion[128], shown[96];
+	unsigned n = 0;
+
+	hop->kind = HOP_RELAY;
+	for (unsigned i = 0; i < c->route.n_relays; i++) {
+		if (strcmp(c->route.relays[i].name, name) == 0) {
+			hop->relay = &c->route.relays[i];
+			return 0;
+		}
+		if (n < ARRAY_LEN(names))
+			names[n++] = c->route.relays[i].name;
+	}
+	config_suggest(slice_from(name), names, n, suggestion);
+	config_error(reader->errors, &node->mark, "relay: there is no \"%s\" under relays%s",
+		     slice_escape(slice_from(name), shown, sizeof(shown)), suggestion);
+	return -EINVAL;
+}
+
+/* "mx", "hold", "discard". */
+static int read_word(struct config_reader *reader, const struct config_node *node, struct hop *hop)
+{
+	static const char *const words[] = { "mx", "hold", "discard" };
+	static const enum hop_kind kinds[] = { HOP_MX, HOP_HOLD, HOP_DISCARD };
+	char suggestion[128], shown[96];
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+		if (slice_eq_str(node->text, words[i])) {
+			hop->kind = kinds[i];
+			return 0;
+		}
+	if (slice_istarts(node->text, "maildir:") || slice_istarts(node->text, "lmtp:"))
+		return config_read_mailbox(reader, node, hop);
+	config_suggest(node->text, words, ARRAY_LEN(words), suggestion);
+	config_error(reader->errors, &node->mark,
+		     "via: expected mx, hold, discard, or a map with host, relay, lmtp, maildir or reject, found \"%s\"%s",
+		     slice_escape(node->text, shown, sizeof(shown)), suggestion);
+	return -EINVAL;
+}
+
+/* lmtp: and maildir: are written here without their prefix. */
+static int read_prefixed(struct config_reader *reader, const struct config_node *node, const char *prefix, struct slice text,
+			 struct hop *hop)
+{
+	struct config_node with_prefix = *node;
+	char *joined = arena_printf(reader->arena, "%s%.*s", prefix, SLICE_ARG(text));
+
+	if (!joined)
+		return -ENOMEM;
+	with_prefix.kind = CONFIG_SCALAR;
+	with_prefix.text = slice_from(joined);
+	return config_read_mailbox(reader, &with_prefix, hop);
+}
+
+static int read_kind(struct config_reader *reader, const struct config *c, const struct config_node *node,
+		     const struct via_section *v, struct hop *hop)
+{
+	unsigned kinds = !!v->mx + !!v->host + !!v->relay + !!v->lmtp + !!v->maildir + !!v->reject;
+
+	if (kinds != 1) {
+		config_error(reader->errors, &node->mark, kinds ? "via: a rung is one of mx, host, relay, lmtp, maildir and reject, not several" :
+				     "via: this rung says nothing about where to; give it mx, host, relay, lmtp, maildir or reject");
+		return -EINVAL;
+	}
+	if (v->mx) {
+		hop->kind = HOP_MX;
+		return 0;
+	}
+	if (v->host) {
+		hop->kind = HOP_HOST;
+		return config_read_host_port(reader, v->host, c->route.mx_port, &hop->host);
+	}
+	if (v->relay)
+		return read_relay_name(reader, c, config_get(node, "relay"), v->relay, hop);
+	if (v->lmtp) {
+		if (v->lmtp->kind == CONFIG_SCALAR)
+			return read_prefixed(reader, v->lmtp, "lmtp:", v->lmtp->text, hop);
+		return config_read_mailbox(reader, v->lmtp, hop);
+	}
+	if (v->maildir)
+		return read_prefixed(reader, config_get(node, "maildir"), "maildir:", slice_from(v->maildir), hop);
+	hop->kind = HOP_REJECT;
+	hop->text = v->reject;
+	return 0;
+}
+
+static int read_rung(struct config_reader *reader, const struct config *c, const struct config_node *node, bool first,
+		     struct hop *hop)
+{
+	struct via_section section = { 0 };
+	int r;
+
+	if (node->kind == CONFIG_SCALAR) {
+		r = read_word(reader, node, hop);
+		if (r >= 0 && !first)
+			hop->when = WHEN_ANY;
+		return r == -ENOMEM ? r : 0;
+	}
+	r = config_fill(reader, "routes[].via[]", node, &section);
+	if (r < 0 || node->kind != CONFIG_MAP)
+		return r;
+	hop->tls = (enum tls_policy) section.tls;
+	r = read_kind(reader, c, node, &section, hop);
+	if (r == -ENOMEM)
+		return r;
+	if (config_get(node, "tls") && hop->kind != HOP_MX && hop->kind != HOP_HOST)
+		config_error(reader->errors, &config_get(node, "tls")->mark, "tls: only for mx and host; a relay has its own under relays");
+	return read_when(reader, section.when, first, hop);
+}
+
+/* --- one route ------------------------------------------------------------------------------------------- */
+
+static int read_ladder(struct config_reader *reader, const struct config *c, const struct config_node *via, struct ladder *ret)
+{
+	const struct config_node *const single[] = { via };
+	const struct config_node *const *items = single;
+	unsigned n = 1;
+	struct hop *hops;
+
+	if (via->kind == CONFIG_LIST) {
+		items = (const struct config_node *const *) via->items;
+		n = via->n;
+	}
+	if (!n)
+		config_error(reader->errors, &via->mark, "via: the list is empty; give it at least one rung, like mx");
+	hops = arena_new_array(reader->arena, struct hop, n + 1);
+	if (!hops)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		int r = read_rung(reader, c, items[i], i == 0, &hops[i]);
+
+		if (r < 0)
+			return r;
+		if ((hops[i].kind == HOP_HOLD || hops[i].kind == HOP_DISCARD || hops[i].kind == HOP_REJECT) && i + 1 < n)
+			config_error(reader->errors, &items[i + 1]->mark, "via: nothing comes after hold, discard or reject");
+	}
+	ret->hops = hops;
+	ret->n_hops = n;
+	return 0;
+}
+
+/* Instead of via. */
+static int make_reject(struct config_reader *reader, const char *text, struct ladder *ret)
+{
+	struct hop *hop = arena_new_type(reader->arena, struct hop);
+
+	if (!hop)
+		return -ENOMEM;
+	hop->kind = HOP_REJECT;
+	hop->text = text;
+	ret->hops = hop;
+	ret->n_hops = 1;
+	return 0;
+}
+
+/* "routes[1]: to *.lan.example from news@example.org" */
+static char *describe_rule(struct config_reader *reader, unsigned index, const struct route_section *s)
+{
+	char text[512];
+	int used = snprintf(text, sizeof(text), "routes[%u]:", index);
+
+	for (unsigned side = 0; side < 2; side++) {
+		const char *const *patterns = side ? s->from : s->to;
+		unsigned n = side ? s->n_from : s->n_to;
+
+		for (unsigned i = 0; i < n && used < 400; i++)
+			used += snprintf(text + used, sizeof(text) - (size_t) used, "%s %.60s",
+					 i ? "," : side ? " from" : " to", patterns[i]);
+	}
+	if (!s->n_to && !s->n_from)
+		snprintf(text + used, sizeof(text) - (size_t) used, " all");
+	return arena_strdup(reader->arena, text);
+}
+
+static int read_route(struct config_reader *reader, const struct config *c, const struct config_node *node, unsigned index,
+		      struct route_rule *rule)
+{
+	struct route_section section = { 0 };
+	int r;
+
+	r = config_fill(reader, "routes[]", node, &section);
+	if (r < 0 || node->kind != CONFIG_MAP)
+		return r;
+	rule->to = section.n_to ? section.to : NULL;
+	rule->n_to = section.n_to;
+	rule->from = section.n_from ? section.from : NULL;
+	rule->n_from = section.n_from;
+	rule->ladder.rule = describe_rule(reader, index, &section);
+	if (!rule->ladder.rule)
+		return -ENOMEM;
+	if (section.via && section.reject)
+		config_error(reader->errors, &node->mark, "a route has either via or reject");
+	else if (section.reject)
+		return make_reject(reader, section.reject, &rule->ladder);
+	else if (section.via)
+		return read_ladder(reader, c, section.via, &rule->ladder);
+	else
+		config_error(reader->errors, &node->mark, "a route needs \"via\": [mx], [{relay: NAME}], [{host: \"HOST:PORT\"}], hold, discard...");
+	return 0;
+}
+
+int config_read_routes(struct config_reader *reader, struct config *c)
+{
+	const struct config_node *node = c->raw.routes;
+	struct route_rule *rules;
+
+	if (!node || !node->n)
+		return 0;
+	rules = arena_new_array(reader->arena, struct route_rule, node->n);
+	if (!rules)
+		return -ENOMEM;
+	c->route.rules = rules;
+	c->route.n_rules = node->n;
+	for (unsigned i = 0; i < node->n; i++) {
+		int r = read_route(reader, c, node->items[i], i, &rules[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,21 @@
+/* The sections that are more than single values, each in its own file: what the reader noted in config_raw
+ * becomes the structs of the rooms. Errors are added to the reader's; 0 or -ENOMEM. */
+#pragma once
+
+#include "main/config.h"
+
+int config_read_listen(struct config_reader *reader, struct world *w, struct config *c);
+/* After the listeners: route.own_addresses. */
+int config_find_own_addresses(struct config_reader *reader, struct world *w, struct config *c);
+int config_read_domains(struct config_reader *reader, struct config *c);
+int config_read_relays(struct config_reader *reader, struct world *w, const struct log *log, struct config *c);
+int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
+
+/* Helpers that several of them need. */
+
+/* "10.0.0.7:25", "[::1]:25", "mail.example.org:587", "mail.example.org", an address without port.
+ * 0, or -EINVAL (said at the node). */
+int config_read_host_port(struct config_reader *reader, const struct config_node *node, uint16_t default_port,
+			  struct host_port *ret);
+/* "maildir:PATH", "lmtp:unix:PATH", "lmtp:HOST:PORT", "discard", "hold". 0 or -EINVAL (said). */
+int config_read_mailbox(struct config_reader *reader, const struct config_node *node, struct hop *ret);

@@ -1,0 +1,273 @@
+#include "queue/bounce.h"
+
+#include <stdlib.h>
+
+#include "queue/home.h"
+
+#define REPORTERS_MAX 8u
+#define BOUNCE_SIZE (50u * 1024)
+
+/* --- what is said ------------------------------------------------------------------------------------------------ */
+
+static enum dsn_action action_of(const struct recipient *r)
+{
+	if (r->flags & RECIPIENT_OWES_FAILURE)
+		return DSN_FAILED;
+	if (r->flags & RECIPIENT_OWES_DELIVERED)
+		return DSN_DELIVERED;
+	return r->flags & RECIPIENT_OWES_RELAYED ? DSN_RELAYED : DSN_DELAYED;
+}
+
+static struct status status_of(const struct recipient *r, enum dsn_action action)
+{
+	const struct last_reply *l = r->last;
+	struct status s = { 0 };
+
+	if (l && l->enhanced[0] > 0)
+		s = (struct status) { l->enhanced[0], l->enhanced[1], l->enhanced[2] };
+	/* RFC 3463 section 3.5: X.4.7, delivery time expired. */
+	if (action == DSN_FAILED && (r->flags & RECIPIENT_EXPIRED) && s.class != 5)
+		s = (struct status) { 4, 4, 7 };
+	if (action == DSN_DELAYED && s.class == 5)
+		s.class = 4; /* a final reply that we take for a temporary one */
+	if ((action == DSN_DELIVERED || action == DSN_RELAYED) && s.class != 2)
+		s = (struct status) { 2, 0, 0 };
+	return s;
+}
+
+static const char *reason_of(const struct recipient *r, enum dsn_action action, usec_t expire, struct arena *a)
+{
+	const char *own = r->last && !r->last->from_remote && last_text(r->last)[0] ? last_text(r->last) : NULL;
+	char duration[48];
+
+	if (action == DSN_FAILED && (r->flags & RECIPIENT_EXPIRED)) {
+		duration_for_people(expire, duration, sizeof(duration));
+		return arena_printf(a, "It could not be delivered within %s%s%s", duration, own ? "; the last trouble was: " : "", own ? own : "");
+	}
+	if (own)
+		return arena_strdup(a, own);
+	if (action == DSN_DELAYED && !r->last)
+		return arena_strdup(a, "It has not been its turn yet");
+	return NULL;
+}
+
+int bounce_recipient(const struct recipient *r, const struct envelope *e, unsigned index, usec_t expire, struct arena *a,
+		     struct dsn_recipient *ret)
+{
+	enum dsn_action action = action_of(r);
+	const struct last_reply *l = r->last;
+	struct dsn_recipient d = {
+		.final = e->recipients[index].address,
+		.orcpt = e->recipients[index].orcpt,
+		.action = action,
+		.status = status_of(r, action),
+		.last_attempt = l ? l->at : 0,
+	};
+	char text[LAST_TEXT_MAX + 40];
+
+	if (action == DSN_DELAYED)
+		d.retry_until = e->arrival + (wall_t) expire;
+	if (l && l->from_remote) {
+		d.remote_mta = last_host(l);
+		d.diagnostic = arena_strdup(a, last_reply_describe(l, text, sizeof(text)));
+		if (!d.diagnostic)
+			return -ENOMEM;
+	}
+	d.reason = reason_of(r, action, expire, a);
+	*ret = d;
+	return 0;
+}
+
+/* --- writing and sending --------------------------------------------------------------------------------------------- */
+
+struct report {
+	struct home *home;
+	struct message *message;
+	struct arena *arena;
+	struct envelope original;
+	struct spool_reader *reader;
+	unsigned n;
+	struct dsn_recipient *recipients;
+	uint32_t *indexes;
+	uint8_t *owed; /* the flags that this report settles, per recipient in it */
+};
+
+static int collect(struct report *rp)
+{
+	const struct message *m = rp->message;
+	struct retry_schedule s = queue_schedule(queue_configuration(rp->home->queue));
+	int r = envelope_unpack(slice_new(m->packed, m->packed_len), rp->arena, &rp->original);
+
+	if (r < 0)
+		return r;
+	rp->original.id = m->entry.id;
+	rp->recipients = arena_new_array(rp->arena, struct dsn_recipient, m->n_recipients);
+	rp->indexes = arena_new_array(rp->arena, uint32_t, m->n_recipients);
+	rp->owed = arena_new_array(rp->arena, uint8_t, m->n_recipients);
+	if (!rp->recipients || !rp->indexes || !rp->owed)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		const struct recipient *rc = &m->recipients[i];
+
+		if (!(rc->flags & RECIPIENT_OWES))
+			continue;
+		r = bounce_recipient(rc, &rp->original, i, retry_expire(&s), rp->arena, &rp->recipients[rp->n]);
+		if (r < 0)
+			return r;
+		rp->indexes[rp->n] = i;
+		rp->owed[rp->n++] = rc->flags & RECIPIENT_OWES;
+	}
+	return 0;
+}
+
+static ssize_t read_original(void *context, uint64_t offset, void *data, size_t len)
+{
+	struct report *rp = context;
+
+	return spool_reader_read(rp->reader, offset, data, len);
+}
+
+static int write_text(struct report *rp, msgid_t id, struct buffer *out, struct dsn_result *ret)
+{
+	struct queue *q = rp->home->queue;
+	const struct queue_config *c = queue_configuration(q);
+	struct dsn_input in = {
+		.host = c->hostname,
+		.original = &rp->original,
+		.recipients = rp->recipients,
+		.n_recipients = rp->n,
+		.id = id,
+		.now = world_wall(q->world),
+		.read = rp->reader ? read_original : NULL,
+		.context = rp,
+		.max_content = c->bounce_size ? c->bounce_size : BOUNCE_SIZE,
+		.contact = c->postmaster,
+	};
+	int r;
+
+	world_random(q->world, &in.random, sizeof(in.random));
+	r = dsn_write(&in, out, ret);
+	return r < 0 ? r : buffer_error(out);
+}
+
+static int submit(struct report *rp, msgid_t id, struct slice text, const struct dsn_result *how)
+{
+	struct queue *q = rp->home->queue;
+	struct envelope_recipient sender = { .address = rp->original.reverse_path, .notify = NOTIFY_NEVER };
+	struct envelope e = {
+		.id = id,
+		.arrival = world_wall(q->world),
+		.reverse_path = "", /* RFC 3461 section 6.1 */
+		.body = how->body,
+		/* RFC 8689 section 5: the notification of a REQUIRETLS message is one itself. */
+		.flags = ENVELOPE_BOUNCE | (how->smtputf8 ? ENVELOPE_SMTPUTF8 : 0) | (rp->original.flags & ENVELOPE_REQUIRETLS),
+		.size = text.len,
+		.n_recipients = 1,
+		.recipients = &sender,
+	};
+	struct spool_writer *w = NULL;
+	int r = spool_writer_new(q->spool, id, &w);
+
+	if (r < 0)
+		return r;
+	r = spool_writer_append(w, text);
+	if (r < 0) {
+		spool_writer_abort(w);
+		return r;
+	}
+	EVENT(q->events, id, EVENT_RECEIVED, F_STR("from", ""), F_STR("protocol", "notification"), F_ID("about", rp->message->entry.id),
+	      F_UINT("size", text.len), F_UINT("recipients", 1));
+	return queue_submit(q, w, &e);
+}
+
+/* The sender has been told: nothing is owed any more. */
+static void settle_debts(struct report *rp, msgid_t id)
+{
+	struct message *m = rp->message;
+
+	COUNT(rp->home, bounced);
+	for (unsigned n = 0; n < rp->n; n++) {
+		struct recipient *r = &m->recipients[rp->indexes[n]];
+		char text[MSGID_TEXT];
+
+		r->flags &= (uint8_t) ~rp->owed[n];
+		EVENT(rp->home->queue->events, m->entry.id, EVENT_BOUNCED, F_STR("dsn", id_format(id, text)),
+		      F_STR("action", dsn_action_name(rp->recipients[n].action)), F_STR("to", rp->recipients[n].final));
+	}
+	home_changed(m);
+}
+
+static int write_and_send(struct report *rp)
+{
+	_cleanup_buffer_ struct buffer text = { 0 };
+	struct dsn_result how = { 0 };
+	msgid_t id = queue_new_id(rp->home->queue);
+	int r = collect(rp);
+
+	if (r < 0 || rp->n == 0)
+		return r;
+	if (spool_reader_open(rp->home->queue->spool, rp->message->entry.id, &rp->reader) < 0)
+		rp->reader = NULL; /* then without the original */
+	r = write_text(rp, id, &text, &how);
+	spool_reader_close(TAKE_PTR(rp->reader));
+	if (r < 0)
+		return r;
+	r = submit(rp, id, buffer_slice(&text), &how);
+	if (r >= 0)
+		settle_debts(rp, id);
+	return r;
+}
+
+static void report(struct home *h, struct message *m)
+{
+	struct report rp = { .home = h, .message = m, .arena = home_arena(h) };
+	int r = -ENOMEM;
+
+	m->flags |= MESSAGE_WORKING;
+	if (rp.arena) {
+		r = write_and_send(&rp);
+		home_arena_put(h, rp.arena);
+	}
+	m->flags &= ~(uint32_t) MESSAGE_WORKING;
+	if (r < 0) {
+		m->flags |= MESSAGE_REPORT_LATER;
+		if (!h->stopping)
+			LOG(h->queue->log, LOG_WARNING, "A notification to a sender could not be written; it is tried again", F_ID("id", m->entry.id),
+			    F_ERRNO("error", r));
+	}
+	home_settle(h, m, NULL);
+}
+
+static void reporter(void *arg)
+{
+	struct home *h = arg;
+	struct link *k;
+
+	while (!h->stopping && !fiber_cancelled() && (k = list_pop(&h->reports))) {
+		struct message *m = container_of(k, struct message, work);
+
+		m->flags &= ~(uint32_t) MESSAGE_REPORTING;
+		report(h, m);
+	}
+	h->reporters--;
+	cond_broadcast(&h->quiet);
+}
+
+void home_report(struct home *h, struct message *m)
+{
+	if (h->stopping)
+		return; /* what is owed stands in the note */
+	m->flags |= MESSAGE_REPORTING;
+	list_append(&h->reports, &m->work);
+	if (h->reporters >= REPORTERS_MAX)
+		return;
+	if (fiber_group_spawn(&h->helpers, "reporter", reporter, h) >= 0) {
+		h->reporters++;
+		return;
+	}
+	if (h->reporters > 0)
+		return;
+	link_remove(&m->work);
+	m->flags &= ~(uint32_t) MESSAGE_REPORTING;
+	m->flags |= MESSAGE_REPORT_LATER;
+}

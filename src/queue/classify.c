@@ -1,0 +1,160 @@
+#include "queue/classify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "queue/reply_classes.h"
+#include "queue/rules.h"
+#include "world/file.h"
+
+#define RULE_FILE_MAX (4u << 20)
+#define TEXT_MAX 2048         /* of a reply that the patterns look at */
+#define MATCH_LIMIT 100000    /* steps of one pattern: a text made to be slow just doesn't match */
+
+struct classifier {
+	struct ruleset rules;
+	pcre2_match_context *context;
+};
+
+static int classifier_alloc(struct classifier **ret)
+{
+	struct classifier *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	ruleset_init(&c->rules);
+	c->context = pcre2_match_context_create(NULL);
+	if (!c->context) {
+		free(c);
+		return -ENOMEM;
+	}
+	pcre2_set_match_limit(c->context, MATCH_LIMIT);
+	pcre2_set_heap_limit(c->context, 1024); /* KiB */
+	*ret = c;
+	return 0;
+}
+
+int classifier_from_text(const char *name, struct slice text, struct classifier **ret, char **ret_why)
+{
+	_cleanup_(classifier_freep) struct classifier *c = NULL;
+	int r = classifier_alloc(&c);
+
+	if (r < 0)
+		return r;
+	r = ruleset_read(&c->rules, name, text, ret_why);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+int classifier_new(struct world *w, const char *path, struct classifier **ret, char **ret_why)
+{
+	_cleanup_(classifier_freep) struct classifier *c = NULL;
+	_cleanup_(freep) char *text = NULL;
+	size_t len = 0;
+	int r = classifier_alloc(&c);
+
+	if (r < 0)
+		return r;
+	if (path) {
+		r = file_read_all(w, path, RULE_FILE_MAX, &text, &len);
+		if (r < 0) {
+			if (asprintf(ret_why, "%s: can't be read: %s", path, strerror(-r)) < 0)
+				*ret_why = NULL;
+			return r;
+		}
+		r = ruleset_read(&c->rules, path, slice_new(text, len), ret_why);
+		if (r < 0)
+			return r;
+	}
+	r = ruleset_read(&c->rules, "reply-classes.yaml", slice_new(reply_classes_builtin, reply_classes_builtin_len), ret_why);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+void classifier_free(struct classifier *c)
+{
+	if (!c)
+		return;
+	ruleset_done(&c->rules);
+	pcre2_match_context_free(c->context);
+	free(c);
+}
+
+unsigned classifier_rules(const struct classifier *c)
+{
+	return c->rules.n;
+}
+
+static bool in_range(const struct range *range, int v)
+{
+	return v >= range->from && v <= range->to;
+}
+
+static bool code_fits(const struct rule *rule, int code)
+{
+	for (unsigned i = 0; i < rule->n_codes; i++)
+		if (in_range(&rule->codes[i], code))
+			return true;
+	return rule->n_codes == 0;
+}
+
+static bool enhanced_fits(const struct rule *rule, const int e[static 3])
+{
+	for (unsigned i = 0; i < rule->n_enhanced; i++) {
+		const struct range *part = rule->enhanced[i].part;
+
+		if (e[0] > 0 && in_range(&part[0], e[0]) && in_range(&part[1], e[1]) && in_range(&part[2], e[2]))
+			return true;
+	}
+	return rule->n_enhanced == 0;
+}
+
+static bool provider_fits(const struct provider *p, const char *host)
+{
+	if (!p)
+		return true;
+	for (unsigned i = 0; host && i < p->n_suffixes; i++) {
+		const char *suffix = p->suffixes[i];
+
+		if (slice_iends(slice_from(host), suffix) || (suffix[0] == '.' && slice_ieq_str(slice_from(host), suffix + 1)))
+			return true;
+	}
+	return false;
+}
+
+static bool text_fits(const struct classifier *c, const struct rule *rule, struct slice text)
+{
+	pcre2_match_data *match;
+	bool fits;
+
+	if (!rule->text)
+		return true;
+	match = pcre2_match_data_create(1, NULL);
+	if (!match)
+		return false;
+	/* 0: matched, with more groups than we keep. Errors (the limits) count as no match. */
+	fits = pcre2_match(rule->text, (PCRE2_SPTR) text.data, text.len, 0, 0, match, c->context) >= 0;
+	pcre2_match_data_free(match);
+	return fits;
+}
+
+void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host, struct classification *ret)
+{
+	struct slice text = slice_head(slice_from(reply->text ? reply->text : ""), TEXT_MAX);
+
+	*ret = (struct classification) { .class = reply->code > 0 ? CLASS_OTHER : CLASS_UNREACHABLE };
+	if (reply->code <= 0)
+		return;
+	for (const struct rule *rule = c->rules.first; rule; rule = rule->next) {
+		if (!code_fits(rule, reply->code) || !enhanced_fits(rule, reply->enhanced) ||
+		    (rule->stages && !(rule->stages & (1u << stage))) || !provider_fits(rule->provider, host) ||
+		    !text_fits(c, rule, text))
+			continue;
+		*ret = (struct classification) { .class = rule->class, .treat = rule->treat, .rule = rule->name };
+		return;
+	}
+}

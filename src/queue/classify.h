@@ -1,0 +1,36 @@
+/* The reply classifier: whose fault is it, and what is to be done?
+ *
+ * A server's reply has a code, perhaps an enhanced code, and a text, and only together with who said it and
+ * where in the dialogue do they tell whether our address is blocked, we are too fast, or there is no such
+ * mailbox. The rules are data (reply-classes.yaml, whose head explains them): the first that fits decides,
+ * the user's own file is asked before the shipped one. */
+#pragma once
+
+#include "queue/outcome.h"
+#include "world/world.h"
+
+struct classifier;
+enum treat {
+	TREAT_AS_SAID,   /* by the first digit of the code */
+	TREAT_TEMPORARY, /* a 5xx that time heals */
+	TREAT_PERMANENT, /* a 4xx that never will be better */
+};
+struct classification {
+	enum reply_class class;
+	enum treat treat;
+	const char *rule; /* its name; belongs to the classifier. NULL: no rule fitted */
+};
+
+/* Reads the shipped rules, and the user's file when path isn't NULL. -EINVAL with *ret_why ("file:line:column:
+ * what is wrong", on the heap) when they can't be used; other errors when the file can't be read, also with
+ * *ret_why; -ENOMEM. */
+int classifier_new(struct world *w, const char *path, struct classifier **ret, char **ret_why);
+/* The same from text. name: for messages. */
+int classifier_from_text(const char *name, struct slice text, struct classifier **ret, char **ret_why);
+void classifier_free(struct classifier *c);
+DEFINE_FREEP(struct classifier, classifier_free)
+unsigned classifier_rules(const struct classifier *c); /* how many there are */
+
+/* host: name of the server that answered, or NULL. From any thread. Code 0 (there was no reply) is
+ * CLASS_UNREACHABLE. Always fills *ret. */
+void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host, struct classification *ret);

@@ -1,0 +1,453 @@
+#include "queue/home.h"
+
+#include <stdlib.h>
+
+#include "queue/ladder.h"
+#include "queue/note.h"
+#include "queue/owner.h"
+
+#define DUE_BATCH 64u                     /* messages between two looks at the other fibers */
+#define LARGE_MESSAGE 32u                 /* recipients: its notes are gathered */
+#define NOTE_DELAY (100 * USEC_MS)
+#define SWEEP_INTERVAL (60 * USEC_SEC)
+#define REPORT_LATER USEC_MIN
+#define SHORT_OF_MEMORY (10 * USEC_SEC)
+
+int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index)
+{
+	*h = (struct home) { .queue = q, .loop = loop, .index = index, .ids = { .maker = index }, .note_at = DEADLINE_NEVER };
+	list_init(&h->messages);
+	list_init(&h->reports);
+	list_init(&h->unnoted);
+	list_init(&h->unresolved);
+	list_init(&h->starved);
+	list_init(&h->slots);
+	cond_init(&h->quiet);
+	fiber_group_init(&h->helpers);
+	return arena_new(4096, &h->scratch);
+}
+
+static void free_jobs(struct message *m)
+{
+	for (struct job *j = m->jobs, *next; j; j = next) {
+		next = j->next;
+		job_free(j);
+	}
+	m->jobs = NULL;
+}
+
+void home_done(struct home *h)
+{
+	struct link *k;
+
+	destination_free_all(h);
+	owner_free_all(h);
+	while ((k = list_pop(&h->messages))) {
+		struct message *m = container_of(k, struct message, entry.link);
+
+		free_jobs(m);
+		message_free(m);
+	}
+	heap_done(&h->due);
+	while (h->n_spare > 0)
+		arena_free(h->spare[--h->n_spare]);
+	arena_free(h->scratch);
+}
+
+struct arena *home_arena(struct home *h)
+{
+	struct arena *a = NULL;
+
+	if (h->n_spare > 0)
+		return h->spare[--h->n_spare];
+	return arena_new(2048, &a) < 0 ? NULL : a;
+}
+
+void home_arena_put(struct home *h, struct arena *a)
+{
+	if (h->n_spare == SPARE_ARENAS) {
+		arena_free(a);
+		return;
+	}
+	arena_reset(a);
+	h->spare[h->n_spare++] = a;
+}
+
+void home_due(struct home *h, usec_t at)
+{
+	if (at >= h->keeper_until)
+		return; /* it wakes up earlier, or is awake and will look */
+	h->keeper_until = 0;
+	if (h->keeper)
+		fiber_wake(h->keeper);
+}
+
+/* --- the books ------------------------------------------------------------------------------------------ */
+
+void home_set_state(struct home *h, struct message *m, unsigned recipient, enum recipient_state state)
+{
+	struct recipient *r = &m->recipients[recipient];
+
+	if (r->state == state)
+		return;
+	if (r->state == STATE_HELD)
+		h->held--;
+	else if (r->state == STATE_WAITING && r->attempts > 0)
+		h->deferred--;
+	if (state == STATE_HELD)
+		h->held++;
+	else if (state == STATE_WAITING && r->attempts > 0)
+		h->deferred++;
+	if (state == STATE_DONE) {
+		m->open--;
+		h->n_recipients--;
+	}
+	r->state = (uint8_t) state;
+}
+
+void home_add(struct home *h, struct message *m)
+{
+	list_append(&h->messages, &m->entry.link);
+	h->n_messages++;
+	h->n_recipients += m->open;
+	h->bytes += m->size;
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		const struct recipient *r = &m->recipients[i];
+
+		h->held += r->state == STATE_HELD;
+		h->deferred += r->state == STATE_WAITING && r->attempts > 0;
+	}
+}
+
+static void remove_message(struct home *h, struct message *m)
+{
+	int r = spool_remove(h->queue->spool, m->entry.id);
+
+	if (r < 0)
+		LOG(h->queue->log, LOG_ERROR, "A finished message could not be taken out of the spool; after a restart it is sent again",
+		    F_ID("id", m->entry.id), F_ERRNO("error", r));
+	EVENT(h->queue->events, m->entry.id, EVENT_DONE);
+	heap_remove(&h->due, &m->due);
+	link_remove(&m->entry.link);
+	link_remove(&m->work);
+	h->n_messages--;
+	h->bytes -= m->size;
+	message_free(m);
+}
+
+/* --- notes ------------------------------------------------------------------------------------------------ */
+
+static void write_note(struct home *h, struct message *m)
+{
+	_cleanup_buffer_ struct buffer note = { 0 };
+	int r;
+
+	m->flags &= ~(uint32_t) MESSAGE_DIRTY;
+	note_encode(m->recipients, m->n_recipients, queue_wall_offset(h->queue), &note);
+	r = buffer_error(&note);
+	if (r >= 0)
+		r = spool_note(h->queue->spool, m->entry.id, buffer_slice(&note));
+	if (r < 0)
+		LOG(h->queue->log, LOG_ERROR, "The state of a message could not be noted; after a restart it may be sent again",
+		    F_ID("id", m->entry.id), F_ERRNO("error", r));
+}
+
+/* The note of a message with many recipients is long, and changes with each of them: it waits for more. Not so
+ * when a notification is to be written, because nothing may depend on what is not noted. */
+static void note(struct home *h, struct message *m, bool at_once)
+{
+	if (!(m->flags & MESSAGE_DIRTY))
+		return;
+	if (at_once || m->n_recipients < LARGE_MESSAGE || (m->flags & MESSAGE_REPORTING)) {
+		if (m->flags & MESSAGE_UNNOTED)
+			link_remove(&m->work);
+		m->flags &= ~(uint32_t) MESSAGE_UNNOTED;
+		write_note(h, m);
+		return;
+	}
+	if (m->flags & MESSAGE_UNNOTED)
+		return;
+	if (list_empty(&h->unnoted)) {
+		h->note_at = deadline_after(now(), NOTE_DELAY);
+		home_due(h, h->note_at);
+	}
+	m->flags |= MESSAGE_UNNOTED;
+	list_append(&h->unnoted, &m->work);
+}
+
+void home_write_notes(struct home *h)
+{
+	struct link *k;
+
+	h->note_at = DEADLINE_NEVER;
+	while ((k = list_pop(&h->unnoted))) {
+		struct message *m = container_of(k, struct message, work);
+
+		m->flags &= ~(uint32_t) MESSAGE_UNNOTED;
+		write_note(h, m);
+	}
+}
+
+/* --- settling ----------------------------------------------------------------------------------------------- */
+
+const struct envelope *view_envelope(struct view *v)
+{
+	const struct message *m = v->message;
+
+	if (v->envelope)
+		return v->envelope;
+	if (envelope_unpack(slice_new(m->packed, m->packed_len), v->home->scratch, &v->unpacked) < 0 ||
+	    v->unpacked.n_recipients != m->n_recipients)
+		return NULL;
+	v->envelope = &v->unpacked;
+	return v->envelope;
+}
+
+static bool wants_delay_report(struct view *v, unsigned i)
+{
+	const struct envelope *e;
+	unsigned notify;
+
+	if (v->message->flags & MESSAGE_NULL_SENDER)
+		return false;
+	e = view_envelope(v);
+	if (!e)
+		return false;
+	notify = e->recipients[i].notify;
+	return notify == 0 || (notify & NOTIFY_DELAY);
+}
+
+/* The sender is told once that it takes long (RFC 5321 section 4.5.4.1 leaves that to us, RFC 3461 section 4.1 to
+ * the sender). Returns whether a posted recipient has to be called back first, to know what it waits for. */
+static bool warn(struct view *v)
+{
+	struct message *m = v->message;
+	bool posted = false, left = false;
+
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct recipient *r = &m->recipients[i];
+
+		if (r->state == STATE_DONE || r->state == STATE_HELD || (r->flags & RECIPIENT_WARNED))
+			continue;
+		if (r->state == STATE_POSTED && !r->last && wants_delay_report(v, i)) {
+			posted = left = true;
+			continue;
+		}
+		r->flags |= RECIPIENT_WARNED;
+		if (wants_delay_report(v, i))
+			r->flags |= RECIPIENT_OWES_DELAY;
+		home_changed(m);
+	}
+	if (!left)
+		m->flags |= MESSAGE_WARNED;
+	return posted;
+}
+
+static bool expire(struct view *v)
+{
+	struct message *m = v->message;
+	bool posted = false;
+
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct recipient *r = &m->recipients[i];
+
+		if (r->state == STATE_POSTED)
+			posted = true;
+		if (r->state != STATE_WAITING)
+			continue;
+		r->flags |= RECIPIENT_EXPIRED;
+		home_give_up(v, i, "it could not be delivered in time");
+	}
+	return posted;
+}
+
+static bool obey_orders(struct view *v)
+{
+	struct message *m = v->message;
+	bool posted = false;
+
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct recipient *r = &m->recipients[i];
+
+		if (r->state == STATE_POSTED)
+			posted = true;
+		if (r->state == STATE_DONE && (m->flags & MESSAGE_REMOVE))
+			r->flags &= (uint8_t) ~RECIPIENT_OWES;
+		if (r->state == STATE_POSTED || r->state == STATE_DONE)
+			continue;
+		if (m->flags & MESSAGE_REMOVE) {
+			home_drop(v, i, "removed by an administrator");
+		} else if (m->flags & MESSAGE_RETURN) {
+			struct outcome o = { .kind = OUTCOME_FAILED, .stage = STAGE_LOCAL, .class = CLASS_OTHER,
+					     .reply = { 550, { 5, 0, 0 }, "The message was returned by an administrator" } };
+
+			recipient_set_last(r, last_reply_new(&o, world_wall(v->home->queue->world)));
+			home_give_up(v, i, "returned by an administrator");
+		} else if (r->state == STATE_WAITING) {
+			home_hold(v, i, "held by an administrator");
+		}
+	}
+	if (!posted)
+		m->flags &= ~(uint32_t) (MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE);
+	return posted;
+}
+
+/* What the message's age and the administrator's orders ask for. */
+static void settle_age(struct view *v)
+{
+	const struct queue_config *c = queue_configuration(v->home->queue);
+	struct retry_schedule s = queue_schedule(c);
+	struct message *m = v->message;
+	usec_t age = message_age(m, v->now);
+	bool recall = false;
+
+	if (m->flags & (MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE))
+		recall = obey_orders(v);
+	if (age >= retry_expire(&s))
+		recall |= expire(v);
+	else if (!(m->flags & MESSAGE_WARNED) && age >= retry_warn(&s))
+		recall |= warn(v);
+	if (m->delayed_ms > 0 && age >= m->delayed_ms * USEC_MS) {
+		m->delayed_ms = 0; /* whoever comes back, or waits, begins at the rung that has opened */
+		recall = true;
+		for (unsigned i = 0; i < m->n_recipients; i++) {
+			struct address to;
+			struct ladder l;
+			unsigned start;
+
+			if (m->recipients[i].state != STATE_WAITING || home_ladder(v, i, &l, &to) < 0)
+				continue;
+			start = ladder_start(&l, age);
+			if (start > m->recipients[i].rung)
+				m->recipients[i].next = 0;
+		}
+	}
+	if (recall)
+		home_recall(v->home, m);
+}
+
+static usec_t due_time(const struct home *h, const struct message *m, usec_t t)
+{
+	struct retry_schedule s = queue_schedule(queue_configuration(h->queue));
+	usec_t due = DEADLINE_NEVER;
+	bool moving = false;
+
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		const struct recipient *r = &m->recipients[i];
+
+		if (r->state == STATE_WAITING)
+			due = MIN(due, MAX(r->next, t));
+		moving |= r->state == STATE_WAITING || r->state == STATE_POSTED;
+	}
+	if (moving) {
+		due = MIN(due, message_time(m, retry_expire(&s)));
+		if (!(m->flags & MESSAGE_WARNED))
+			due = MIN(due, message_time(m, retry_warn(&s)));
+		if (m->delayed_ms > 0)
+			due = MIN(due, message_time(m, m->delayed_ms * USEC_MS));
+	}
+	if (m->flags & MESSAGE_REPORT_LATER)
+		due = MIN(due, deadline_after(t, REPORT_LATER));
+	/* What is overdue and still here waits for a job to come back, or for memory. */
+	return due <= t ? deadline_after(t, SHORT_OF_MEMORY) : due;
+}
+
+static void set_due(struct home *h, struct message *m, usec_t t)
+{
+	usec_t due = due_time(h, m, t);
+
+	if (due == DEADLINE_NEVER) {
+		heap_remove(&h->due, &m->due);
+		return;
+	}
+	if (heap_node_linked(&m->due)) {
+		heap_update(&h->due, &m->due, due);
+	} else if (heap_insert(&h->due, &m->due, due) < 0) {
+		LOG(h->queue->log, LOG_ERROR, "No memory to remember when a message is due; it waits for a restart", F_ID("id", m->entry.id));
+		return;
+	}
+	home_due(h, due);
+}
+
+void home_settle(struct home *h, struct message *m, const struct envelope *envelope)
+{
+	struct view v = { .home = h, .message = m, .now = now(), .envelope = envelope };
+	bool owes;
+
+	if (m->flags & MESSAGE_STRANGE)
+		return;
+	if (m->open > 0 || (m->flags & MESSAGE_REMOVE)) {
+		settle_age(&v);
+		if (!h->stopping)
+			home_schedule(&v);
+	}
+	arena_reset(h->scratch);
+	if (message_is_over(m)) {
+		remove_message(h, m);
+		return;
+	}
+	owes = message_owes(m);
+	note(h, m, owes);
+	if (owes && !(m->flags & (MESSAGE_WORKING | MESSAGE_REPORTING | MESSAGE_REPORT_LATER)))
+		home_report(h, m);
+	set_due(h, m, v.now);
+}
+
+/* --- the keeper ----------------------------------------------------------------------------------------------- */
+
+static void settle_due(struct home *h, usec_t t)
+{
+	struct heap_node *n;
+
+	for (unsigned i = 0; i < DUE_BATCH && (n = heap_first(&h->due)) && n->key <= t; i++) {
+		struct message *m = container_of(n, struct message, due);
+
+		heap_remove(&h->due, n);
+		m->flags &= ~(uint32_t) MESSAGE_REPORT_LATER;
+		home_settle(h, m, NULL);
+	}
+}
+
+static usec_t next_due(const struct home *h)
+{
+	const struct heap_node *message = heap_first(&h->due);
+	const struct heap_node *site = heap_first(&h->site_timers);
+	usec_t next = MIN(h->note_at, h->sweep_at);
+
+	if (message)
+		next = MIN(next, message->key);
+	return site ? MIN(next, site->key) : next;
+}
+
+void home_keeper(void *home)
+{
+	struct home *h = home;
+	int r = 0;
+
+	h->keeper = fiber_self();
+	h->started = true;
+	h->sweep_at = deadline_after(now(), SWEEP_INTERVAL);
+	while (!h->stopping && r != -ECANCELED) {
+		usec_t t = now(), next;
+
+		settle_due(h, t);
+		owner_tick(h, t);
+		if (t >= h->note_at)
+			home_write_notes(h);
+		if (t >= h->sweep_at) {
+			destination_sweep(h, t);
+			h->sweep_at = deadline_after(t, SWEEP_INTERVAL);
+		}
+		next = next_due(h);
+		if (next <= now()) {
+			r = fiber_yield();
+			continue;
+		}
+		h->keeper_until = next;
+		r = fiber_wait("the next message or site to be due", next);
+		h->keeper_until = 0;
+	}
+	home_write_notes(h);
+	h->keeper = NULL;
+	cond_broadcast(&h->quiet);
+}

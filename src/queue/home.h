@@ -1,0 +1,171 @@
+/* A home: the part of the queue that lives on one loop.
+ *
+ * It has the messages that were submitted there, with the heap of their due times, the cache of destinations,
+ * and the sites that its loop owns. Everything here belongs to the loop's thread; others post to it. One fiber
+ * of its own, the keeper, sleeps until the next message or site is due.
+ *
+ * How a message moves is one function, home_settle: whatever happened (submitted, an outcome, its time has
+ * come, an order), it looks at the whole state and does what is to be done: expires, warns, calls back, sends
+ * what waits on its way, notes the state in the spool, has notifications written, and removes the message when
+ * nothing is left. */
+#pragma once
+
+#include "queue/classify.h"
+#include "queue/destination.h"
+#include "queue/job.h"
+#include "queue/queue.h"
+#include "queue/retry.h"
+
+#define HOMES_MAX 16u      /* ids have four bits for their maker */
+#define SPARE_ARENAS 64u
+
+struct home {
+	struct queue *queue;
+	struct loop *loop;
+	unsigned index;
+	struct id_source ids;
+
+	/* messages */
+	struct list messages; /* struct entry, the oldest first */
+	struct heap due;
+	unsigned committing;  /* messages that will need a place in the heap */
+	struct list reports;  /* messages that owe notifications */
+	unsigned reporters;   /* workers that write them */
+	struct list unnoted;  /* large messages whose note waits a moment */
+	usec_t note_at;
+	struct arena *scratch; /* for one settling */
+
+	/* destinations */
+	struct hash destinations;
+	struct list unresolved; /* wait for a resolver */
+	unsigned resolvers;
+	usec_t sweep_at;
+	uint64_t batch; /* number of the last settling that sent something */
+
+	/* sites and their slots (owner.h) */
+	struct hash sites;
+	struct heap site_timers;
+	struct list starved; /* sites that wait for the home to have room for one more connection */
+	struct list slots;   /* all that are alive */
+	unsigned n_slots, n_sites, n_taken;
+
+	/* the keeper */
+	struct fiber *keeper;
+	usec_t keeper_until; /* it sleeps until then; 0: it is awake */
+	bool started, stopping;
+	struct cond quiet;          /* something ended while stopping */
+	struct fiber_group helpers; /* resolvers and reporters */
+
+	struct arena *spare[SPARE_ARENAS];
+	unsigned n_spare;
+
+	uint64_t n_messages, n_recipients, bytes, held, deferred; /* now */
+	struct queue_counters counters; /* read from other threads: written by COUNT only */
+};
+
+struct old_classifier {
+	struct old_classifier *next;
+	struct classifier *classifier;
+};
+
+struct queue {
+	struct world *world;
+	const struct log *log;
+	const struct event_sink *events;
+	struct router *router;
+	struct courier *courier;
+	struct spool *spool;
+	_Atomic(const struct queue_config *) config;
+	_Atomic(struct classifier *) classifier;
+	struct old_classifier *old_classifiers; /* somebody may be reading them: freed at the end */
+	struct hash_key key;
+	unsigned n_homes;
+	struct home *homes;
+	unsigned n_started;
+	msgid_t highest; /* of what was recovered */
+};
+
+#define COUNT(home, what) __atomic_fetch_add(&(home)->counters.what, 1, __ATOMIC_RELAXED)
+
+static inline const struct queue_config *queue_configuration(struct queue *q)
+{
+	return atomic_load_explicit(&q->config, memory_order_acquire);
+}
+static inline struct classifier *queue_classifier(struct queue *q)
+{
+	return atomic_load_explicit(&q->classifier, memory_order_acquire);
+}
+struct retry_schedule queue_schedule(const struct queue_config *c);
+/* The home of the loop that runs this; NULL: it is none of ours. */
+struct home *queue_home_here(struct queue *q);
+/* What must be added to monotonic time to have calendar time. */
+int64_t queue_wall_offset(struct queue *q);
+
+/* --- home.c ------------------------------------------------------------------------------------------- */
+
+int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index);
+void home_done(struct home *h);
+/* Runs on the loop from the start of the queue to its end. */
+void home_keeper(void *home);
+/* Something is due at this time: the keeper wakes up by then. */
+void home_due(struct home *h, usec_t at);
+
+/* Puts a durable message into the home's books; there is room in the heap (home->committing). */
+void home_add(struct home *h, struct message *m);
+/* See above. envelope: the message's, when the caller has it unpacked, or NULL. The message may be gone afterwards. */
+void home_settle(struct home *h, struct message *m, const struct envelope *envelope);
+void home_set_state(struct home *h, struct message *m, unsigned recipient, enum recipient_state state);
+/* Its state differs from what is on disk: noted at the end of the settling. */
+static inline void home_changed(struct message *m) { m->flags |= MESSAGE_DIRTY; }
+
+void home_write_notes(struct home *h); /* those that wait */
+
+struct arena *home_arena(struct home *h); /* from the spare ones; NULL: memory */
+void home_arena_put(struct home *h, struct arena *a);
+
+/* --- view: a message's envelope, unpacked when it is needed ------------------------------------------- */
+
+struct view {
+	struct home *home;
+	struct message *message;
+	usec_t now;
+	const struct envelope *envelope; /* NULL until somebody asked */
+	struct envelope unpacked;
+};
+const struct envelope *view_envelope(struct view *v); /* NULL: no memory, or it can't be read */
+
+/* --- schedule.c ----------------------------------------------------------------------------------------- */
+
+/* Sends all recipients that wait, and whose time has come, on their way. */
+void home_schedule(struct view *v);
+/* The ladder of a recipient. -EINVAL: the address can't be read, -ENOMEM. */
+int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to);
+/* Calls back what stands in lines. */
+void home_recall(struct home *h, struct message *m);
+
+/* --- outcome handling (outcomes.c) ---------------------------------------------------------------------- */
+
+/* A job has come home, on the home's loop; it is freed or kept until its recall has come back, too. */
+void home_take_back(struct home *h, struct job *j);
+/* Applies one outcome to a posted recipient. hop: by which it went, or NULL. */
+void home_apply(struct view *v, unsigned recipient, const struct outcome *o, const struct hop *hop);
+/* Gives a recipient up: what was said last stands in it already. */
+void home_give_up(struct view *v, unsigned recipient, const char *reason);
+/* It stays until somebody releases it. */
+void home_hold(struct view *v, unsigned recipient, const char *reason);
+/* The recipient is done without a word to anybody. */
+void home_drop(struct view *v, unsigned recipient, const char *reason);
+
+/* --- bounce.c --------------------------------------------------------------------------------------------- */
+
+/* Has the notifications written that the message owes. */
+void home_report(struct home *h, struct message *m);
+
+/* --- visit.c ---------------------------------------------------------------------------------------------------- */
+
+/* Calls fn(h, context) on the loop of h and returns when it has run. From a fiber of any loop. */
+void home_visit(struct home *h, void (*fn)(struct home *h, void *context), void *context);
+/* Does the message fit? The site is compared with what is known of its recipients' sites and with their domains. */
+bool home_matches(struct home *h, struct message *m, const struct queue_filter *f, usec_t t);
+/* The job that has this recipient, or NULL. */
+struct job *home_job_of(const struct message *m, unsigned recipient);

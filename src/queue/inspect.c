@@ -1,0 +1,336 @@
+/* Looking at the queue from outside: the list, the sums, the sites. Nobody stops for it: a home is visited for a
+ * few messages at a time, with a bookmark in its list. */
+#include "queue/home.h"
+
+#include <stdlib.h>
+
+#include "queue/ladder.h"
+#include "queue/owner.h"
+
+#define EXAMINE_MAX 2000u /* messages that one visit looks at */
+#define ROWS_MAX 100u     /* and that it brings back */
+
+/* The place in one home's list. */
+struct cursor {
+	struct queue *queue;
+	struct home *home;
+	const struct queue_filter *filter;
+	struct entry bookmark;
+	struct arena *arena; /* of the rows */
+	struct queue_row rows[ROWS_MAX];
+	unsigned n, next;
+	bool begun, ended;
+	int error;
+};
+
+/* --- one row ------------------------------------------------------------------------------------------------------ */
+
+static const char *waits_for(struct cursor *c, const struct recipient *r, const struct job *j, const struct path *p)
+{
+	char when[32];
+
+	switch (r->state) {
+	case STATE_HELD:
+		return "somebody to release it";
+	case STATE_POSTED:
+		if (!p)
+			return "the DNS";
+		return atomic_load_explicit(&j->taken, memory_order_relaxed) ? "the end of its delivery" : NULL; /* the owner knows */
+	case STATE_WAITING:
+		if (r->next <= now())
+			return "the scheduler";
+		wall_format_rfc3339((wall_t) r->next + queue_wall_offset(c->queue), when, sizeof(when));
+		return arena_printf(c->arena, "its next try at %s", when);
+	default:
+		return NULL;
+	}
+}
+
+static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct queue_row_recipient *ret)
+{
+	const struct recipient *r = &v->message->recipients[i];
+	const struct job *j = home_job_of(v->message, i);
+	const struct path *p = j ? j->path : NULL;
+	char text[LAST_TEXT_MAX + 40];
+	struct address to;
+	struct ladder l;
+
+	*ret = (struct queue_row_recipient) {
+		.address = v->envelope->recipients[i].address,
+		.site = p ? arena_strdup(c->arena, path_site(p)) : NULL,
+		.waits_for = waits_for(c, r, j, p),
+		.class = r->last ? r->last->class : CLASS_NONE,
+		.attempts = r->attempts,
+		.rung = r->rung,
+	};
+	if (r->last)
+		ret->last_reply = arena_strdup(c->arena, last_reply_describe(r->last, text, sizeof(text)));
+	switch (r->state) {
+	case STATE_WAITING:
+		ret->status = RECIPIENT_WAITING;
+		ret->next = r->next > now() ? (wall_t) r->next + queue_wall_offset(c->queue) : 0;
+		break;
+	case STATE_POSTED:
+		ret->status = j && atomic_load_explicit(&j->taken, memory_order_relaxed) ? RECIPIENT_ACTIVE : RECIPIENT_WAITING;
+		break;
+	case STATE_HELD:
+		ret->status = RECIPIENT_HELD;
+		break;
+	default:
+		ret->status = RECIPIENT_DONE;
+		return;
+	}
+	if (p)
+		ret->hop = arena_strdup(c->arena, hop_describe(&p->hop, text, sizeof(text)));
+	else if (home_ladder(v, i, &l, &to) >= 0 && l.n_hops > 0)
+		ret->hop = arena_strdup(c->arena, hop_describe(&l.hops[MIN((unsigned) r->rung, l.n_hops - 1)], text, sizeof(text)));
+}
+
+static int fill_row(struct cursor *c, struct message *m, struct queue_row *ret)
+{
+	struct view v = { .home = c->home, .message = m, .now = now() };
+	struct envelope *e = arena_new_type(c->arena, struct envelope);
+	struct queue_row_recipient *recipients = arena_new_array(c->arena, struct queue_row_recipient, MAX(m->n_recipients, 1u));
+
+	if (!e || !recipients)
+		return -ENOMEM;
+	*ret = (struct queue_row) {
+		.id = m->entry.id, .arrival = (wall_t) m->arrived + queue_wall_offset(c->queue), .size = m->size, .sender = "?",
+		.n_recipients = m->n_recipients, .recipients = recipients,
+	};
+	if (m->flags & MESSAGE_STRANGE)
+		return 0;
+	if (envelope_unpack(slice_new(m->packed, m->packed_len), c->arena, e) < 0)
+		return -ENOMEM;
+	v.envelope = e;
+	ret->sender = e->reverse_path;
+	for (unsigned i = 0; i < m->n_recipients; i++)
+		fill_recipient(c, &v, i, &recipients[i]);
+	arena_reset(c->home->scratch);
+	return 0;
+}
+
+/* --- visits -------------------------------------------------------------------------------------------------------- */
+
+static void refill(struct home *h, void *context)
+{
+	struct cursor *c = context;
+	usec_t t = now();
+	struct link *k;
+
+	if (!c->begun)
+		list_prepend(&h->messages, &c->bookmark.link);
+	c->begun = true;
+	c->n = c->next = 0;
+	k = list_next(&h->messages, &c->bookmark.link);
+	for (unsigned examined = 0; k && examined < EXAMINE_MAX && c->n < ROWS_MAX && c->error >= 0; examined++) {
+		struct entry *entry = container_of(k, struct entry, link);
+		struct message *m = container_of(entry, struct message, entry);
+
+		if (entry->id != MSGID_NONE && home_matches(h, m, c->filter, t)) {
+			c->error = fill_row(c, m, &c->rows[c->n]);
+			c->n += c->error >= 0;
+		}
+		k = list_next(&h->messages, k);
+	}
+	c->ended = !k;
+	link_remove(&c->bookmark.link);
+	if (k)
+		link_insert_between(&c->bookmark.link, k->prev, k);
+}
+
+static void put_away(struct home *h, void *context)
+{
+	struct cursor *c = context;
+
+	link_remove(&c->bookmark.link);
+}
+
+/* What a recipient in a line waits for is known where the line is. */
+static void explain_lines(struct home *h, void *context)
+{
+	struct cursor *c = context;
+	usec_t t = now();
+
+	for (unsigned i = 0; i < c->n; i++) {
+		struct queue_row_recipient *recipients = (struct queue_row_recipient *) c->rows[i].recipients;
+
+		for (unsigned n = 0; n < c->rows[i].n_recipients; n++) {
+			struct queue_row_recipient *r = &recipients[n];
+			const struct site *s;
+			char when[32] = "";
+
+			if (!r->site || r->waits_for || r->status != RECIPIENT_WAITING)
+				continue;
+			s = owner_find(h, r->site);
+			if (!s)
+				continue;
+			if (s->mode == SITE_BACKOFF) {
+				r->next = (wall_t) s->until + queue_wall_offset(c->queue);
+				wall_format_rfc3339(r->next, when, sizeof(when));
+			}
+			r->waits_for = arena_printf(c->arena, "its turn at the site, which is %s%s%s%s%s (%u wait, %u of %u connections)", site_state(s, t),
+						    when[0] ? " until " : "", when, s->error ? ": " : "", s->error ? s->error : "", s->line.len,
+						    s->slots, s->window.size);
+		}
+	}
+}
+
+static int cursor_fill(struct cursor *c)
+{
+	while (c->next == c->n && !c->ended && c->error >= 0) {
+		arena_reset(c->arena);
+		home_visit(c->home, refill, c);
+		for (unsigned i = 0; c->n > 0 && i < c->queue->n_homes; i++)
+			home_visit(&c->queue->homes[i], explain_lines, c);
+	}
+	return c->error;
+}
+
+/* The cursor with the oldest message in front. */
+static struct cursor *oldest(struct cursor *cursors, unsigned n)
+{
+	struct cursor *best = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct cursor *c = &cursors[i];
+
+		if (c->next < c->n && (!best || c->rows[c->next].id < best->rows[best->next].id))
+			best = c;
+	}
+	return best;
+}
+
+static int walk(struct cursor *cursors, unsigned n, unsigned limit, int (*each)(const struct queue_row *row, void *context), void *context)
+{
+	for (unsigned given = 0; limit == 0 || given < limit; given++) {
+		struct cursor *c;
+		int r;
+
+		for (unsigned i = 0; i < n; i++) {
+			r = cursor_fill(&cursors[i]);
+			if (r < 0)
+				return r;
+		}
+		c = oldest(cursors, n);
+		if (!c)
+			break;
+		r = each(&c->rows[c->next++], context);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+int queue_list(struct queue *q, const struct queue_filter *f, int (*each)(const struct queue_row *row, void *context), void *context)
+{
+	struct cursor *cursors = calloc(q->n_homes, sizeof(*cursors));
+	int r = cursors ? 0 : -ENOMEM;
+	unsigned n = 0;
+
+	for (; r >= 0 && n < q->n_homes; n++) {
+		cursors[n].queue = q;
+		cursors[n].home = &q->homes[n];
+		cursors[n].filter = f;
+		r = arena_new(0, &cursors[n].arena);
+	}
+	if (r >= 0)
+		r = walk(cursors, n, f->limit, each, context);
+	for (unsigned i = 0; i < n; i++) {
+		if (cursors[i].begun && !cursors[i].ended)
+			home_visit(cursors[i].home, put_away, &cursors[i]);
+		arena_free(cursors[i].arena);
+	}
+	free(cursors);
+	return r;
+}
+
+/* --- sums ------------------------------------------------------------------------------------------------------------- */
+
+static void add_sums(struct home *h, void *context)
+{
+	struct queue_summary *s = context;
+
+	s->messages += h->n_messages;
+	s->recipients += h->n_recipients;
+	s->bytes += h->bytes;
+	s->active += h->n_taken;
+	s->held += h->held;
+	s->deferred += h->deferred;
+	s->sites += h->n_sites;
+	for (LIST_EACH(&h->messages, k)) {
+		const struct entry *e = container_of(k, struct entry, link);
+		wall_t arrival;
+
+		if (e->id == MSGID_NONE)
+			continue;
+		arrival = (wall_t) container_of(e, struct message, entry)->arrived + queue_wall_offset(h->queue);
+		if (s->oldest == 0 || arrival < s->oldest)
+			s->oldest = arrival;
+		break; /* the list is in the order of arrival */
+	}
+}
+
+int queue_summarize(struct queue *q, struct queue_summary *ret)
+{
+	struct queue_summary s = { 0 };
+
+	for (unsigned i = 0; i < q->n_homes; i++)
+		home_visit(&q->homes[i], add_sums, &s);
+	*ret = s;
+	return 0;
+}
+
+/* --- sites --------------------------------------------------------------------------------------------------------------- */
+
+struct site_list {
+	struct arena *arena;
+	struct site_row *rows;
+	unsigned n;
+	int error;
+};
+
+static void list_sites(struct home *h, void *context)
+{
+	struct site_list *l = context;
+	usec_t t = now();
+
+	l->n = 0;
+	l->rows = arena_new_array(l->arena, struct site_row, MAX(h->n_sites, 1u));
+	if (!l->rows) {
+		l->error = -ENOMEM;
+		return;
+	}
+	for (struct hash_node *n = hash_walk(&h->sites, NULL); n && l->n < h->n_sites; n = hash_walk(&h->sites, n)) {
+		const struct site *s = container_of(n, struct site, node);
+
+		l->rows[l->n++] = (struct site_row) {
+			.key = arena_strdup(l->arena, path_site(s->path)),
+			.state = site_state(s, t),
+			.last_error = s->error ? arena_strdup(l->arena, s->error) : NULL,
+			.window = s->window.size,
+			.connections = s->slots,
+			.waiting = s->line.len,
+			.next = s->mode == SITE_BACKOFF ? (wall_t) s->until + queue_wall_offset(h->queue) : 0,
+		};
+		if (!l->rows[l->n - 1].key)
+			l->error = -ENOMEM;
+	}
+}
+
+int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *context), void *context)
+{
+	_cleanup_(arena_freep) struct arena *a = NULL;
+	int r = arena_new(4096, &a);
+
+	for (unsigned i = 0; r == 0 && i < q->n_homes; i++) {
+		struct site_list l = { .arena = a };
+
+		home_visit(&q->homes[i], list_sites, &l);
+		r = l.error;
+		for (unsigned n = 0; r == 0 && n < l.n; n++)
+			r = each(&l.rows[n], context);
+		arena_reset(a);
+	}
+	return r;
+}

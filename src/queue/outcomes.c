@@ -1,0 +1,279 @@
+#include "queue/home.h"
+
+#include "queue/ladder.h"
+#include "queue/owner.h"
+
+#define UNTRIED_MAX 3u        /* in a row; then it counts as an attempt that failed */
+#define SHORT_WAIT (30 * USEC_SEC)
+
+static const char *address_of(struct view *v, unsigned i)
+{
+	const struct envelope *e = view_envelope(v);
+
+	return e ? e->recipients[i].address : NULL;
+}
+
+static const char *hop_text(const struct hop *hop, char *out, size_t size)
+{
+	return hop ? hop_describe(hop, out, size) : NULL;
+}
+
+/* --- good news ------------------------------------------------------------------------------------------------ */
+
+/* Who asked to be told of the success is told by us when the message has come into a mailbox, or has passed to
+ * a server that knows nothing of notifications (RFC 3461 sections 5.2.2 and 5.2.7). */
+static void owe_success(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
+{
+	const struct envelope *e;
+	bool mailbox = hop && (hop->kind == HOP_MAILDIR || hop->kind == HOP_LMTP);
+
+	if (!(v->message->flags & MESSAGE_WANTS_SUCCESS) || (v->message->flags & MESSAGE_NULL_SENDER))
+		return;
+	if (!mailbox && o->kind != OUTCOME_RELAYED)
+		return;
+	e = view_envelope(v);
+	if (!e || !(e->recipients[i].notify & NOTIFY_SUCCESS))
+		return;
+	v->message->recipients[i].flags |= mailbox ? RECIPIENT_OWES_DELIVERED : RECIPIENT_OWES_RELAYED;
+	recipient_set_last(&v->message->recipients[i], last_reply_new(o, world_wall(v->home->queue->world)));
+}
+
+static void delivered(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
+{
+	struct home *h = v->home;
+	char text[200], ip[IP_TEXT];
+
+	COUNT(h, delivered);
+	home_set_state(h, v->message, i, STATE_DONE);
+	/* A warning that was not sent yet has lost its sense. */
+	v->message->recipients[i].flags &= (uint8_t) ~RECIPIENT_OWES_DELAY;
+	owe_success(v, i, o, hop);
+	home_changed(v->message);
+	if (h->queue->events)
+		EVENT(h->queue->events, v->message->entry.id, EVENT_DELIVERED, F_STR("to", address_of(v, i)), F_STR("hop", hop_text(hop, text, sizeof(text))),
+		      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
+		      F_STR("reply", o->reply.code ? reply_to_line(&o->reply, h->scratch) : o->reply.text),
+		      F_BOOL("relayed", o->kind == OUTCOME_RELAYED));
+}
+
+/* --- the end without success ----------------------------------------------------------------------------------- */
+
+void home_give_up(struct view *v, unsigned i, const char *reason)
+{
+	struct home *h = v->home;
+	struct message *m = v->message;
+	struct recipient *r = &m->recipients[i];
+	const struct envelope *e = view_envelope(v);
+	unsigned notify = e ? e->recipients[i].notify : 0;
+	char text[400];
+
+	COUNT(h, failed);
+	home_set_state(h, m, i, STATE_DONE);
+	r->flags &= (uint8_t) ~RECIPIENT_OWES_DELAY;
+	/* RFC 3461 section 4.1: NEVER and the absence of FAILURE are obeyed; and nothing is sent about a message
+	 * without a sender (RFC 5321 section 4.5.5). */
+	if (!(m->flags & MESSAGE_NULL_SENDER) && (notify == 0 || (notify & NOTIFY_FAILURE)))
+		r->flags |= RECIPIENT_OWES_FAILURE;
+	home_changed(m);
+	if (r->last && !reason)
+		reason = last_reply_describe(r->last, text, sizeof(text));
+	EVENT(h->queue->events, m->entry.id, EVENT_FAILED, F_STR("to", e ? e->recipients[i].address : NULL), F_STR("reason", reason),
+	      F_STR("class", reply_class_name(r->last ? r->last->class : CLASS_NONE)), F_UINT("attempts", r->attempts));
+	if ((m->flags & MESSAGE_NULL_SENDER) && e)
+		LOG(h->queue->log, LOG_INFO, "A message from nobody can't be delivered and ends here", F_ID("id", m->entry.id),
+		    F_STR("to", e->recipients[i].address), F_STR("reason", reason));
+}
+
+void home_hold(struct view *v, unsigned i, const char *reason)
+{
+	home_set_state(v->home, v->message, i, STATE_HELD);
+	home_changed(v->message);
+	EVENT(v->home->queue->events, v->message->entry.id, EVENT_HELD, F_STR("to", address_of(v, i)), F_STR("reason", reason));
+}
+
+void home_drop(struct view *v, unsigned i, const char *reason)
+{
+	home_set_state(v->home, v->message, i, STATE_DONE);
+	v->message->recipients[i].flags &= (uint8_t) ~RECIPIENT_OWES;
+	home_changed(v->message);
+	EVENT(v->home->queue->events, v->message->entry.id, EVENT_REMOVED, F_STR("to", address_of(v, i)), F_STR("reason", reason));
+}
+
+/* --- another rung, or another time --------------------------------------------------------------------------------- */
+
+static bool step(struct view *v, unsigned i, enum reply_class class, bool permanent, const char *because)
+{
+	struct home *h = v->home;
+	struct recipient *r = &v->message->recipients[i];
+	char from[200], to[200];
+	struct address address;
+	struct ladder l;
+	unsigned next;
+
+	if (home_ladder(v, i, &l, &address) < 0 || ladder_next(&l, r->rung, class, permanent, &next) < 0)
+		return false;
+	EVENT(h->queue->events, v->message->entry.id, EVENT_STEPPED, F_STR("to", address_of(v, i)),
+	      F_STR("from_hop", r->rung < l.n_hops ? hop_describe(&l.hops[r->rung], from, sizeof(from)) : NULL),
+	      F_STR("to_hop", hop_describe(&l.hops[next], to, sizeof(to))), F_STR("because", reply_class_name(class)), F_STR("reason", because));
+	r->rung = (uint8_t) MIN(next, 255u);
+	r->next = 0;
+	home_set_state(h, v->message, i, STATE_WAITING);
+	home_changed(v->message);
+	return true;
+}
+
+static void defer(struct view *v, unsigned i, const char *reason, enum reply_class class)
+{
+	struct home *h = v->home;
+	struct retry_schedule s = queue_schedule(queue_configuration(h->queue));
+	struct recipient *r = &v->message->recipients[i];
+	uint64_t random = 0;
+	char next[32];
+
+	world_random(h->queue->world, &random, sizeof(random));
+	r->next = deadline_after(v->now, retry_delay(&s, r->attempts, class, random));
+	r->rung = 0; /* the next round begins again below */
+	home_set_state(h, v->message, i, STATE_WAITING);
+	home_changed(v->message);
+	COUNT(h, deferred);
+	wall_format_rfc3339((wall_t) r->next + queue_wall_offset(h->queue), next, sizeof(next));
+	EVENT(h->queue->events, v->message->entry.id, EVENT_DEFERRED, F_STR("to", address_of(v, i)), F_STR("reason", reason),
+	      F_STR("class", reply_class_name(class)), F_STR("next", next), F_UINT("attempts", r->attempts));
+}
+
+static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
+{
+	struct message *m = v->message;
+	struct recipient *r = &m->recipients[i];
+	bool permanent = o->kind == OUTCOME_FAILED;
+	char text[400] = "";
+
+	recipient_set_last(r, last_reply_new(o, world_wall(v->home->queue->world)));
+	if (r->last)
+		last_reply_describe(r->last, text, sizeof(text));
+	if (r->attempts < UINT16_MAX)
+		r->attempts++;
+	if (step(v, i, o->class, permanent, text))
+		return;
+	if (permanent)
+		home_give_up(v, i, NULL);
+	else
+		defer(v, i, text, o->class);
+}
+
+static void not_tried(struct view *v, unsigned i)
+{
+	struct recipient *r = &v->message->recipients[i];
+	static const struct outcome broken = {
+		.kind = OUTCOME_DEFERRED, .stage = STAGE_CONNECT, .class = CLASS_UNREACHABLE,
+		.reply = { 451, { 4, 4, 2 }, "The connection ended several times before this recipient was tried" },
+	};
+
+	if (++r->untried >= UNTRIED_MAX) {
+		r->untried = 0;
+		tried_in_vain(v, i, &broken);
+		return;
+	}
+	r->next = 0;
+	home_set_state(v->home, v->message, i, STATE_WAITING);
+}
+
+void home_apply(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
+{
+	struct recipient *r = &v->message->recipients[i];
+
+	if (r->state != STATE_POSTED)
+		return;
+	if (o->kind != OUTCOME_NONE)
+		r->untried = 0;
+	switch (o->kind) {
+	case OUTCOME_NONE:
+		not_tried(v, i);
+		break;
+	case OUTCOME_DELIVERED:
+	case OUTCOME_RELAYED:
+		delivered(v, i, o, hop);
+		break;
+	case OUTCOME_DEFERRED:
+	case OUTCOME_FAILED:
+		tried_in_vain(v, i, o);
+		break;
+	}
+}
+
+/* --- a job comes home ------------------------------------------------------------------------------------------------ */
+
+/* It was not its turn yet. What the site's trouble is becomes what the recipient waits for. */
+static void came_back_untried(struct view *v, const struct job *j, unsigned i)
+{
+	struct recipient *r = &v->message->recipients[i];
+
+	if (j->why && !r->last) {
+		struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
+
+		recipient_set_last(r, last_reply_new(&o, world_wall(v->home->queue->world)));
+		home_changed(v->message);
+	}
+	if (j->result == JOB_ESCAPED && step(v, i, j->why_class, false, j->why))
+		return;
+	/* Without another rung (the routes may have changed meanwhile) it doesn't come back at once. */
+	r->next = j->result == JOB_ESCAPED ? deadline_after(v->now, SHORT_WAIT) : 0;
+	home_set_state(v->home, v->message, i, STATE_WAITING);
+}
+
+static void came_back_unfit(struct view *v, const struct job *j, unsigned i)
+{
+	struct outcome o = { .kind = OUTCOME_DEFERRED, .stage = STAGE_LOCAL, .class = CLASS_OTHER,
+			     .reply = { 451, { 4, 3, 0 }, j->why ? j->why : "Local trouble" } };
+
+	home_apply(v, i, &o, NULL);
+}
+
+static void apply_job(struct view *v, const struct job *j)
+{
+	for (uint32_t n = 0; n < j->n; n++) {
+		const struct delivery_recipient *dr = j->result == JOB_TRIED ? &j->active->delivery.recipients[n] : NULL;
+		uint32_t i = dr ? dr->index : j->recipients[n];
+
+		switch ((enum job_result) j->result) {
+		case JOB_TRIED:
+			home_apply(v, i, &dr->outcome, &j->path->hop);
+			break;
+		case JOB_RECALLED:
+		case JOB_ESCAPED:
+			came_back_untried(v, j, i);
+			break;
+		case JOB_UNFIT:
+			came_back_unfit(v, j, i);
+			break;
+		}
+	}
+}
+
+void home_take_back(struct home *h, struct job *j)
+{
+	struct message *m = j->message;
+	struct view v = { .home = h, .message = m, .now = now(), .envelope = j->active ? &j->active->envelope : NULL };
+
+	if (j->recalling) {
+		j->back = true; /* and again when the recall has come back, too */
+		return;
+	}
+	for (struct job **at = &m->jobs; *at; at = &(*at)->next) {
+		if (*at != j)
+			continue;
+		*at = j->next;
+		break;
+	}
+	apply_job(&v, j);
+	home_settle(h, m, v.envelope);
+	if (j->active) {
+		struct arena *a = j->active->delivery.arena;
+
+		j->active = NULL;
+		home_arena_put(h, a);
+	}
+	job_free(j);
+	if (h->stopping)
+		cond_broadcast(&h->quiet);
+}

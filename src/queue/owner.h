@@ -1,0 +1,101 @@
+/* The sites that a loop owns, and their slots: the inside of queue/site.h.
+ *
+ * A site is open, or backs off, or is being probed. It backs off when a slot that never succeeded reports a
+ * fault of the site: nothing goes there until the time is over, then one slot tries one delivery; when that
+ * works, the site is open again, and when not, it backs off for longer. Jobs whose ladder has a later rung for
+ * that kind of trouble don't wait for it: they go home at once ("escape"), but for one canary after the time.
+ *
+ * Troubles that concern our path but not all of our mail (our address is blocked, TLS is not good enough, we are
+ * too fast) only cool the site: jobs that can escape do, the others go on. */
+#pragma once
+
+#include "queue/home.h"
+#include "queue/window.h"
+
+enum site_mode { SITE_OPEN, SITE_BACKOFF, SITE_PROBING };
+
+struct site {
+	struct hash_node node;
+	struct home *home;   /* the owner */
+	struct path *path;   /* the newest */
+	struct fair line;
+	unsigned escapable;  /* jobs in the line that could escape from something */
+	struct window window;
+	enum site_mode mode;
+	usec_t until;        /* end of the back-off */
+	unsigned failures;   /* in a row, of the site as a whole */
+	unsigned faults;     /* since the last success */
+	enum reply_class trouble; /* the kind of the last failure */
+	char *error;         /* in words */
+	unsigned cool;       /* WHEN_...: what jobs escape from although the site is open */
+	usec_t cool_until;   /* then a canary goes */
+	unsigned cool_times; /* in a row */
+	bool canary;         /* one is out */
+	bool sweeping;       /* jobs are still to be sent home */
+	unsigned slots;      /* alive */
+	unsigned starting;   /* of these, those that have not asked for work yet */
+	unsigned good;       /* of these, those whose connection has worked */
+	unsigned barren;     /* slots in a row that ended without taking anything */
+	struct list idle;    /* slots that wait for work */
+	unsigned n_idle;
+	struct heap_node timer;
+	struct link starved;
+	usec_t used;
+};
+
+struct slot {
+	struct site *site;
+	struct path *path;   /* as it was when the slot began */
+	struct slot_info info;
+	struct link all;     /* on home->slots */
+	struct link idle;
+	struct fiber *fiber;
+	struct delivery *given;   /* by the site, while it was idle */
+	struct delivery *current; /* in the courier's hands */
+	bool asked, ending;
+	unsigned deliveries, successes;
+};
+
+/* Carries a job from its home to the owner of its site. */
+void owner_send(struct home *from, struct job *j);
+/* Calls a job back: the owner returns it when it still stands in the line. In any case j->recalling becomes
+ * false again at home (home_take_back is called when the job has come back before). */
+void owner_recall(struct job *j);
+/* What is due at the sites, some of it at a time. */
+void owner_tick(struct home *h, usec_t t);
+/* No more work: idle slots end. */
+void owner_stop(struct home *h);
+void owner_cancel(struct home *h); /* the busy ones, too */
+void owner_free_all(struct home *h);
+/* An administrator wants it tried now. On the owner's loop. */
+void owner_kick(struct home *h, const char *site);
+/* What the site is doing, for people: "open", "backing off"... */
+const char *site_state(const struct site *s, usec_t t);
+struct site *owner_find(struct home *h, const char *key);
+
+/* --- between site.c and slot.c ------------------------------------------------------------------------- */
+
+#define PER_CONNECTION 100u
+
+/* What one delivery told about the site. */
+struct verdict {
+	bool answered;        /* it works: something was said about the message or a recipient */
+	bool fault;           /* it doesn't, for nobody */
+	unsigned conditions;  /* WHEN_... that some reply fulfilled */
+	enum reply_class class;
+	const char *text;     /* of the last bad reply, or NULL */
+	const char *host;
+};
+void site_judge(struct site *s, struct slot *slot, struct job *j, const struct verdict *v);
+/* Starts or wakes slots as the window allows. */
+void site_pump(struct site *s);
+/* The next job in turn, or NULL. */
+struct job *site_take(struct site *s);
+bool site_allows(const struct site *s, const struct slot *slot); /* may this slot go on? */
+/* A slot has ended: frees its place. */
+void site_slot_ended(struct site *s, bool barren);
+int slot_start(struct site *s);
+/* Makes the delivery of a job that was taken from the line; when that fails, the job goes home: NULL. */
+struct delivery *slot_fill(struct site *s, struct job *j);
+/* Sends a job home from the owner's side, always by post. why may be NULL. */
+void job_return(struct job *j, enum job_result result, enum reply_class class, const char *why);

@@ -1,0 +1,367 @@
+#include "queue/queue.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "queue/home.h"
+#include "queue/note.h"
+#include "queue/owner.h"
+
+#define LAST_WORDS (10 * USEC_SEC) /* for what was cancelled to unwind */
+
+struct retry_schedule queue_schedule(const struct queue_config *c)
+{
+	return (struct retry_schedule) { .delays = c->retry, .n_delays = c->n_retry, .expire = c->expire, .warn = c->warn };
+}
+
+struct home *queue_home_here(struct queue *q)
+{
+	const struct loop *here = loop_current();
+
+	for (unsigned i = 0; i < q->n_homes && here; i++)
+		if (q->homes[i].loop == here)
+			return &q->homes[i];
+	return NULL;
+}
+
+int64_t queue_wall_offset(struct queue *q)
+{
+	return world_wall(q->world) - (int64_t) world_now(q->world);
+}
+
+/* --- making and ending ------------------------------------------------------------------------------------------ */
+
+static int load_classifier(struct queue *q, const struct queue_config *config, struct classifier **ret)
+{
+	_cleanup_(freep) char *why = NULL;
+	int r = classifier_new(q->world, config->reply_classes, ret, &why);
+
+	if (r < 0)
+		LOG(q->log, LOG_ERROR, "The rules for replies can't be used", F_STR("error", why), F_ERRNO("code", r));
+	return r;
+}
+
+int queue_new(struct world *w, const struct log *log, const struct event_sink *events, const struct queue_config *config,
+	      struct router *router, struct courier *courier, struct loop *const *loops, unsigned n_loops, struct queue **ret)
+{
+	_cleanup_(queue_freep) struct queue *q = NULL;
+	struct classifier *classifier = NULL;
+	int r;
+
+	if (n_loops == 0 || n_loops > HOMES_MAX)
+		return -EINVAL;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->world = w;
+	q->log = log;
+	q->events = events;
+	q->router = router;
+	q->courier = courier;
+	atomic_store(&q->config, config);
+	world_random(w, &q->key, sizeof(q->key));
+	r = load_classifier(q, config, &classifier);
+	if (r < 0)
+		return r;
+	atomic_store(&q->classifier, classifier);
+	q->homes = calloc(n_loops, sizeof(*q->homes));
+	if (!q->homes)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n_loops; i++) {
+		r = home_init(&q->homes[i], q, loops[i], i);
+		if (r < 0)
+			return r;
+		q->n_homes++;
+	}
+	*ret = TAKE_PTR(q);
+	return 0;
+}
+
+void queue_free(struct queue *q)
+{
+	if (!q)
+		return;
+	for (unsigned i = 0; i < q->n_homes; i++)
+		home_done(&q->homes[i]);
+	free(q->homes);
+	classifier_free(atomic_load(&q->classifier));
+	for (struct old_classifier *o = q->old_classifiers, *next; o; o = next) {
+		next = o->next;
+		classifier_free(o->classifier);
+		free(o);
+	}
+	free(q);
+}
+
+void queue_reload(struct queue *q, const struct queue_config *config)
+{
+	struct old_classifier *old = malloc(sizeof(*old));
+	struct classifier *classifier = NULL;
+
+	atomic_store_explicit(&q->config, config, memory_order_release);
+	if (!old || load_classifier(q, config, &classifier) < 0) {
+		free(old);
+		return; /* the old rules stay in force */
+	}
+	old->classifier = atomic_exchange(&q->classifier, classifier);
+	old->next = q->old_classifiers;
+	q->old_classifiers = old;
+}
+
+struct spool *queue_spool(struct queue *q)
+{
+	return q->spool;
+}
+
+msgid_t queue_new_id(struct queue *q)
+{
+	struct home *h = queue_home_here(q);
+
+	assert(h);
+	return id_next(&h->ids, world_wall(q->world));
+}
+
+/* --- taking over what recovery found -------------------------------------------------------------------------------- */
+
+static void take_envelope(struct home *h, struct message *m, const struct envelope *e)
+{
+	struct hash_key key = h->queue->key;
+
+	m->arrived = e->arrival - queue_wall_offset(h->queue);
+	m->sender = hash_bytes(&key, e->reverse_path, strlen(e->reverse_path));
+	if (e->reverse_path[0] == '\0')
+		m->flags |= MESSAGE_NULL_SENDER;
+	for (unsigned i = 0; i < e->n_recipients; i++)
+		if (e->recipients[i].notify & NOTIFY_SUCCESS)
+			m->flags |= MESSAGE_WANTS_SUCCESS;
+}
+
+static int recover_state(struct home *h, const struct spool_found *found, struct message *m)
+{
+	int r = note_decode(found->note, queue_wall_offset(h->queue), m->recipients, m->n_recipients);
+
+	if (r == -EBADMSG) {
+		LOG(h->queue->log, LOG_ERROR, "The state of a message can't be read; all its recipients are tried again", F_ID("id", m->entry.id));
+		r = 0;
+	}
+	for (unsigned i = 0; i < m->n_recipients; i++)
+		if (m->recipients[i].state == STATE_DONE)
+			m->open--;
+	return r;
+}
+
+int queue_recover(struct queue *q, const struct spool_found *found)
+{
+	struct home *h = &q->homes[found->id % q->n_homes];
+	_cleanup_(arena_freep) struct arena *a = NULL;
+	_cleanup_(message_freep) struct message *m = NULL;
+	struct envelope e = { .id = found->id };
+	char *packed;
+	int r = arena_new(4096, &a);
+
+	if (r < 0)
+		return r;
+	packed = slice_dup(found->envelope);
+	if (!packed)
+		return -ENOMEM;
+	r = envelope_unpack(found->envelope, a, &e);
+	if (r == -ENOMEM) {
+		free(packed);
+		return r;
+	}
+	if (r < 0)
+		e = (struct envelope) { .reverse_path = "", .arrival = id_time(found->id) };
+	if (message_new(found->id, e.n_recipients, packed, found->envelope.len, &m) < 0)
+		return -ENOMEM;
+	m->size = found->body_size;
+	take_envelope(h, m, &e);
+	if (r < 0) {
+		LOG(q->log, LOG_ERROR, "A message in the spool has an envelope that can't be read; it stays there untouched", F_ID("id", found->id));
+		m->flags |= MESSAGE_STRANGE;
+	} else {
+		r = recover_state(h, found, m);
+		if (r < 0)
+			return r;
+	}
+	r = heap_insert(&h->due, &m->due, 0);
+	if (r < 0)
+		return r;
+	q->highest = MAX(q->highest, found->id);
+	home_add(h, TAKE_PTR(m));
+	return 0;
+}
+
+int queue_start(struct queue *q, struct spool *spool)
+{
+	q->spool = spool;
+	for (unsigned i = 0; i < q->n_homes; i++) {
+		struct home *h = &q->homes[i];
+		int r;
+
+		id_floor(&h->ids, q->highest);
+		r = loop_spawn(h->loop, "queue", home_keeper, h);
+		if (r < 0)
+			return r;
+		q->n_started++;
+	}
+	return 0;
+}
+
+/* --- taking a new one -------------------------------------------------------------------------------------------------- */
+
+int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e)
+{
+	_cleanup_(spool_writer_abortp) struct spool_writer *writer = w;
+	_cleanup_(message_freep) struct message *m = NULL;
+	_cleanup_buffer_ struct buffer packed = { 0 };
+	struct home *h = queue_home_here(q);
+	size_t packed_len;
+	int r;
+
+	if (!h || e->n_recipients == 0)
+		return -EINVAL;
+	if (h->stopping || !q->spool)
+		return -ESHUTDOWN;
+	r = envelope_pack(e, &packed);
+	if (r >= 0)
+		r = buffer_error(&packed);
+	if (r < 0)
+		return r;
+	packed_len = packed.len;
+	r = message_new(e->id, e->n_recipients, buffer_take(&packed), packed_len, &m);
+	if (r < 0)
+		return r;
+	m->size = e->size ? e->size : spool_writer_size(writer);
+	take_envelope(h, m, e);
+	/* Everything that could fail comes before the commit, because afterwards the message must be taken. */
+	h->committing++;
+	r = heap_reserve(&h->due, h->committing);
+	if (r >= 0)
+		r = spool_writer_commit(TAKE_PTR(writer), slice_new(m->packed, m->packed_len), SLICE_NULL);
+	h->committing--;
+	if (r < 0)
+		return r;
+	COUNT(h, submitted);
+	home_add(h, m);
+	home_settle(h, TAKE_PTR(m), e);
+	return 0;
+}
+
+/* --- stopping -------------------------------------------------------------------------------------------------------------- */
+
+/* One home being stopped, and who waits for it: a fiber by its completion, a thread without a loop by the latch. */
+struct latch {
+	pthread_mutex_t lock;
+	pthread_cond_t ended;
+	unsigned left;
+};
+struct stopping {
+	struct home *home;
+	usec_t deadline;
+	struct latch *latch;
+	struct completion completion;
+	int result;
+};
+
+static bool is_quiet(const struct home *h)
+{
+	return h->n_slots == 0 && h->resolvers == 0 && h->reporters == 0 && !h->keeper;
+}
+
+static void wait_until_quiet(struct home *h, usec_t deadline)
+{
+	while (!is_quiet(h))
+		if (cond_wait(&h->quiet, "the queue's last deliveries", deadline) < 0)
+			return;
+}
+
+static void stop_home(void *arg)
+{
+	struct stopping *s = arg;
+	struct home *h = s->home;
+
+	h->stopping = true;
+	owner_stop(h);
+	fiber_group_cancel(&h->helpers);
+	if (h->keeper)
+		fiber_wake(h->keeper);
+	wait_until_quiet(h, s->deadline);
+	if (!is_quiet(h)) {
+		s->result = -ETIMEDOUT;
+		LOG(h->queue->log, LOG_NOTICE, "Deliveries are cut off, because the server stops", F_UINT("connections", h->n_slots));
+		owner_cancel(h);
+		wait_until_quiet(h, deadline_after(now(), LAST_WORDS));
+	}
+	home_write_notes(h);
+	if (!s->latch) {
+		completion_done(&s->completion, s->result);
+		return;
+	}
+	pthread_mutex_lock(&s->latch->lock);
+	s->latch->left--;
+	pthread_cond_signal(&s->latch->ended);
+	pthread_mutex_unlock(&s->latch->lock);
+}
+
+static void wait_outside(struct latch *l)
+{
+	pthread_mutex_lock(&l->lock);
+	while (l->left > 0)
+		pthread_cond_wait(&l->ended, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}
+
+int queue_stop(struct queue *q, usec_t deadline)
+{
+	struct latch latch = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER };
+	struct stopping stops[HOMES_MAX] = { 0 };
+	bool in_fiber = fiber_self() != NULL;
+	int result = 0;
+	unsigned n = 0;
+
+	latch.left = q->n_started;
+	for (n = 0; n < q->n_started; n++) {
+		struct stopping *s = &stops[n];
+
+		s->home = &q->homes[n];
+		s->deadline = deadline;
+		s->latch = in_fiber ? NULL : &latch;
+		if (in_fiber)
+			completion_init(&s->completion);
+		s->result = loop_spawn(s->home->loop, "queue-stop", stop_home, s);
+		if (s->result >= 0)
+			continue;
+		if (in_fiber) {
+			completion_done(&s->completion, s->result);
+			continue;
+		}
+		pthread_mutex_lock(&latch.lock);
+		latch.left--;
+		pthread_mutex_unlock(&latch.lock);
+	}
+	if (!in_fiber)
+		wait_outside(&latch);
+	for (unsigned i = 0; i < n; i++) {
+		int r = in_fiber ? completion_wait(&stops[i].completion) : stops[i].result;
+
+		result = r < 0 ? r : result;
+	}
+	q->n_started = 0;
+	return result;
+}
+
+void queue_counters(struct queue *q, struct queue_counters *ret)
+{
+	struct queue_counters sum = { 0 };
+
+	for (unsigned i = 0; i < q->n_homes; i++) {
+		const struct queue_counters *c = &q->homes[i].counters;
+
+		sum.submitted += __atomic_load_n(&c->submitted, __ATOMIC_RELAXED);
+		sum.delivered += __atomic_load_n(&c->delivered, __ATOMIC_RELAXED);
+		sum.deferred += __atomic_load_n(&c->deferred, __ATOMIC_RELAXED);
+		sum.failed += __atomic_load_n(&c->failed, __ATOMIC_RELAXED);
+		sum.bounced += __atomic_load_n(&c->bounced, __ATOMIC_RELAXED);
+	}
+	*ret = sum;
+}

@@ -1,0 +1,103 @@
+/* When does it go? The queue takes durable messages, routes their recipients, gives them to sites, records what
+ * became of them, tries again, and tells senders what they must know.
+ *
+ * A message has a home: the loop on which it was submitted (after a recovery: by its id). There its state
+ * lives: per recipient the rung of its ladder, attempts, next time, last reply. What is to be delivered is
+ * posted to the owners of the sites; outcomes come back to the home, which notes them in the spool, moves a
+ * recipient to its next rung, schedules a retry, or gives up and bounces. When no recipient is left, the
+ * message is removed from the spool.
+ *
+ * Three promises: a recipient leaves the queue only delivered, bounced or by an administrator's word; an outcome
+ * is noted before anything depends on it; a site that is down costs one probe, not one attempt per message. */
+#pragma once
+
+#include "queue/site.h"
+
+struct queue_config {
+	const char *hostname;      /* in DSNs */
+	const char *postmaster;    /* sender shown in DSNs: MAILER-DAEMON@hostname when NULL */
+	const usec_t *retry;       /* the last one repeats; NULL: 5m 15m 30m 1h 2h 4h */
+	unsigned n_retry;
+	usec_t expire;             /* 0: 5 days */
+	usec_t warn;               /* delay DSN after this; 0: 4 h; DEADLINE_NEVER: none */
+	unsigned site_connections; /* the widest window of a site; 0: 20 */
+	unsigned site_initial;     /* window at the beginning; 0: 5 */
+	unsigned connections;      /* outgoing, of all sites together; 0: 2000 */
+	unsigned messages_per_connection; /* 0: 100; for LMTP and maildir without effect */
+	unsigned recipients_per_transaction; /* 0: 100 */
+	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
+	const char *reply_classes; /* file of the user with further rules, or NULL */
+};
+
+struct queue;
+/* Loads nothing yet. loops: the home and owner loops. Everything given must outlive the queue. */
+int queue_new(struct world *w, const struct log *log, const struct event_sink *events, const struct queue_config *config,
+	      struct router *router, struct courier *courier, struct loop *const *loops, unsigned n_loops, struct queue **ret);
+/* For spool_open's found(): takes over a recovered message; it is scheduled when the queue is started. */
+int queue_recover(struct queue *q, const struct spool_found *m);
+/* After spool_open: from now on messages move. */
+int queue_start(struct queue *q, struct spool *spool);
+void queue_reload(struct queue *q, const struct queue_config *config);
+/* No new attempts; waits until what is under way has ended or the deadline has passed, then cancels the rest.
+ * The outcomes are noted. From a fiber or from outside of loops. */
+int queue_stop(struct queue *q, usec_t deadline);
+void queue_free(struct queue *q);
+DEFINE_FREEP(struct queue, queue_free)
+struct spool *queue_spool(struct queue *q);
+msgid_t queue_new_id(struct queue *q); /* on a loop of the queue */
+
+/* Commits a message and takes it over: returns 0 when it is durable and on its way; -errno when it is not taken
+ * (see spool_writer_commit). The writer is freed in any case; the envelope is copied. From a fiber of one of
+ * the queue's loops. */
+int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e);
+
+/* --- looking and steering, for admin: from a fiber of any loop; they visit every home ---------------- */
+
+enum recipient_status { RECIPIENT_WAITING, RECIPIENT_ACTIVE, RECIPIENT_HELD, RECIPIENT_DONE };
+struct queue_filter {
+	const char *sender, *recipient, *site; /* patterns with * and ?, or NULL */
+	msgid_t id;                            /* MSGID_NONE: any */
+	usec_t older_than;                     /* 0: any age */
+	enum reply_class class;                /* of the last reply; CLASS_NONE: any */
+	bool held_only;
+	unsigned limit;                        /* at most so many messages; 0: all */
+};
+struct queue_row_recipient {
+	const char *address, *site, *hop, *last_reply, *waits_for; /* may be NULL but for address */
+	enum recipient_status status;
+	enum reply_class class;
+	unsigned attempts, rung;
+	wall_t next;   /* 0: now or unknown */
+};
+struct queue_row {
+	msgid_t id;
+	wall_t arrival;
+	uint64_t size;
+	const char *sender;
+	unsigned n_recipients;
+	const struct queue_row_recipient *recipients;
+};
+/* Calls each() for a copy of every message that matches, on the caller's loop. A non-zero return ends it. */
+int queue_list(struct queue *q, const struct queue_filter *f, int (*each)(const struct queue_row *row, void *context), void *context);
+
+struct queue_summary {
+	uint64_t messages, recipients, bytes, active, held, deferred, sites;
+	wall_t oldest; /* arrival of the oldest; 0: none */
+};
+int queue_summarize(struct queue *q, struct queue_summary *ret);
+
+enum queue_action { QUEUE_RETRY, QUEUE_HOLD, QUEUE_RELEASE, QUEUE_BOUNCE, QUEUE_REMOVE };
+/* Does it to all that match; the number of messages. */
+int queue_act(struct queue *q, enum queue_action action, const struct queue_filter *f, unsigned *ret_messages);
+
+struct site_row {
+	const char *key, *state, *last_error; /* state for people: "open", "backing off", "idle" */
+	unsigned window, connections, waiting;
+	wall_t next;
+};
+int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *context), void *context);
+
+struct queue_counters {
+	uint64_t submitted, delivered, deferred, failed, bounced;
+};
+void queue_counters(struct queue *q, struct queue_counters *ret);

@@ -1,0 +1,24 @@
+/* When a recipient is tried again, when its sender is warned, and when we give up (RFC 5321 section 4.5.4.1).
+ *
+ * Pure arithmetic on durations: no clock, and the randomness is handed in. */
+#pragma once
+
+#include "base/time.h"
+#include "queue/outcome.h"
+
+struct retry_schedule {
+	const usec_t *delays; /* after the first attempt, the second...; the last one repeats. NULL: the default */
+	unsigned n_delays;
+	usec_t expire;        /* 0: 5 days */
+	usec_t warn;          /* 0: 4 hours; DEADLINE_NEVER: never */
+};
+
+usec_t retry_expire(const struct retry_schedule *s);
+usec_t retry_warn(const struct retry_schedule *s);
+/* How long to wait after so many attempts (at least 1) of which the last was answered like this. Greylisting
+ * lifts after minutes, so it is retried sooner. random: any 64 bits; the result is up to a tenth longer than
+ * the schedule says, so that what failed together does not come back together. */
+usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply_class class, uint64_t random);
+/* How long a site as a whole is left alone after so many failures in a row (at least 1): 30 s, doubling up to
+ * cap, with jitter. */
+usec_t retry_backoff(unsigned failures, usec_t cap, uint64_t random);

@@ -1,0 +1,45 @@
+/* The rules of the reply classifier as they stand in memory, and their reader (libyaml). Private to
+ * classify.c and rules.c. */
+#pragma once
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "queue/classify.h"
+
+#define RULE_PATTERNS 8
+
+struct range {
+	uint16_t from, to;
+};
+struct enhanced_pattern {
+	struct range part[3];
+};
+struct provider {
+	struct provider *next;
+	char *name;
+	unsigned n_suffixes;
+	char **suffixes; /* ".google.com", lower case */
+};
+struct rule {
+	struct rule *next;
+	char *name;
+	const struct provider *provider; /* NULL: any */
+	unsigned n_codes, n_enhanced;
+	struct range codes[RULE_PATTERNS]; /* none: any */
+	struct enhanced_pattern enhanced[RULE_PATTERNS];
+	unsigned stages;  /* bits 1 << enum stage; 0: any */
+	pcre2_code *text; /* NULL: any */
+	enum reply_class class;
+	enum treat treat;
+};
+struct ruleset {
+	struct provider *providers;
+	struct rule *first, **last; /* in the order of the files */
+	unsigned n;
+};
+
+void ruleset_init(struct ruleset *s);
+void ruleset_done(struct ruleset *s);
+/* Appends the rules of one file. -EINVAL with *ret_why, -ENOMEM. */
+int ruleset_read(struct ruleset *s, const char *file, struct slice text, char **ret_why);

@@ -1,0 +1,282 @@
+#include "queue/home.h"
+
+#include <stdio.h>
+
+#include "queue/ladder.h"
+#include "queue/owner.h"
+
+#define PER_TRANSACTION 100u
+#define PASSES_MAX 32u  /* rungs that fail at once, before anything was tried */
+#define SHORT_WAIT (30 * USEC_SEC)
+
+static const struct hop direct_hop = { .kind = HOP_MX };
+
+/* The jobs that are being filled in one settling. */
+struct batch {
+	struct view *view;
+	struct job *jobs; /* by next */
+	uint64_t number;
+	unsigned most;    /* recipients of one job */
+	bool again;       /* some recipient failed at once and has another rung */
+};
+
+static int parse_address(struct view *v, unsigned i, struct address *ret)
+{
+	const struct envelope *e = view_envelope(v);
+
+	if (!e)
+		return -ENOMEM;
+	return address_parse(slice_from(e->recipients[i].address), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, ret);
+}
+
+int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to)
+{
+	const struct envelope *e = view_envelope(v);
+	struct address from, to;
+	struct ladder l;
+	bool null_path;
+	int r;
+
+	r = parse_address(v, recipient, &to);
+	if (r < 0)
+		return r == -ENOMEM ? r : -EINVAL;
+	null_path = e->reverse_path[0] == '\0' || address_parse(slice_from(e->reverse_path), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, &from) < 0;
+	r = route_find(v->home->queue->router, &to, null_path ? NULL : &from, v->home->scratch, &l);
+	if (r < 0)
+		return r;
+	*ret = l;
+	*ret_to = to;
+	return 0;
+}
+
+/* The rung for a round that goes on, or begins. */
+static unsigned pick_rung(const struct view *v, const struct recipient *r, const struct ladder *l)
+{
+	unsigned rung = MAX((unsigned) r->rung, ladder_start(l, message_age(v->message, v->now)));
+
+	return rung < l->n_hops ? rung : 0; /* the configuration may have changed */
+}
+
+/* What an administrator released goes on behind the hold, and where there is nothing behind it, as if the route
+ * had said nothing. */
+static const struct hop *hop_behind_hold(const struct ladder *l, unsigned *rung)
+{
+	while (*rung < l->n_hops && l->hops[*rung].kind == HOP_HOLD)
+		(*rung)++;
+	return *rung < l->n_hops ? &l->hops[*rung] : &direct_hop;
+}
+
+static void tell_routed(struct view *v, unsigned i, const struct ladder *l, unsigned rung, const struct path *p)
+{
+	const struct event_sink *sink = v->home->queue->events;
+	char ladder[400] = "", hop[200], when[100];
+	size_t used = 0;
+
+	if (!sink || v->message->recipients[i].attempts > 0 || v->message->recipients[i].untried > 0)
+		return;
+	for (unsigned n = 0; n < l->n_hops && used < sizeof(ladder); n++) {
+		bool conditional = l->hops[n].when != 0;
+		int len = snprintf(ladder + used, sizeof(ladder) - used, "%s%s%s%s%s", n > 0 ? ", " : "", hop_describe(&l->hops[n], hop, sizeof(hop)),
+				   conditional ? " when [" : "", conditional ? hop_when_describe(&l->hops[n], when, sizeof(when)) : "",
+				   conditional ? "]" : "");
+
+		if (len < 0)
+			break;
+		used += (size_t) len;
+	}
+	EVENT(sink, v->message->entry.id, EVENT_ROUTED, F_STR("to", v->envelope->recipients[i].address), F_STR("rule", l->rule),
+	      F_STR("ladder", ladder), F_UINT("rung", rung), F_STR("hop", rung < l->n_hops ? hop_describe(&l->hops[rung], hop, sizeof(hop)) : "mx"),
+	      F_STR("site", p ? path_site(p) : NULL));
+}
+
+/* --- filling jobs ------------------------------------------------------------------------------------------ */
+
+/* The job of this batch for this destination, or one that goes to the same site. NULL: none has room. */
+static struct job *find_open(const struct batch *b, const struct destination *d, unsigned escapes)
+{
+	unsigned looked = 0;
+
+	/* A job escapes as a whole, so all of its recipients must be able to. */
+	if (d->batch == b->number && d->open->n < b->most && d->open->escapes == escapes)
+		return d->open;
+	if (!d->path)
+		return NULL;
+	for (struct job *j = b->jobs; j && looked < 32; j = j->next, looked++)
+		if (j->path && j->n < b->most && j->escapes == escapes && j->path->hash == d->path->hash && strcmp(path_site(j->path), path_site(d->path)) == 0)
+			return j;
+	return NULL;
+}
+
+static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsigned escapes)
+{
+	struct view *v = b->view;
+	struct recipient *r = &v->message->recipients[i];
+	struct job *j = find_open(b, d, escapes);
+
+	if (!j) {
+		j = job_new(v->home, v->message, MIN(b->most, v->message->n_recipients));
+		if (!j)
+			return -ENOMEM;
+		if (d->path)
+			j->path = path_ref(d->path);
+		else
+			j->destination = d;
+		j->escapes = (uint8_t) escapes;
+		j->next = b->jobs;
+		b->jobs = j;
+	}
+	d->open = j;
+	d->batch = b->number;
+	j->attempts = MAX(j->attempts, r->attempts);
+	j->recipients[j->n++] = i;
+	home_set_state(v->home, v->message, i, STATE_POSTED);
+	return 0;
+}
+
+/* The hop leads somewhere: finds the destination and puts the recipient into a job, or fails it. */
+static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung, const struct hop *hop, const struct address *to)
+{
+	struct view *v = b->view;
+	struct destination *d = NULL;
+	struct outcome o;
+	int r;
+
+	r = destination_find(v->home, hop, to->domain, &d);
+	if (r < 0)
+		return r;
+	if (d->path || d->resolving) {
+		r = add_to_job(b, d, i, ladder_escapes(l, rung));
+		if (r >= 0)
+			tell_routed(v, i, l, rung, d->path);
+		return r;
+	}
+	destination_outcome(d->status, d->why, &o);
+	home_set_state(v->home, v->message, i, STATE_POSTED);
+	home_apply(v, i, &o, hop);
+	if (v->message->recipients[i].state == STATE_WAITING && v->message->recipients[i].next <= v->now)
+		b->again = true;
+	return 0;
+}
+
+static void reject_recipient(struct view *v, unsigned i, const struct hop *hop)
+{
+	struct outcome o = { .kind = OUTCOME_FAILED, .stage = STAGE_LOCAL, .class = CLASS_POLICY,
+			     .reply = { 550, { 5, 7, 1 }, hop->text ? hop->text : "A route of this server refuses mail to this address" } };
+
+	home_set_state(v->home, v->message, i, STATE_POSTED);
+	home_apply(v, i, &o, hop);
+}
+
+static void bad_address(struct view *v, unsigned i)
+{
+	struct outcome o = { .kind = OUTCOME_FAILED, .stage = STAGE_LOCAL, .class = CLASS_OTHER,
+			     .reply = { 550, { 5, 1, 3 }, "This is not a mail address" } };
+
+	home_set_state(v->home, v->message, i, STATE_POSTED);
+	home_apply(v, i, &o, NULL);
+}
+
+/* Remembers when the next rung opens by delay alone. */
+static void note_delay(struct message *m, const struct ladder *l, unsigned rung)
+{
+	usec_t ms = ladder_delay(l, rung) / USEC_MS;
+
+	if (ms == 0 && ladder_delay(l, rung) > 0)
+		ms = 1;
+	if (ms > 0 && ms <= UINT32_MAX && (m->delayed_ms == 0 || ms < m->delayed_ms))
+		m->delayed_ms = (uint32_t) ms;
+}
+
+static int route_recipient(struct batch *b, unsigned i)
+{
+	struct view *v = b->view;
+	struct recipient *rc = &v->message->recipients[i];
+	const struct hop *hop;
+	struct address to;
+	struct ladder l;
+	unsigned rung;
+	int r = home_ladder(v, i, &l, &to);
+
+	if (r == -EINVAL) {
+		bad_address(v, i);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	rung = pick_rung(v, rc, &l);
+	hop = &l.hops[rung];
+	if (hop->kind == HOP_HOLD && (rc->flags & RECIPIENT_RELEASED))
+		hop = hop_behind_hold(&l, &rung);
+	rc->rung = (uint8_t) MIN(rung, 255u);
+	note_delay(v->message, &l, rung);
+	switch (hop->kind) {
+	case HOP_HOLD:
+		home_hold(v, i, l.rule);
+		return 0;
+	case HOP_DISCARD:
+		home_drop(v, i, l.rule);
+		return 0;
+	case HOP_REJECT:
+		reject_recipient(v, i, hop);
+		return 0;
+	default:
+		return go(b, i, &l, rung, hop, &to);
+	}
+}
+
+/* --- sending them off ------------------------------------------------------------------------------------------ */
+
+static void send_off(struct batch *b)
+{
+	struct view *v = b->view;
+
+	while (b->jobs) {
+		struct job *j = b->jobs;
+
+		b->jobs = j->next;
+		j = job_shrink(j);
+		j->next = v->message->jobs;
+		v->message->jobs = j;
+		if (j->path)
+			owner_send(v->home, j);
+		else
+			destination_wait(j->destination, j);
+	}
+}
+
+void home_schedule(struct view *v)
+{
+	const struct queue_config *c = queue_configuration(v->home->queue);
+	struct message *m = v->message;
+	struct batch b = { .view = v, .number = ++v->home->batch, .most = c->recipients_per_transaction ? c->recipients_per_transaction : PER_TRANSACTION };
+	unsigned passes = 0;
+
+	do {
+		b.again = false;
+		for (unsigned i = 0; i < m->n_recipients; i++) {
+			struct recipient *r = &m->recipients[i];
+
+			if (r->state != STATE_WAITING || r->next > v->now)
+				continue;
+			if (route_recipient(&b, i) < 0 && r->state == STATE_WAITING)
+				r->next = deadline_after(v->now, SHORT_WAIT);
+		}
+	} while (b.again && ++passes < PASSES_MAX);
+	send_off(&b);
+}
+
+void home_recall(struct home *h, struct message *m)
+{
+	for (struct job *j = m->jobs, *next; j; j = next) {
+		next = j->next;
+		if (j->path) {
+			owner_recall(j);
+			continue;
+		}
+		/* It waits for a destination here. */
+		if (j->recalling || !link_linked(&j->line.link))
+			continue;
+		link_remove(&j->line.link);
+		job_return(j, JOB_RECALLED, CLASS_NONE, "The DNS has not answered yet");
+	}
+}

@@ -1,0 +1,612 @@
+#include "queue/owner.h"
+
+#include <stdlib.h>
+
+#include "queue/ladder.h"
+
+#define BACKOFF_CAP (30 * USEC_MIN)
+#define BACKOFF_CAP_LOCAL (2 * USEC_MIN)  /* a mailbox server comes back soon, and is near */
+#define COOL_BLOCKED USEC_HOUR            /* doubled with each canary that dies, up to COOL_CAP */
+#define COOL_TLS (10 * USEC_MIN)
+#define COOL_THROTTLED (5 * USEC_MIN)
+#define COOL_CAP (6 * USEC_HOUR)
+#define IDLE_KEPT (10 * USEC_MIN)         /* what an unused site has learned is kept for so long */
+#define FAULTS_MAX 10u                    /* in a row: then it backs off even when some connection works */
+#define BARREN_MAX 3u
+#define SWEEP_BATCH 500u
+#define SITE_INITIAL 5u
+#define LOCAL_INITIAL 8u
+#define SITE_WIDEST 20u
+#define SLOTS_MAX 2000u
+
+static bool is_local(const struct site *s)
+{
+	return s->path->hop.kind == HOP_LMTP || s->path->hop.kind == HOP_MAILDIR;
+}
+
+static void window_limits(const struct site *s, unsigned *ret_initial, unsigned *ret_max)
+{
+	const struct queue_config *c = queue_configuration(s->home->queue);
+
+	*ret_max = c->site_connections ? c->site_connections : SITE_WIDEST;
+	*ret_initial = c->site_initial ? c->site_initial : SITE_INITIAL;
+	if (is_local(s))
+		*ret_initial = MAX(*ret_initial, LOCAL_INITIAL);
+}
+
+/* Everybody together may have so many connections of this home. */
+static unsigned home_slots(const struct home *h)
+{
+	unsigned all = queue_configuration(h->queue)->connections;
+
+	return MAX((all ? all : SLOTS_MAX) / h->queue->n_homes, 1u);
+}
+
+static void set_timer(struct site *s, usec_t at)
+{
+	if (heap_node_linked(&s->timer))
+		heap_update(&s->home->site_timers, &s->timer, at);
+	else if (heap_insert(&s->home->site_timers, &s->timer, at) < 0)
+		return; /* heap_reserve in site_new makes this impossible */
+	home_due(s->home, at);
+}
+
+/* --- jobs come and go ------------------------------------------------------------------------------- */
+
+static void come_home(struct post *p)
+{
+	struct job *j = container_of(p, struct job, post);
+
+	home_take_back(j->home, j);
+}
+
+void job_return(struct job *j, enum job_result result, enum reply_class class, const char *why)
+{
+	j->result = (uint8_t) result;
+	j->why_class = (uint8_t) class;
+	free(j->why);
+	j->why = why ? strdup(why) : NULL;
+	j->site = NULL;
+	j->canary = false;
+	j->post.run = come_home;
+	loop_post(j->home->loop, &j->post);
+}
+
+static void put_into_line(struct site *s, struct job *j)
+{
+	j->site = s;
+	if (j->escapes)
+		s->escapable++;
+	fair_push(&s->line, &j->line, j->message->sender);
+}
+
+static void left_line(struct site *s, struct job *j)
+{
+	j->site = NULL;
+	if (j->escapes)
+		s->escapable--;
+}
+
+struct job *site_take(struct site *s)
+{
+	struct fair_item *item = fair_pop(&s->line);
+	struct job *j;
+
+	if (!item)
+		return NULL;
+	j = container_of(item, struct job, line);
+	left_line(s, j);
+	return j;
+}
+
+/* What jobs escape from while the site backs off or is being probed. */
+static unsigned backoff_condition(const struct site *s)
+{
+	unsigned condition = ladder_condition(s->trouble);
+
+	if (s->mode == SITE_OPEN)
+		return 0;
+	return condition ? condition : WHEN_UNREACHABLE;
+}
+
+/* Is one of the jobs under way that tell whether the trouble is over? */
+static bool is_being_tried(const struct site *s)
+{
+	return s->slots > s->n_idle || s->line.len > 0;
+}
+
+/* A job that could go elsewhere: does it have to wait here? */
+static bool escapes_now(struct site *s, struct job *j, usec_t t)
+{
+	if (j->escapes & backoff_condition(s))
+		return s->mode == SITE_BACKOFF || is_being_tried(s);
+	if (!(j->escapes & s->cool))
+		return false;
+	if (t < s->cool_until || s->canary)
+		return true;
+	j->canary = s->canary = true;
+	return false;
+}
+
+static enum reply_class trouble_of(const struct site *s, const struct job *j)
+{
+	if ((j->escapes & backoff_condition(s)) || !(j->escapes & s->cool))
+		return s->trouble != CLASS_NONE && ladder_condition(s->trouble) ? s->trouble : CLASS_UNREACHABLE;
+	if (j->escapes & s->cool & WHEN_BLOCKED)
+		return CLASS_BLOCKED;
+	return j->escapes & s->cool & WHEN_TLS ? CLASS_TLS : CLASS_THROTTLED;
+}
+
+/* Sends home what need not wait for the end of the trouble, some at a time: there may be 100,000. */
+static void sweep(struct site *s)
+{
+	unsigned condition = backoff_condition(s) | s->cool;
+	unsigned left = s->line.len;
+	unsigned sent = 0;
+
+	s->sweeping = false;
+	if (condition == 0 || s->escapable == 0)
+		return;
+	while (left-- > 0 && s->escapable > 0) {
+		struct job *j;
+
+		if (sent >= SWEEP_BATCH) {
+			s->sweeping = true;
+			set_timer(s, now());
+			return;
+		}
+		j = site_take(s);
+		if (j->escapes & condition && !j->canary) {
+			job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
+			sent++;
+		} else {
+			put_into_line(s, j);
+		}
+	}
+}
+
+/* --- the mode of the site --------------------------------------------------------------------------- */
+
+static void end_idle_slots(struct site *s)
+{
+	struct link *k;
+
+	while ((k = list_pop(&s->idle))) {
+		struct slot *slot = container_of(k, struct slot, idle);
+
+		s->n_idle--;
+		slot->ending = true;
+		fiber_wake(slot->fiber);
+	}
+}
+
+static void note_error(struct site *s, const struct verdict *v)
+{
+	char *text = v->text ? strdup(v->text) : NULL;
+
+	s->trouble = v->class;
+	if (text) {
+		free(s->error);
+		s->error = text;
+	}
+}
+
+static void forget_error(struct site *s)
+{
+	s->trouble = CLASS_NONE;
+	free(s->error);
+	s->error = NULL;
+}
+
+static void back_off(struct site *s, const struct verdict *v)
+{
+	struct home *h = s->home;
+	usec_t delay;
+	uint64_t random = 0;
+
+	world_random(h->queue->world, &random, sizeof(random));
+	s->failures++;
+	delay = retry_backoff(s->failures, is_local(s) ? BACKOFF_CAP_LOCAL : BACKOFF_CAP, random);
+	s->mode = SITE_BACKOFF;
+	s->until = deadline_after(now(), delay);
+	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits", F_STR("site", path_site(s->path)),
+	    F_STR("because", s->error), F_STR("class", reply_class_name(v->class)), F_USEC("retry_in", delay),
+	    F_UINT("waiting", s->line.len), F_UINT("failures", s->failures));
+	set_timer(s, s->until);
+	end_idle_slots(s);
+	sweep(s);
+}
+
+static void open_again(struct site *s)
+{
+	if (s->mode != SITE_OPEN)
+		LOG(s->home->queue->log, LOG_NOTICE, "A site works again", F_STR("site", path_site(s->path)), F_UINT("waiting", s->line.len));
+	s->mode = SITE_OPEN;
+	s->failures = s->faults = 0;
+	s->until = 0;
+	forget_error(s);
+	window_restart(&s->window);
+}
+
+static void cool_down(struct site *s, const struct verdict *v)
+{
+	usec_t time = v->conditions & WHEN_BLOCKED ? COOL_BLOCKED : v->conditions & WHEN_TLS ? COOL_TLS : COOL_THROTTLED;
+
+	for (unsigned i = 0; i < s->cool_times && time < COOL_CAP; i++)
+		time *= 2;
+	s->cool_times++;
+	s->cool |= v->conditions;
+	s->cool_until = deadline_after(now(), MIN(time, COOL_CAP));
+	note_error(s, v);
+	sweep(s);
+}
+
+static void judge_fault(struct site *s, const struct slot *slot, const struct verdict *v)
+{
+	bool others_work = s->good > (slot->successes > 0 ? 1u : 0u);
+
+	note_error(s, v);
+	s->faults++;
+	/* The rest of a row of connections that failed together says nothing new. */
+	if (s->mode == SITE_BACKOFF)
+		return;
+	window_failure(&s->window);
+	if (s->mode == SITE_PROBING || (slot->successes == 0 && !others_work) || s->faults >= FAULTS_MAX)
+		back_off(s, v);
+}
+
+void site_judge(struct site *s, struct slot *slot, struct job *j, const struct verdict *v)
+{
+	bool was_canary = j->canary;
+
+	s->used = now();
+	if (was_canary) {
+		j->canary = false;
+		s->canary = false;
+	}
+	if (v->fault && s->path->hop.kind != HOP_MAILDIR) {
+		judge_fault(s, slot, v);
+		return;
+	}
+	if (v->answered) {
+		if (s->mode != SITE_OPEN)
+			open_again(s);
+		s->failures = s->faults = 0;
+		if (slot->successes++ == 0)
+			s->good++;
+	}
+	/* Greylisting and the like are no trouble of the site; these are. */
+	if (v->conditions & (WHEN_BLOCKED | WHEN_TLS | WHEN_THROTTLED)) {
+		bool narrow = s->window.size == 1;
+
+		if (v->conditions & WHEN_THROTTLED)
+			window_throttled(&s->window);
+		cool_down(s, v);
+		if ((v->conditions & WHEN_THROTTLED) && narrow && s->mode == SITE_OPEN)
+			back_off(s, v);
+		return;
+	}
+	if (!v->answered)
+		return;
+	if (s->cool && (was_canary || now() >= s->cool_until)) {
+		LOG(s->home->queue->log, LOG_NOTICE, "A site takes our mail again", F_STR("site", path_site(s->path)));
+		s->cool = s->cool_times = 0;
+	}
+	if (s->error && s->cool == 0)
+		forget_error(s);
+	window_success(&s->window, s->slots - s->n_idle);
+}
+
+bool site_allows(const struct site *s, const struct slot *slot)
+{
+	unsigned busy = s->slots - s->n_idle;
+
+	if (s->home->stopping || slot->ending || s->mode == SITE_BACKOFF)
+		return false;
+	return busy <= (s->mode == SITE_PROBING ? 1 : s->window.size);
+}
+
+/* --- slots -------------------------------------------------------------------------------------------- */
+
+static void starve(struct site *s)
+{
+	if (!link_linked(&s->starved))
+		list_append(&s->home->starved, &s->starved);
+}
+
+static bool wake_idle(struct site *s)
+{
+	struct link *k = list_pop(&s->idle);
+	struct slot *slot;
+	struct job *j;
+
+	if (!k)
+		return false;
+	slot = container_of(k, struct slot, idle);
+	s->n_idle--;
+	j = site_take(s);
+	slot->given = slot_fill(s, j);
+	fiber_wake(slot->fiber); /* with or without work it looks for itself */
+	return true;
+}
+
+void site_pump(struct site *s)
+{
+	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->home->stopping) {
+		unsigned allowed = s->mode == SITE_PROBING ? 1 : s->window.size;
+
+		if (s->slots - s->n_idle >= allowed || s->starting >= s->line.len)
+			return;
+		if (wake_idle(s))
+			continue;
+		if (s->slots >= allowed)
+			return;
+		if (s->home->n_slots >= home_slots(s->home)) {
+			starve(s);
+			return;
+		}
+		if (slot_start(s) < 0) {
+			set_timer(s, deadline_after(now(), USEC_SEC));
+			return;
+		}
+	}
+}
+
+static void feed_the_starved(struct home *h)
+{
+	struct link *k;
+
+	if (h->stopping || h->n_slots >= home_slots(h))
+		return;
+	k = list_pop(&h->starved);
+	if (k)
+		site_pump(container_of(k, struct site, starved));
+}
+
+void site_slot_ended(struct site *s, bool barren)
+{
+	struct home *h = s->home;
+
+	s->slots--;
+	h->n_slots--;
+	s->barren = barren ? s->barren + 1 : 0;
+	/* Couriers that end without looking at their work would be started for ever. */
+	if (s->barren >= BARREN_MAX && s->line.len > 0 && s->mode != SITE_BACKOFF) {
+		s->barren = 0;
+		s->mode = SITE_BACKOFF;
+		s->until = deadline_after(now(), USEC_SEC);
+		set_timer(s, s->until);
+	}
+	if (s->slots == 0 && s->mode != SITE_BACKOFF && !s->sweeping)
+		set_timer(s, deadline_after(now(), IDLE_KEPT));
+	site_pump(s);
+	feed_the_starved(h);
+	if (h->stopping)
+		cond_broadcast(&h->quiet);
+}
+
+/* --- the owner's book ----------------------------------------------------------------------------------- */
+
+struct site *owner_find(struct home *h, const char *key)
+{
+	uint64_t hash = hash_bytes(&h->queue->key, key, strlen(key));
+
+	for (struct hash_node *n = hash_find(&h->sites, hash); n; n = hash_find_next(n)) {
+		struct site *s = container_of(n, struct site, node);
+
+		if (strcmp(path_site(s->path), key) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static struct site *find_for_path(struct home *h, const struct path *p)
+{
+	for (struct hash_node *n = hash_find(&h->sites, p->hash); n; n = hash_find_next(n)) {
+		struct site *s = container_of(n, struct site, node);
+
+		if (s->path == p || strcmp(path_site(s->path), path_site(p)) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static struct site *site_new(struct home *h, struct path *p)
+{
+	struct site *s = calloc(1, sizeof(*s));
+	unsigned initial, max;
+
+	if (!s)
+		return NULL;
+	s->home = h;
+	s->path = p;
+	if (heap_reserve(&h->site_timers, h->n_sites + 1 - h->site_timers.len) < 0 ||
+	    hash_insert(&h->sites, &s->node, p->hash) < 0) {
+		free(s);
+		return NULL;
+	}
+	path_ref(p);
+	fair_init(&s->line);
+	list_init(&s->idle);
+	heap_node_init(&s->timer);
+	window_limits(s, &initial, &max);
+	window_init(&s->window, initial, max);
+	h->n_sites++;
+	return s;
+}
+
+static void site_free(struct site *s)
+{
+	struct home *h = s->home;
+
+	heap_remove(&h->site_timers, &s->timer);
+	hash_remove(&h->sites, &s->node);
+	link_remove(&s->starved);
+	fair_done(&s->line);
+	path_unref(s->path);
+	free(s->error);
+	free(s);
+	h->n_sites--;
+}
+
+static void accept_job(struct home *h, struct job *j)
+{
+	struct site *s = find_for_path(h, j->path);
+	usec_t t = now();
+
+	if (!s)
+		s = site_new(h, j->path);
+	if (!s) {
+		job_return(j, JOB_UNFIT, CLASS_OTHER, "This server is short of memory");
+		return;
+	}
+	if (s->path != j->path && j->path->made > s->path->made) {
+		unsigned initial, max;
+
+		path_unref(s->path);
+		s->path = path_ref(j->path);
+		window_limits(s, &initial, &max);
+		window_limit(&s->window, initial, max);
+	}
+	s->used = t;
+	if (j->escapes && escapes_now(s, j, t)) {
+		job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
+		return;
+	}
+	put_into_line(s, j);
+	site_pump(s);
+}
+
+static void arrive(struct post *p)
+{
+	struct job *j = container_of(p, struct job, post);
+
+	accept_job(&j->home->queue->homes[j->path->owner], j);
+}
+
+void owner_send(struct home *from, struct job *j)
+{
+	struct home *owner = &from->queue->homes[j->path->owner];
+
+	if (owner == from) {
+		accept_job(owner, j);
+		return;
+	}
+	j->post.run = arrive;
+	loop_post(owner->loop, &j->post);
+}
+
+static void recall_ended(struct post *p)
+{
+	struct job *j = container_of(p, struct job, recall);
+
+	j->recalling = false;
+	if (j->back)
+		home_take_back(j->home, j);
+}
+
+static void recall_at_owner(struct post *p)
+{
+	struct job *j = container_of(p, struct job, recall);
+	struct site *s = j->site;
+
+	if (s) {
+		fair_remove(&s->line, &j->line);
+		left_line(s, j);
+		if (j->canary)
+			s->canary = false;
+		job_return(j, JOB_RECALLED, s->error ? s->trouble : CLASS_NONE, s->error);
+	}
+	j->recall.run = recall_ended;
+	loop_post(j->home->loop, &j->recall);
+}
+
+void owner_recall(struct job *j)
+{
+	if (j->recalling)
+		return;
+	j->recalling = true;
+	j->recall.run = recall_at_owner;
+	loop_post(j->home->queue->homes[j->path->owner].loop, &j->recall);
+}
+
+static void site_tick(struct site *s, usec_t t)
+{
+	if (s->sweeping) {
+		sweep(s);
+		if (s->sweeping)
+			return;
+		if (s->mode == SITE_BACKOFF && s->until > t) {
+			set_timer(s, s->until);
+			return;
+		}
+	}
+	if (s->mode == SITE_BACKOFF && t >= s->until)
+		s->mode = SITE_PROBING;
+	site_pump(s);
+	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
+		return;
+	if (s->line.len == 0 && t >= deadline_after(MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0)), IDLE_KEPT))
+		site_free(s);
+	else
+		set_timer(s, deadline_after(t, IDLE_KEPT));
+}
+
+void owner_tick(struct home *h, usec_t t)
+{
+	struct heap_node *n;
+
+	for (unsigned i = 0; i < 64 && (n = heap_first(&h->site_timers)) && n->key <= t; i++) {
+		heap_remove(&h->site_timers, n);
+		site_tick(container_of(n, struct site, timer), t);
+	}
+}
+
+void owner_kick(struct home *h, const char *key)
+{
+	struct site *s = owner_find(h, key);
+
+	if (!s)
+		return;
+	s->cool_until = now();
+	if (s->mode == SITE_BACKOFF)
+		s->mode = SITE_PROBING;
+	site_pump(s);
+}
+
+void owner_stop(struct home *h)
+{
+	for (struct hash_node *n = hash_walk(&h->sites, NULL); n; n = hash_walk(&h->sites, n))
+		end_idle_slots(container_of(n, struct site, node));
+}
+
+void owner_cancel(struct home *h)
+{
+	for (LIST_EACH(&h->slots, k)) {
+		struct slot *slot = container_of(k, struct slot, all);
+
+		if (slot->fiber)
+			fiber_cancel(slot->fiber);
+	}
+}
+
+void owner_free_all(struct home *h)
+{
+	struct hash_node *n;
+
+	while ((n = hash_walk(&h->sites, NULL)))
+		site_free(container_of(n, struct site, node));
+	hash_done(&h->sites);
+	heap_done(&h->site_timers);
+}
+
+const char *site_state(const struct site *s, usec_t t)
+{
+	if (s->mode == SITE_BACKOFF)
+		return "backing off";
+	if (s->mode == SITE_PROBING)
+		return "being probed";
+	if (s->cool && t < s->cool_until)
+		return s->cool & WHEN_BLOCKED ? "blocking us" : s->cool & WHEN_TLS ? "without good TLS" : "throttling us";
+	return s->slots > 0 || s->line.len > 0 ? "open" : "idle";
+}

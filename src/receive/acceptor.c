@@ -1,0 +1,192 @@
+#include "receive/acceptor.h"
+
+#include <stdlib.h>
+
+#include "receive/access.h"
+#include "receive/session.h"
+
+#define PAUSE_WITHOUT_DESCRIPTORS (100 * USEC_MS)
+
+int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receive_settings *settings, struct acceptor **ret)
+{
+	struct acceptor *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	a->shared = shared;
+	a->loop = loop;
+	a->settings = receive_settings_ref(settings);
+	list_init(&a->doors);
+	list_init(&a->sessions);
+	fiber_group_init(&a->fibers);
+	*ret = a;
+	return 0;
+}
+
+static void door_free(struct door *d)
+{
+	link_remove(&d->link);
+	listener_close(d->listener);
+	free(d);
+}
+
+void acceptor_free(struct acceptor *a)
+{
+	if (!a)
+		return;
+	assert(list_empty(&a->sessions));
+	for (LIST_EACH_SAFE(&a->doors, k))
+		door_free(container_of(k, struct door, link));
+	receive_settings_unref(a->settings);
+	free(a);
+}
+
+int acceptor_add_door(struct acceptor *a, struct listener *listener, const struct receive_listener *config)
+{
+	struct door *d = calloc(1, sizeof(*d));
+
+	if (!d) {
+		listener_close(listener);
+		return -ENOMEM;
+	}
+	d->acceptor = a;
+	d->listener = listener;
+	d->address = config->address;
+	d->role = config->role;
+	d->implicit_tls = config->implicit_tls;
+	list_append(&a->doors, &d->link);
+	return 0;
+}
+
+/* --- accepting ------------------------------------------------------------------------------------- */
+
+/* Says why there is no room, as far as that goes without waiting, and hangs up. */
+static void turn_away(struct door *d, struct transport *t, enum reply_id why, const struct endpoint *peer)
+{
+	struct acceptor *a = d->acceptor;
+	_cleanup_(stream_freep) struct stream *stream = NULL;
+	_cleanup_buffer_ struct buffer text = { 0 }, wire = { 0 };
+	char client[IP_TEXT];
+	struct reply reply = *reply_of(why);
+
+	ip_format(&peer->ip, client);
+	atomic_fetch_add_explicit(&a->refused, 1, memory_order_relaxed);
+	LOG(a->shared->log, LOG_INFO, "connection refused", F_STR("client", client), F_STR("reason", reply.text));
+	if (stream_new(t, peer, &stream) < 0)
+		return;
+	reply_fill(reply.text, slice_from(client), SLICE_NULL, &text);
+	if (buffer_error(&text) < 0)
+		return;
+	reply.text = text.data;
+	reply_format(&reply, &wire);
+	if (d->implicit_tls || buffer_error(&wire) < 0)
+		return; /* plain text would not be understood */
+	if (stream_put(stream, buffer_slice(&wire), 0) == 0)
+		stream_flush_now(stream);
+}
+
+/* Makes a session of a connection, or turns it away. Takes the transport. */
+static void welcome(struct door *d, struct transport *t, const struct endpoint *peer)
+{
+	struct acceptor *a = d->acceptor;
+	struct receive_shared *shared = a->shared;
+	const struct receive_limits *limits = &a->settings->limits;
+	struct client_place *place = NULL;
+	bool trusted = access_is_trusted(a->settings->config, peer);
+	int r;
+
+	atomic_fetch_add_explicit(&a->connections, 1, memory_order_relaxed);
+	if (atomic_fetch_add(&shared->sessions, 1) >= limits->connections) {
+		atomic_fetch_sub(&shared->sessions, 1);
+		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, peer);
+		return;
+	}
+	r = trusted ? 0 : clients_enter(shared->clients, &peer->ip, limits->connections_per_ip, &place);
+	if (r < 0) {
+		atomic_fetch_sub(&shared->sessions, 1);
+		turn_away(d, t, r == -EUSERS ? REPLY_TOO_MANY_FROM_ADDRESS : REPLY_OUT_OF_MEMORY, peer);
+		return;
+	}
+	r = session_start(d, t, peer, place, trusted);
+	if (r < 0) {
+		LOG(shared->log, LOG_WARNING, "a connection was dropped because no session could be started for it",
+		    F_ERRNO("error", r));
+		clients_leave(shared->clients, place);
+		atomic_fetch_sub(&shared->sessions, 1);
+		atomic_fetch_add_explicit(&a->refused, 1, memory_order_relaxed);
+	}
+}
+
+static void door_fiber(void *arg)
+{
+	struct door *d = arg;
+	struct acceptor *a = d->acceptor;
+	bool starved = false;
+
+	d->fiber = fiber_self();
+	while (!d->closing) {
+		struct transport *t;
+		struct endpoint peer;
+		int r = listener_accept(d->listener, DEADLINE_NEVER, &t, &peer);
+
+		if (r == 0) {
+			starved = false;
+			welcome(d, t, &peer);
+			continue;
+		}
+		if (r == -ECANCELED || fiber_cancelled())
+			break;
+		/* Descriptors or memory are out, or the connection was gone again. The sessions that run will
+		 * give something back; until then the kernel keeps the newcomers. */
+		if (!starved && r != -ECONNABORTED) {
+			char where[ENDPOINT_TEXT];
+
+			LOG(a->shared->log, LOG_ERROR, "connections can't be accepted; raise the limit of open files if this lasts",
+			    F_STR("listener", endpoint_format(&d->address, where)), F_ERRNO("error", r));
+			starved = true;
+		}
+		if (fiber_sleep_until(deadline_after(now(), PAUSE_WITHOUT_DESCRIPTORS)) < 0)
+			break;
+	}
+	door_free(d);
+}
+
+void acceptor_open_doors(struct acceptor *a)
+{
+	for (LIST_EACH(&a->doors, k)) {
+		struct door *d = container_of(k, struct door, link);
+		int r;
+
+		if (d->open || a->stopping)
+			continue;
+		r = fiber_group_spawn(&a->fibers, "accept", door_fiber, d);
+		d->open = r == 0;
+		if (r < 0)
+			LOG(a->shared->log, LOG_CRITICAL, "no fiber for a listener: it will not accept connections",
+			    F_ERRNO("error", r));
+	}
+}
+
+void acceptor_close_door(struct door *d)
+{
+	if (!d->open) {
+		door_free(d);
+		return;
+	}
+	d->closing = true;
+	if (d->fiber)
+		fiber_cancel(d->fiber); /* it frees the door */
+}
+
+/* --- stopping -------------------------------------------------------------------------------------- */
+
+void acceptor_stop(struct acceptor *a, usec_t deadline)
+{
+	a->stopping = true;
+	for (LIST_EACH_SAFE(&a->doors, k))
+		acceptor_close_door(container_of(k, struct door, link));
+	for (LIST_EACH(&a->sessions, k))
+		session_stop_if_idle(container_of(k, struct session, link));
+	if (fiber_group_wait(&a->fibers, deadline) < 0)
+		fiber_group_done(&a->fibers);
+}

@@ -1,0 +1,58 @@
+/* An acceptor is the receiver's part of one loop: a door (a listening socket with a fiber that accepts) for each
+ * listener, and the sessions that came in through them. Everything here belongs to its loop; from other threads
+ * only the counters are read, and orders come by post.
+ *
+ * An acceptor's life: acceptor_new and acceptor_add_door before the loop runs, or by post on a reload;
+ * acceptor_open_doors starts the fibers; acceptor_close_doors and acceptor_stop end them. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "receive/clients.h"
+#include "receive/settings.h"
+#include "world/stream.h"
+
+/* What all acceptors of a receiver share; const but for the atomics and what locks itself. */
+struct receive_shared {
+	struct world *world;
+	const struct log *log;
+	const struct event_sink *events;
+	struct router *router;
+	struct resolver *resolver;
+	struct queue *queue;
+	struct clients *clients;
+	atomic_uint sessions; /* on all loops */
+};
+
+struct acceptor {
+	struct receive_shared *shared;
+	struct loop *loop;
+	struct receive_settings *settings; /* for new sessions */
+	struct list doors, sessions;
+	struct fiber_group fibers;         /* of the doors and the sessions */
+	bool stopping;
+	atomic_ullong connections, accepted, refused, messages, bytes;
+};
+
+struct door {
+	struct acceptor *acceptor;
+	struct listener *listener;
+	struct endpoint address; /* as configured */
+	enum listen_role role;
+	bool implicit_tls;
+	bool open, closing;
+	struct fiber *fiber;     /* while it accepts */
+	struct link link;
+};
+
+int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receive_settings *settings, struct acceptor **ret);
+void acceptor_free(struct acceptor *a); /* no session and no running door must be left */
+DEFINE_FREEP(struct acceptor, acceptor_free)
+
+/* Takes the listener over, also on failure. */
+int acceptor_add_door(struct acceptor *a, struct listener *listener, const struct receive_listener *config);
+
+/* The following on the acceptor's own loop. */
+void acceptor_open_doors(struct acceptor *a); /* starts those that don't run yet */
+void acceptor_close_door(struct door *d);
+void acceptor_stop(struct acceptor *a, usec_t deadline); /* from a fiber; returns when all is gone */

@@ -1,0 +1,55 @@
+#include "receive/access.h"
+
+bool access_is_trusted(const struct receive_config *config, const struct endpoint *peer)
+{
+	if (peer->kind == ENDPOINT_UNIX)
+		return true;
+	for (unsigned i = 0; i < config->n_trusted; i++)
+		if (cidr_contains(&config->trusted[i], &peer->ip))
+			return true;
+	return false;
+}
+
+enum reply_id access_sender(const struct session *s)
+{
+	if (s->role == ROLE_SUBMISSION && !s->trusted)
+		return REPLY_AUTH_FIRST;
+	return REPLY_SENDER_OK;
+}
+
+/* A route may refuse: then it is better said now than in a bounce. */
+static enum reply_id check_route(struct session *s, const struct address *to, const struct address *from, struct arena *a,
+				 struct reply *ret_custom)
+{
+	struct router *router = session_shared(s)->router;
+	struct ladder ladder;
+
+	if (router_config(router)->n_rules == 0)
+		return REPLY_RECIPIENT_OK;
+	if (route_find(router, to, from, a, &ladder) < 0)
+		return REPLY_OUT_OF_MEMORY;
+	if (ladder.n_hops == 0 || ladder.hops[0].kind != HOP_REJECT)
+		return REPLY_RECIPIENT_OK;
+	*ret_custom = (struct reply) {
+		.code = 550,
+		.enhanced = { 5, 7, 1 },
+		.text = ladder.hops[0].text ? ladder.hops[0].text : "Mail to this address is refused here",
+	};
+	return REPLY_COUNT;
+}
+
+enum reply_id access_recipient(struct session *s, const struct address *to, const struct address *from, struct arena *a,
+			       struct reply *ret_custom)
+{
+	switch (route_locality(session_shared(s)->router, to)) {
+	case LOCALITY_NO_SUCH_USER:
+		return REPLY_NO_SUCH_USER;
+	case LOCALITY_REMOTE:
+		if (!s->trusted)
+			return REPLY_RELAY_DENIED;
+		break;
+	case LOCALITY_HERE:
+		break;
+	}
+	return check_route(s, to, from, a, ret_custom);
+}

@@ -1,0 +1,44 @@
+/* EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1). What EHLO offers is made up in settings.c. */
+#include "receive/commands.h"
+
+#define LOOKUP_TIME (5 * USEC_SEC)
+
+/* The client's reverse name, for the Received field: asked once, when somebody who means it is there. */
+static void look_up_client(struct session *s)
+{
+	const char *name;
+
+	if (s->looked_up || !s->settings->config->reverse_lookup || s->stream->peer.kind != ENDPOINT_IP)
+		return;
+	s->looked_up = true;
+	if (dns_reverse(session_shared(s)->resolver, &s->stream->peer.ip, deadline_after(now(), LOOKUP_TIME), s->arena, &name) == 0 &&
+	    name[0])
+		s->client_name = name;
+}
+
+int cmd_ehlo(struct session *s, const struct command *c)
+{
+	bool lmtp = s->role == ROLE_LMTP, extended = c->verb != VERB_HELO;
+	enum wire_text text = !extended ? WIRE_HELO : s->tls ? WIRE_HELLO_TLS : WIRE_HELLO_PLAIN;
+	struct slice name;
+	char *copy;
+
+	if (lmtp != (c->verb == VERB_LHLO))
+		return session_reply(s, lmtp ? REPLY_USE_LHLO : REPLY_USE_EHLO);
+	/* RFC 2920 section 3.1: EHLO is the last command of a group; before our reply nobody can know
+	 * that he may send ahead. */
+	if (session_out_of_turn(s, "the reply to EHLO", false))
+		return 0;
+	if (helo_parse(c->args, true, &name) < 0)
+		return session_reply_with(s, REPLY_BAD_HELLO, c->name, SLICE_NULL);
+	copy = slice_dup(name);
+	if (!copy)
+		return session_reply(s, REPLY_OUT_OF_MEMORY);
+	session_forget(s);
+	s->helo = copy;
+	s->hello = extended ? HELLO_EHLO : HELLO_HELO;
+	if (extended)
+		s->offered = s->tls ? s->settings->offered_tls : s->settings->offered_plain;
+	look_up_client(s);
+	return session_put(s, s->settings->wire[lmtp][text]);
+}

@@ -1,0 +1,67 @@
+/* MAIL (RFC 5321 section 4.1.1.2): a message begins. */
+#include "receive/access.h"
+#include "receive/commands.h"
+#include "receive/transaction.h"
+
+static enum reply_id refusal(int error)
+{
+	switch (error) {
+	case -E2BIG:
+		return REPLY_SENDER_TOO_LONG;
+	case -EILSEQ:
+		return REPLY_NEEDS_SMTPUTF8;
+	case -EBADMSG:
+		return REPLY_BAD_PARAMETERS;
+	case -ENOBUFS:
+		return REPLY_TOO_MANY_PARAMETERS;
+	default:
+		return REPLY_BAD_SENDER;
+	}
+}
+
+/* Takes over what MAIL said beside the address. 1: done; else what the reply returned. */
+static int take_parameters(struct session *s, const struct path_args *args)
+{
+	struct transaction *t = s->transaction;
+	struct mail_parameters p;
+	struct reply error;
+
+	if (mail_parameters_parse(args, s->offered, session_limits(s)->message_size, t->arena, &p, &error) < 0)
+		return session_reply_custom(s, &error);
+	if (args->path.utf8 && !p.smtputf8)
+		return session_reply(s, REPLY_NEEDS_SMTPUTF8);
+	t->smtputf8 = p.smtputf8;
+	t->envelope.envid = p.envid;
+	t->envelope.ret = p.ret;
+	return 1;
+}
+
+int cmd_mail(struct session *s, const struct command *c)
+{
+	enum reply_id allowed;
+	struct path_args args;
+	int r;
+
+	if (s->transaction)
+		return session_reply(s, REPLY_NESTED_MAIL);
+	if (s->messages >= session_limits(s)->messages)
+		return session_close(s, REPLY_TOO_MANY_MESSAGES);
+	r = mail_args_parse(c->args, s->offered & EXT_SMTPUTF8, &args);
+	if (r < 0)
+		return session_reply(s, refusal(r));
+	s->subject = args.path.text;
+	allowed = access_sender(s);
+	if (allowed != REPLY_SENDER_OK)
+		return session_reply(s, allowed);
+	r = transaction_begin(s, &args.path);
+	if (r < 0) {
+		transaction_end(s);
+		return session_reply_error(s, r);
+	}
+	r = take_parameters(s, &args);
+	if (r <= 0) {
+		transaction_end(s);
+		return r;
+	}
+	return session_reply(s, REPLY_SENDER_OK);
+}

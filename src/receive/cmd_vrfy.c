@@ -1,0 +1,7 @@
+/* VRFY (RFC 5321 section 4.1.1.6): no address is confirmed or denied (section 3.5.3 there, RFC 5321 section 7.3). */
+#include "receive/commands.h"
+
+int cmd_vrfy(struct session *s, const struct command *c)
+{
+	return session_reply(s, c->args.len > 0 ? REPLY_VRFY : REPLY_VRFY_WHAT);
+}

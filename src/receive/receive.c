@@ -1,0 +1,496 @@
+#include "receive/receive.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "receive/acceptor.h"
+
+struct receiver {
+	struct receive_shared shared;
+	struct receive_settings *settings;
+	unsigned n_acceptors;
+	struct acceptor **acceptors;
+	/* The doors as they are now, all loops taken together; [0] of each listener has the port that the kernel
+	 * chose for port 0. */
+	unsigned n_listeners;
+	struct receive_listener *listeners;
+	struct endpoint *endpoints;
+	bool started, stopped;
+};
+
+_printf_(3, 4) static int explain(char **ret_why, int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (ret_why && !*ret_why && vasprintf(ret_why, format, args) < 0)
+		*ret_why = NULL;
+	va_end(args);
+	return error;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------ */
+
+/* The listeners of one configured address: one for each loop, or a single one where the kernel can't share
+ * (a unix socket has one owner). */
+struct opened {
+	struct listener **listeners; /* [n_loops]; NULL where there is none */
+};
+
+static void opened_close(struct opened *o, unsigned n)
+{
+	for (unsigned i = 0; o->listeners && i < n; i++)
+		listener_close(o->listeners[i]);
+	free(TAKE_PTR(o->listeners));
+}
+
+static int open_address(struct receiver *r, const struct receive_listener *config, struct opened *o, char **ret_why)
+{
+	struct endpoint at = config->address;
+	unsigned n = at.kind == ENDPOINT_UNIX ? 1 : r->n_acceptors;
+	char text[ENDPOINT_TEXT];
+	int res;
+
+	endpoint_format(&at, text);
+	if (config->implicit_tls && !r->settings->tls)
+		return explain(ret_why, -EINVAL, "the listener %s has `tls: implicit`, but there is no certificate; set tls.certificate "
+						 "and tls.key", text);
+	o->listeners = calloc(r->n_acceptors, sizeof(*o->listeners));
+	if (!o->listeners)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		res = listener_open(r->shared.world, &at, &(struct listen_options) { .reuse_port = n > 1 }, &o->listeners[i]);
+		if (res < 0) {
+			char error[128];
+
+			opened_close(o, r->n_acceptors);
+			return explain(ret_why, res, "can't listen on %s: %s%s", text, strerror_r(-res, error, sizeof(error)),
+				       res == -EADDRINUSE ? "; another program has this port"
+				       : res == -EACCES   ? "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+							  : "");
+		}
+		at = *listener_endpoint(o->listeners[i]); /* port 0 became a real one: the others share it */
+	}
+	return 0;
+}
+
+static int check_config(const struct receive_config *config, char **ret_why)
+{
+	if (config->n_listeners == 0)
+		return 0; /* a server that only sends */
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (config->listeners[i].address.port != 0 &&
+			    endpoint_equal(&config->listeners[i].address, &config->listeners[k].address)) {
+				char text[ENDPOINT_TEXT];
+
+				return explain(ret_why, -EINVAL, "the address %s is listed twice under listen",
+					       endpoint_format(&config->listeners[i].address, text));
+			}
+	return 0;
+}
+
+/* The place of the listener in force that has this address; n_listeners when there is none. */
+static unsigned find_listener(const struct receiver *r, const struct endpoint *address)
+{
+	unsigned i = 0;
+
+	while (i < r->n_listeners && !endpoint_equal(&r->listeners[i].address, address))
+		i++;
+	return i;
+}
+
+/* Remembers what is in force from now on. opened[i].listeners is NULL for those that were open before. */
+static int remember(struct receiver *r, const struct receive_config *config, const struct opened *opened)
+{
+	struct receive_listener *listeners = calloc(config->n_listeners + 1, sizeof(*listeners));
+	struct endpoint *endpoints = calloc(config->n_listeners + 1, sizeof(*endpoints));
+
+	if (!listeners || !endpoints) {
+		free(listeners);
+		free(endpoints);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < config->n_listeners; i++) {
+		listeners[i] = config->listeners[i];
+		endpoints[i] = opened[i].listeners ? *listener_endpoint(opened[i].listeners[0])
+						   : r->endpoints[find_listener(r, &config->listeners[i].address)];
+	}
+	free(r->listeners);
+	free(r->endpoints);
+	r->listeners = listeners;
+	r->endpoints = endpoints;
+	r->n_listeners = config->n_listeners;
+	return 0;
+}
+
+/* Opens what isn't open yet. *ret: an array of config->n_listeners, to be freed. */
+static int open_missing(struct receiver *r, const struct receive_config *config, struct opened **ret, char **ret_why)
+{
+	struct opened *opened = calloc(config->n_listeners + 1, sizeof(*opened));
+	int res = opened ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < config->n_listeners && res >= 0; i++)
+		if (find_listener(r, &config->listeners[i].address) == r->n_listeners)
+			res = open_address(r, &config->listeners[i], &opened[i], ret_why);
+	if (res >= 0)
+		res = remember(r, config, opened);
+	if (res < 0) {
+		for (unsigned i = 0; opened && i < config->n_listeners; i++)
+			opened_close(&opened[i], r->n_acceptors);
+		free(opened);
+		return res;
+	}
+	*ret = opened;
+	return 0;
+}
+
+/* --- life ----------------------------------------------------------------------------------------------- */
+
+static int make_acceptors(struct receiver *r, struct loop *const *loops, unsigned n_loops)
+{
+	r->acceptors = calloc(n_loops, sizeof(*r->acceptors));
+	if (!r->acceptors)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n_loops; i++) {
+		int res = acceptor_new(&r->shared, loops[i], r->settings, &r->acceptors[i]);
+
+		if (res < 0)
+			return res;
+		r->n_acceptors++;
+	}
+	return 0;
+}
+
+static int open_all(struct receiver *r, const struct receive_config *config, char **ret_why)
+{
+	struct opened *opened;
+	int res = open_missing(r, config, &opened, ret_why);
+
+	if (res < 0)
+		return res;
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		for (unsigned k = 0; k < r->n_acceptors; k++)
+			if (opened[i].listeners[k] && res >= 0)
+				res = acceptor_add_door(r->acceptors[k], TAKE_PTR(opened[i].listeners[k]), &config->listeners[i]);
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		opened_close(&opened[i], r->n_acceptors);
+	free(opened);
+	return res;
+}
+
+int receiver_new(struct world *w, const struct log *log, const struct event_sink *events, const struct receive_config *config,
+		 struct router *router, struct resolver *resolver, struct queue *queue, struct loop *const *loops,
+		 unsigned n_loops, struct receiver **ret, char **ret_why)
+{
+	_cleanup_(receiver_freep) struct receiver *r = calloc(1, sizeof(*r));
+	int res;
+
+	if (ret_why)
+		*ret_why = NULL;
+	if (!r)
+		return -ENOMEM;
+	r->shared = (struct receive_shared) {
+		.world = w,
+		.log = log,
+		.events = events,
+		.router = router,
+		.resolver = resolver,
+		.queue = queue,
+	};
+	res = check_config(config, ret_why);
+	if (res >= 0)
+		res = clients_new(w, &r->shared.clients);
+	if (res >= 0)
+		res = receive_settings_new(w, config, &r->settings, ret_why);
+	if (res >= 0)
+		res = make_acceptors(r, loops, n_loops);
+	if (res >= 0)
+		res = open_all(r, config, ret_why);
+	if (res < 0)
+		return res;
+	*ret = TAKE_PTR(r);
+	return 0;
+}
+
+static void open_doors_fiber(void *arg)
+{
+	acceptor_open_doors(arg);
+}
+
+int receiver_start(struct receiver *r)
+{
+	for (unsigned i = 0; i < r->n_acceptors; i++) {
+		int res = loop_spawn(r->acceptors[i]->loop, "open listeners", open_doors_fiber, r->acceptors[i]);
+
+		if (res < 0)
+			return res;
+	}
+	r->started = true;
+	return 0;
+}
+
+void receiver_free(struct receiver *r)
+{
+	if (!r)
+		return;
+	for (unsigned i = 0; i < r->n_acceptors; i++)
+		acceptor_free(r->acceptors[i]);
+	free(r->acceptors);
+	free(r->listeners);
+	free(r->endpoints);
+	receive_settings_unref(r->settings);
+	clients_free(r->shared.clients);
+	free(r);
+}
+
+/* --- reload (the receiver was started) ----------------------------------------------------------------------------------------------- */
+
+/* What changes on one loop. */
+struct change {
+	struct acceptor *acceptor;
+	struct receive_settings *settings; /* a reference */
+	unsigned n_listeners;
+	struct listener **listeners;       /* for each configured listener the new one, or NULL */
+};
+
+static struct door *find_door(const struct acceptor *a, const struct endpoint *address)
+{
+	for (LIST_EACH(&a->doors, k)) {
+		struct door *d = container_of(k, struct door, link);
+
+		if (!d->closing && endpoint_equal(&d->address, address))
+			return d;
+	}
+	return NULL;
+}
+
+static bool is_configured(const struct receive_config *config, const struct endpoint *address)
+{
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		if (endpoint_equal(&config->listeners[i].address, address))
+			return true;
+	return false;
+}
+
+static void change_free(struct change *c)
+{
+	for (unsigned i = 0; c->listeners && i < c->n_listeners; i++)
+		listener_close(c->listeners[i]);
+	free(c->listeners);
+	receive_settings_unref(c->settings);
+	free(c);
+}
+
+/* On the acceptor's loop. */
+static void apply_change(struct change *c)
+{
+	struct acceptor *a = c->acceptor;
+	const struct receive_config *config = c->settings->config;
+
+	receive_settings_unref(a->settings);
+	a->settings = receive_settings_ref(c->settings);
+	for (LIST_EACH_SAFE(&a->doors, k)) {
+		struct door *d = container_of(k, struct door, link);
+
+		if (!is_configured(config, &d->address))
+			acceptor_close_door(d);
+	}
+	for (unsigned i = 0; i < c->n_listeners && !a->stopping; i++) {
+		const struct receive_listener *l = &config->listeners[i];
+		struct door *d = find_door(a, &l->address);
+
+		if (d) {
+			d->role = l->role;
+			d->implicit_tls = l->implicit_tls;
+		} else if (c->listeners[i] && acceptor_add_door(a, TAKE_PTR(c->listeners[i]), l) < 0) {
+			LOG(a->shared->log, LOG_ERROR, "out of memory: a listener of the new configuration is not open on every loop");
+		}
+	}
+	acceptor_open_doors(a);
+}
+
+static void change_fiber(void *arg)
+{
+	apply_change(arg);
+	change_free(arg);
+}
+
+static int make_change(struct receiver *r, unsigned acceptor, struct receive_settings *settings, struct opened *opened,
+		       struct change **ret)
+{
+	unsigned n = settings->config->n_listeners;
+	struct change *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->acceptor = r->acceptors[acceptor];
+	c->settings = receive_settings_ref(settings);
+	c->n_listeners = n;
+	c->listeners = calloc(n + 1, sizeof(*c->listeners));
+	if (!c->listeners) {
+		change_free(c);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (opened[i].listeners)
+			c->listeners[i] = TAKE_PTR(opened[i].listeners[acceptor]);
+	*ret = c;
+	return 0;
+}
+
+static int send_changes(struct receiver *r, struct receive_settings *settings, struct opened *opened)
+{
+	int res = 0;
+
+	for (unsigned i = 0; i < r->n_acceptors && res >= 0; i++) {
+		struct change *c;
+
+		res = make_change(r, i, settings, opened, &c);
+		if (res < 0)
+			break;
+		res = loop_spawn(r->acceptors[i]->loop, "reload", change_fiber, c);
+		if (res < 0)
+			change_free(c);
+	}
+	return res;
+}
+
+int receiver_reload(struct receiver *r, const struct receive_config *config, char **ret_why)
+{
+	_cleanup_(receive_settings_unrefp) struct receive_settings *settings = NULL;
+	struct receive_settings *before = r->settings;
+	struct opened *opened;
+	int res;
+
+	assert(r->started);
+	if (ret_why)
+		*ret_why = NULL;
+	res = check_config(config, ret_why);
+	if (res >= 0)
+		res = receive_settings_new(r->shared.world, config, &settings, ret_why);
+	if (res < 0)
+		return res;
+	r->settings = settings; /* open_address asks whether there is TLS */
+	res = open_missing(r, config, &opened, ret_why);
+	if (res < 0) {
+		r->settings = before;
+		return res;
+	}
+	settings = before; /* which is let go */
+	res = send_changes(r, r->settings, opened);
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		opened_close(&opened[i], r->n_acceptors);
+	free(opened);
+	return res;
+}
+
+/* --- stop -------------------------------------------------------------------------------------------------- */
+
+/* Waiting for all acceptors: by a completion in a fiber, by a condition variable outside of loops. */
+struct stopping {
+	pthread_mutex_t lock;
+	pthread_cond_t none_left;
+	unsigned left;
+	bool in_fiber;
+	struct completion all_stopped;
+};
+struct stop_order {
+	struct acceptor *acceptor;
+	struct stopping *stopping;
+	usec_t deadline;
+};
+
+static void one_stopped(struct stopping *s)
+{
+	bool in_fiber = s->in_fiber; /* *s may be gone once the lock is */
+	bool last;
+
+	pthread_mutex_lock(&s->lock);
+	last = --s->left == 0;
+	if (last && !in_fiber)
+		pthread_cond_signal(&s->none_left);
+	pthread_mutex_unlock(&s->lock);
+	if (last && in_fiber)
+		completion_done(&s->all_stopped, 0);
+}
+
+static void stop_fiber(void *arg)
+{
+	struct stop_order *o = arg;
+
+	acceptor_stop(o->acceptor, o->deadline);
+	one_stopped(o->stopping);
+	free(o);
+}
+
+static int send_stop(struct acceptor *a, struct stopping *s, usec_t deadline)
+{
+	struct stop_order *o = malloc(sizeof(*o));
+	int r;
+
+	if (!o)
+		return -ENOMEM;
+	*o = (struct stop_order) { .acceptor = a, .stopping = s, .deadline = deadline };
+	r = loop_spawn(a->loop, "stop receiving", stop_fiber, o);
+	if (r < 0)
+		free(o);
+	return r;
+}
+
+int receiver_stop(struct receiver *r, usec_t deadline)
+{
+	struct stopping s = { .left = r->n_acceptors, .in_fiber = fiber_self() != NULL };
+	int res = 0;
+
+	if (!r->started || r->stopped || r->n_acceptors == 0)
+		return 0;
+	r->stopped = true;
+	pthread_mutex_init(&s.lock, NULL);
+	pthread_cond_init(&s.none_left, NULL);
+	if (s.in_fiber)
+		completion_init(&s.all_stopped);
+	for (unsigned i = 0; i < r->n_acceptors; i++) {
+		int sent = send_stop(r->acceptors[i], &s, deadline);
+
+		if (sent < 0) {
+			res = sent;
+			one_stopped(&s);
+		}
+	}
+	if (s.in_fiber) {
+		(void) completion_wait(&s.all_stopped);
+	} else {
+		pthread_mutex_lock(&s.lock);
+		while (s.left > 0)
+			pthread_cond_wait(&s.none_left, &s.lock);
+		pthread_mutex_unlock(&s.lock);
+	}
+	pthread_cond_destroy(&s.none_left);
+	pthread_mutex_destroy(&s.lock);
+	return res;
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------ */
+
+const struct endpoint *receiver_endpoint(const struct receiver *r, unsigned listener)
+{
+	return listener < r->n_listeners ? &r->endpoints[listener] : NULL;
+}
+
+void receiver_counters(struct receiver *r, struct receive_counters *ret)
+{
+	struct receive_counters c = { .sessions = atomic_load_explicit(&r->shared.sessions, memory_order_relaxed) };
+
+	for (unsigned i = 0; i < r->n_acceptors; i++) {
+		struct acceptor *a = r->acceptors[i];
+
+		c.connections += atomic_load_explicit(&a->connections, memory_order_relaxed);
+		c.accepted += atomic_load_explicit(&a->accepted, memory_order_relaxed);
+		c.refused += atomic_load_explicit(&a->refused, memory_order_relaxed);
+		c.messages += atomic_load_explicit(&a->messages, memory_order_relaxed);
+		c.bytes += atomic_load_explicit(&a->bytes, memory_order_relaxed);
+	}
+	*ret = c;
+}

@@ -1,0 +1,66 @@
+/* The way in: listeners, one fiber per connection, one file per SMTP command (cmd_*.c), a table in between
+ * (commands.c). receive/session.h tells the story of a session.
+ *
+ * Nobody relays through us who is not trusted: a recipient is accepted when its domain ends here, or when the
+ * client is in `trusted`. */
+#pragma once
+
+#include "queue/queue.h"
+#include "tls/tls.h"
+
+enum listen_role { ROLE_MX, ROLE_SUBMISSION, ROLE_LMTP };
+
+struct receive_limits {
+	uint64_t message_size;       /* 0: 50 MB */
+	unsigned recipients;         /* per message; 0: 1000 */
+	unsigned connections;        /* in all; 0: 10000 */
+	unsigned connections_per_ip; /* 0: 100; trusted clients are not counted */
+	unsigned errors;             /* refused commands before the session is closed; 0: 20 */
+	unsigned commands;           /* commands that do no work (NOOP, RSET, VRFY...) in a session; 0: 200 */
+	unsigned messages;           /* per session; 0: 10000 */
+	unsigned received_hops;      /* Received fields; more is a loop; 0: 50 */
+	uint64_t header_size;        /* 0: 1 MiB */
+	usec_t command_timeout;      /* 0: 5 min, RFC 5321 section 4.5.3.2.7 */
+	usec_t data_timeout;         /* between two blocks; 0: 3 min */
+	usec_t session_timeout;      /* 0: 1 h without a finished message */
+};
+struct receive_listener {
+	struct endpoint address;
+	enum listen_role role;
+	bool implicit_tls;
+};
+struct receive_config {
+	const char *hostname;
+	const struct receive_listener *listeners;
+	unsigned n_listeners;
+	const struct cidr *trusted;
+	unsigned n_trusted;
+	struct receive_limits limits;
+	bool has_tls;
+	struct tls_server_config tls;
+	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */
+};
+
+struct receiver;
+/* loops: each accepts on every listener. The listeners are opened here (ports below 1024 need the privilege now).
+ * On failure *ret_why is a sentence that names address or file. Everything given must outlive the receiver. */
+int receiver_new(struct world *w, const struct log *log, const struct event_sink *events, const struct receive_config *config,
+		 struct router *router, struct resolver *resolver, struct queue *queue, struct loop *const *loops,
+		 unsigned n_loops, struct receiver **ret, char **ret_why);
+int receiver_start(struct receiver *r);
+/* After receiver_start. New sessions use the new configuration; listeners are opened and closed as it says. On failure the old one stays
+ * in force. The old configuration must stay valid until receiver_free. */
+int receiver_reload(struct receiver *r, const struct receive_config *config, char **ret_why);
+/* Accepts no more; idle sessions get 421 at once, those in a message until the deadline. */
+int receiver_stop(struct receiver *r, usec_t deadline);
+/* Where the listener with this number of the configuration really listens (port 0 there: what the kernel chose);
+ * NULL when there is none. Valid until the next reload. */
+const struct endpoint *receiver_endpoint(const struct receiver *r, unsigned listener);
+void receiver_free(struct receiver *r); /* after receiver_stop, or when the loops have ended */
+DEFINE_FREEP(struct receiver, receiver_free)
+
+struct receive_counters {
+	uint64_t connections, accepted, refused, messages, bytes;
+	unsigned sessions; /* now */
+};
+void receiver_counters(struct receiver *r, struct receive_counters *ret);

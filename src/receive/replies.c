@@ -1,0 +1,114 @@
+#include "receive/replies.h"
+
+#include "base/utf8.h"
+
+#define SHOWN_MAX 300 /* octets of a filled-in part, so that the line stays below REPLY_LINE_MAX */
+
+static const struct reply replies[REPLY_COUNT] = {
+	[REPLY_DONE] = { 250, { 2, 0, 0 }, "OK" },
+	[REPLY_SENDER_OK] = { 250, { 2, 1, 0 }, "Sender OK" },
+	[REPLY_RECIPIENT_OK] = { 250, { 2, 1, 5 }, "Recipient OK" },
+	[REPLY_START_DATA] = { 354, { 0, 0, 0 }, "Go ahead, and end with a dot on a line of its own" },
+	[REPLY_CHUNK_OK] = { 250, { 2, 0, 0 }, "%1 octets received" },
+	[REPLY_ACCEPTED] = { 250, { 2, 0, 0 }, "OK, queued as %1" },
+	[REPLY_START_TLS] = { 220, { 2, 0, 0 }, "Ready to start TLS" },
+	[REPLY_VRFY] = { 252, { 2, 5, 2 }, "Addresses are not verified here; send a message and it will be tried" },
+	[REPLY_HELP] = { 214, { 2, 0, 0 }, "This is Yizhan, a mail transfer agent. Commands: EHLO HELO MAIL RCPT DATA BDAT\n"
+					   "RSET NOOP VRFY STARTTLS HELP QUIT (RFC 5321). Questions go to <postmaster>." },
+	[REPLY_GOODBYE] = { 221, { 2, 0, 0 }, "Goodbye" },
+
+	[REPLY_LINE_DEFECT] = { 500, { 5, 5, 2 }, "The line holds %1; lines end with CR LF and hold no other control characters" },
+	[REPLY_LINE_TOO_LONG] = { 500, { 5, 5, 2 }, "The line is too long" },
+	[REPLY_NOT_A_COMMAND] = { 500, { 5, 5, 2 }, "This is not an SMTP command" },
+	[REPLY_UNKNOWN_COMMAND] = { 500, { 5, 5, 1 }, "The command %1 is not known here; HELP lists what is" },
+	[REPLY_NOT_OFFERED] = { 502, { 5, 5, 1 }, "%1 is not offered to you here" },
+	[REPLY_NO_ARGUMENTS] = { 501, { 5, 5, 4 }, "%1 takes no arguments" },
+	[REPLY_BAD_HELLO] = { 501, { 5, 5, 4 }, "%1 needs a domain name or an address literal such as [192.0.2.1]" },
+	[REPLY_USE_LHLO] = { 500, { 5, 5, 1 }, "This is an LMTP server; say LHLO (RFC 2033)" },
+	[REPLY_USE_EHLO] = { 500, { 5, 5, 1 }, "This is an SMTP server; say EHLO" },
+	[REPLY_BAD_BDAT] = { 501, { 5, 5, 4 }, "BDAT needs the number of octets that follow, and LAST or nothing; closing, because "
+					       "where your next command begins can't be known" },
+	[REPLY_VRFY_WHAT] = { 501, { 5, 5, 4 }, "VRFY needs an address or a name" },
+	[REPLY_FOREIGN] = { 554, { 5, 5, 1 }, "This is a mail server; it doesn't speak HTTP" },
+
+	[REPLY_HELLO_FIRST] = { 503, { 5, 5, 1 }, "Introduce yourself with EHLO first" },
+	[REPLY_TLS_FIRST] = { 530, { 5, 7, 0 }, "Say STARTTLS first" },
+	[REPLY_AUTH_FIRST] = { 530, { 5, 7, 0 }, "Log in first; this port takes mail from users of this server only" },
+	[REPLY_MAIL_FIRST] = { 503, { 5, 5, 1 }, "Say MAIL first" },
+	[REPLY_NESTED_MAIL] = { 503, { 5, 5, 1 }, "A message was begun already; finish it, or say RSET" },
+	[REPLY_RCPT_FIRST] = { 503, { 5, 5, 1 }, "Say RCPT first" },
+	[REPLY_NO_VALID_RECIPIENTS] = { 554, { 5, 5, 1 }, "No recipient was accepted" },
+	[REPLY_CHUNKS_BEGUN] = { 503, { 5, 5, 1 }, "%1 can't follow BDAT; go on with BDAT, or say RSET" },
+	[REPLY_TLS_ALREADY] = { 503, { 5, 5, 1 }, "TLS is active already" },
+	[REPLY_IN_TRANSACTION] = { 503, { 5, 5, 1 }, "%1 is not possible inside of a message; say RSET first" },
+	[REPLY_OUT_OF_TURN] = { 554, { 5, 5, 0 }, "You sent more before %1; closing, because we are out of step (RFC 2920)" },
+
+	[REPLY_BAD_SENDER] = { 501, { 5, 1, 7 }, "The sender address is malformed; expected FROM:<local@domain>" },
+	[REPLY_SENDER_TOO_LONG] = { 501, { 5, 1, 7 }, "The sender address is too long (64 octets before the @, 255 behind it)" },
+	[REPLY_BAD_RECIPIENT] = { 501, { 5, 1, 3 }, "The recipient address is malformed; expected TO:<local@domain>" },
+	[REPLY_RECIPIENT_TOO_LONG] = { 501, { 5, 1, 3 }, "The recipient address is too long (64 octets before the @, 255 behind it)" },
+	[REPLY_BAD_PARAMETERS] = { 501, { 5, 5, 4 }, "The parameters are malformed; expected KEYWORD=value behind the address" },
+	[REPLY_TOO_MANY_PARAMETERS] = { 501, { 5, 5, 4 }, "Too many parameters" },
+	[REPLY_NEEDS_SMTPUTF8] = { 553, { 5, 6, 7 }, "An address that is not ASCII needs SMTPUTF8 in the MAIL command" },
+	[REPLY_TOO_MANY_RECIPIENTS] = { 452, { 4, 5, 3 }, "Only %1 recipients are taken at a time; send this message now and the rest "
+							  "in another" },
+	[REPLY_NO_SUCH_USER] = { 550, { 5, 1, 1 }, "<%1>: no such mailbox here" },
+	[REPLY_RELAY_DENIED] = { 550, { 5, 7, 1 }, "<%1>: relaying denied; this server takes mail for its own domains only" },
+	[REPLY_NO_POSTMASTER] = { 550, { 5, 1, 1 }, "<postmaster>: no domain ends at this server; use postmaster@domain" },
+
+	[REPLY_CONTENT_DEFECT] = { 550, { 5, 5, 2 }, "The message holds %1 at octet %2; lines must end with CR LF, and CR, LF and NUL "
+						     "can't stand alone" },
+	[REPLY_TOO_LARGE] = { 552, { 5, 3, 4 }, "The message is larger than the %1 octets that are taken here" },
+	[REPLY_HEADER_TOO_LARGE] = { 552, { 5, 3, 4 }, "The header is larger than the %1 octets that are taken here" },
+	[REPLY_LOOP] = { 554, { 5, 4, 6 }, "The message has more than %1 Received fields: it is going round in a loop" },
+
+	[REPLY_DISK_FULL] = { 452, { 4, 3, 1 }, "The mail storage is full; try again later" },
+	[REPLY_STORAGE_FAILED] = { 451, { 4, 3, 0 }, "The message could not be stored; try again later" },
+	[REPLY_OUT_OF_MEMORY] = { 452, { 4, 3, 0 }, "Out of memory; try again later" },
+	[REPLY_TIMEOUT] = { 421, { 4, 4, 2 }, "You were silent for too long; closing" },
+	[REPLY_STOPPING] = { 421, { 4, 3, 2 }, "The server is stopping; try again in a moment" },
+	[REPLY_TOO_MANY_ERRORS] = { 421, { 4, 7, 0 }, "Too many refused commands; closing" },
+	[REPLY_TOO_MANY_COMMANDS] = { 421, { 4, 7, 0 }, "Too many commands without a message; closing" },
+	[REPLY_TOO_MANY_MESSAGES] = { 421, { 4, 7, 0 }, "Enough messages for one connection; make another one for the rest" },
+	[REPLY_TOO_MANY_CONNECTIONS] = { 421, { 4, 3, 2 }, "Too many connections to this server; try again later" },
+	[REPLY_TOO_MANY_FROM_ADDRESS] = { 421, { 4, 7, 0 }, "Too many connections from %1; close some first" },
+};
+
+const struct reply *reply_of(enum reply_id id)
+{
+	assert(id < REPLY_COUNT);
+	return &replies[id];
+}
+
+/* Characters that a terminal can show, everything else as "?". */
+static void append_shown(struct slice s, struct buffer *out)
+{
+	size_t i = 0;
+
+	while (i < s.len && i < SHOWN_MAX) {
+		uint32_t c;
+		size_t n = utf8_decode(slice_skip(s, i), &c);
+
+		if (n > 0 && utf8_printable(c)) {
+			buffer_append(out, s.data + i, n);
+			i += n;
+		} else {
+			buffer_append_char(out, '?');
+			i++;
+		}
+	}
+	if (i < s.len)
+		buffer_append_str(out, "...");
+}
+
+void reply_fill(const char *text, struct slice first, struct slice second, struct buffer *out)
+{
+	const char *from = text, *at;
+
+	while ((at = strchr(from, '%')) && (at[1] == '1' || at[1] == '2')) {
+		buffer_append(out, from, (size_t) (at - from));
+		append_shown(at[1] == '1' ? first : second, out);
+		from = at + 2;
+	}
+	buffer_append_str(out, from);
+}

@@ -1,0 +1,86 @@
+/* Every reply that the server gives, in one table (replies.c): code, enhanced code (RFC 3463, RFC 5248) and a
+ * sentence that tells the client what to mend. %1 and %2 in a text are filled in when it is given. */
+#pragma once
+
+#include "base/buffer.h"
+#include "smtp/reply.h"
+
+enum reply_id {
+	/* things that worked */
+	REPLY_DONE,
+	REPLY_SENDER_OK,
+	REPLY_RECIPIENT_OK,
+	REPLY_START_DATA,
+	REPLY_CHUNK_OK,  /* %1: octets */
+	REPLY_ACCEPTED,  /* %1: id */
+	REPLY_START_TLS,
+	REPLY_VRFY,
+	REPLY_HELP,
+	REPLY_GOODBYE,
+
+	/* the command */
+	REPLY_LINE_DEFECT, /* %1: which */
+	REPLY_LINE_TOO_LONG,
+	REPLY_NOT_A_COMMAND,
+	REPLY_UNKNOWN_COMMAND, /* %1: the verb */
+	REPLY_NOT_OFFERED,     /* %1: the verb */
+	REPLY_NO_ARGUMENTS,    /* %1: the verb */
+	REPLY_BAD_HELLO,       /* %1: the verb */
+	REPLY_USE_LHLO,
+	REPLY_USE_EHLO,
+	REPLY_BAD_BDAT,
+	REPLY_VRFY_WHAT,
+	REPLY_FOREIGN,
+
+	/* the order */
+	REPLY_HELLO_FIRST,
+	REPLY_TLS_FIRST,
+	REPLY_AUTH_FIRST,
+	REPLY_MAIL_FIRST,
+	REPLY_NESTED_MAIL,
+	REPLY_RCPT_FIRST,
+	REPLY_NO_VALID_RECIPIENTS,
+	REPLY_CHUNKS_BEGUN, /* %1: the verb */
+	REPLY_TLS_ALREADY,
+	REPLY_IN_TRANSACTION, /* %1: the verb */
+	REPLY_OUT_OF_TURN,    /* %1: what the client had to wait for */
+
+	/* sender and recipients */
+	REPLY_BAD_SENDER,
+	REPLY_SENDER_TOO_LONG,
+	REPLY_BAD_RECIPIENT,
+	REPLY_RECIPIENT_TOO_LONG,
+	REPLY_BAD_PARAMETERS,
+	REPLY_TOO_MANY_PARAMETERS,
+	REPLY_NEEDS_SMTPUTF8,
+	REPLY_TOO_MANY_RECIPIENTS, /* %1: how many are allowed */
+	REPLY_NO_SUCH_USER,        /* %1: the address */
+	REPLY_RELAY_DENIED,        /* %1: the address */
+	REPLY_NO_POSTMASTER,
+
+	/* the content */
+	REPLY_CONTENT_DEFECT,   /* %1: which, %2: offset */
+	REPLY_TOO_LARGE,        /* %1: octets allowed */
+	REPLY_HEADER_TOO_LARGE, /* %1: octets allowed */
+	REPLY_LOOP,             /* %1: Received fields allowed */
+
+	/* ourselves */
+	REPLY_DISK_FULL,
+	REPLY_STORAGE_FAILED,
+	REPLY_OUT_OF_MEMORY,
+	REPLY_TIMEOUT,
+	REPLY_STOPPING,
+	REPLY_TOO_MANY_ERRORS,
+	REPLY_TOO_MANY_COMMANDS,
+	REPLY_TOO_MANY_MESSAGES,
+	REPLY_TOO_MANY_CONNECTIONS,
+	REPLY_TOO_MANY_FROM_ADDRESS, /* %1: the address */
+
+	REPLY_COUNT,
+};
+
+const struct reply *reply_of(enum reply_id id);
+
+/* The text of a reply with %1 and %2 filled in, appended to out. What came from the network is shown as
+ * printable ASCII or UTF-8, cut to a length that fits on a line. */
+void reply_fill(const char *text, struct slice first, struct slice second, struct buffer *out);

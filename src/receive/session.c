@@ -1,0 +1,332 @@
+#include "receive/session.h"
+
+#include <stdlib.h>
+
+#include "receive/commands.h"
+#include "receive/transaction.h"
+
+#define LINGER_TIME USEC_SEC
+#define LINGER_OCTETS (256u * 1024)
+
+/* --- replies ---------------------------------------------------------------------------------------- */
+
+usec_t session_deadline(const struct session *s)
+{
+	usec_t end = deadline_after(s->progress, session_limits(s)->session_timeout);
+
+	return MIN(end, deadline_after(now(), session_limits(s)->command_timeout));
+}
+
+int session_put(struct session *s, struct slice wire)
+{
+	return stream_put(s->stream, wire, session_deadline(s));
+}
+
+static bool verb_is_about_a_message(enum verb v)
+{
+	return v == VERB_MAIL || v == VERB_RCPT || v == VERB_DATA || v == VERB_BDAT;
+}
+
+/* wire: the whole reply with its CRLF. */
+static void note_refusal(struct session *s, int code, struct slice wire)
+{
+	const struct transaction *t = s->transaction;
+
+	if (code >= 500)
+		s->errors++;
+	if (!verb_is_about_a_message(s->verb))
+		return;
+	EVENT(session_shared(s)->events, t ? t->envelope.id : MSGID_NONE, EVENT_REFUSED,
+	      F_STR("stage", verb_name(s->verb)), F_SLICE("reply", slice_trim(slice_head(wire, wire.len - 2))),
+	      F_STR("client", s->client), F_STR("helo", s->helo), F_STR("from", t ? t->envelope.reverse_path : NULL),
+	      s->subject.data ? F_SLICE(s->verb == VERB_MAIL ? "sender" : "to", s->subject) : F_STR("to", NULL));
+}
+
+static int put_reply(struct session *s, int code, struct slice wire)
+{
+	if (code >= 400)
+		note_refusal(s, code, wire);
+	return session_put(s, wire);
+}
+
+int session_reply_custom(struct session *s, const struct reply *reply)
+{
+	_cleanup_buffer_ struct buffer wire = { 0 };
+
+	reply_format(reply, &wire);
+	if (buffer_error(&wire) < 0)
+		return -ENOMEM;
+	return put_reply(s, reply->code, buffer_slice(&wire));
+}
+
+int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
+{
+	_cleanup_buffer_ struct buffer text = { 0 };
+	struct reply reply = *reply_of(id);
+
+	reply_fill(reply.text, first, second, &text);
+	if (buffer_error(&text) < 0)
+		return -ENOMEM;
+	reply.text = text.data;
+	return session_reply_custom(s, &reply);
+}
+
+int session_reply_number(struct session *s, enum reply_id id, uint64_t number)
+{
+	char text[24], *p = text + sizeof(text);
+
+	do
+		*--p = (char) ('0' + number % 10);
+	while (number /= 10);
+	return session_reply_with(s, id, slice_new(p, (size_t) (text + sizeof(text) - p)), SLICE_NULL);
+}
+
+int session_reply(struct session *s, enum reply_id id)
+{
+	return put_reply(s, reply_of(id)->code, s->settings->replies[id]);
+}
+
+int session_close(struct session *s, enum reply_id id)
+{
+	s->over = true;
+	return session_reply(s, id);
+}
+
+int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
+{
+	s->over = true;
+	return session_reply_with(s, id, first, second);
+}
+
+int session_reply_error(struct session *s, int error)
+{
+	switch (error) {
+	case -ENOSPC:
+		return session_reply(s, REPLY_DISK_FULL);
+	case -ENOMEM:
+		return session_reply(s, REPLY_OUT_OF_MEMORY);
+	case -ETIMEDOUT:
+		return session_close(s, REPLY_TIMEOUT);
+	case -ECANCELED:
+		return session_close(s, REPLY_STOPPING);
+	case -ECONNRESET:
+	case -EPIPE:
+	case -ENODATA:
+		return error;
+	default:
+		LOG(session_shared(s)->log, LOG_ERROR, "a message could not be stored", F_STR("client", s->client),
+		    F_ERRNO("error", error));
+		return session_reply(s, REPLY_STORAGE_FAILED);
+	}
+}
+
+bool session_out_of_turn(struct session *s, const char *before, bool look_at_socket)
+{
+	if (look_at_socket ? !stream_has_input(s->stream) : stream_peek(s->stream).len == 0)
+		return false;
+	LOG(session_shared(s)->log, LOG_INFO, "the client sent more than it was allowed to; closing",
+	    F_STR("client", s->client), F_STR("before", before));
+	s->linger = true;
+	(void) session_close_with(s, REPLY_OUT_OF_TURN, slice_from(before), SLICE_NULL);
+	return true;
+}
+
+void session_forget(struct session *s)
+{
+	transaction_end(s);
+	free(TAKE_PTR(s->helo));
+	s->hello = HELLO_NONE;
+	s->offered = 0;
+}
+
+/* --- the dialogue ----------------------------------------------------------------------------------- */
+
+static int open_session(struct session *s)
+{
+	int r;
+
+	if (s->implicit_tls) {
+		s->waiting = true;
+		r = session_start_tls(s);
+		s->waiting = false;
+		if (r < 0)
+			return r;
+	} else if (session_out_of_turn(s, "the greeting", true)) {
+		/* RFC 5321 section 4.3.1: the client waits for the greeting. */
+		return 0;
+	}
+	return session_put(s, s->settings->wire[s->role == ROLE_LMTP][WIRE_BANNER]);
+}
+
+/* 1: there is a command; 0: the line was refused, or the session is over; -errno: the connection is lost. */
+static int read_command(struct session *s, struct command *ret)
+{
+	struct slice line;
+	int r;
+
+	s->verb = VERB_UNKNOWN;
+	s->subject = SLICE_NULL;
+	s->waiting = !s->transaction;
+	r = smtp_read_line(&s->lines, COMMAND_LINE_MAX, session_deadline(s), &line);
+	s->waiting = false;
+	switch (r) {
+	case 0:
+		break;
+	case -EBADMSG:
+		return session_reply_with(s, REPLY_LINE_DEFECT,
+					  slice_from(s->lines.defects & LINE_BARE_LF   ? "a bare LF"
+						     : s->lines.defects & LINE_BARE_CR ? "a bare CR"
+										       : "a NUL"),
+					  SLICE_NULL);
+	case -E2BIG:
+		return session_reply(s, REPLY_LINE_TOO_LONG);
+	case -ETIMEDOUT:
+		return session_close(s, REPLY_TIMEOUT);
+	case -ECANCELED:
+		return session_close(s, REPLY_STOPPING);
+	default:
+		return r;
+	}
+	r = command_parse(line, ret);
+	if (r == -EILSEQ)
+		return session_reply_with(s, REPLY_LINE_DEFECT, SLICE("a control character"), SLICE_NULL);
+	if (r < 0)
+		return session_reply(s, REPLY_NOT_A_COMMAND);
+	s->verb = ret->verb;
+	return 1;
+}
+
+/* What ends a session although the client would go on. */
+static int check_limits(struct session *s)
+{
+	const struct receive_limits *l = session_limits(s);
+
+	if (s->over)
+		return 0;
+	s->verb = VERB_UNKNOWN;
+	if (s->acceptor->stopping && !s->transaction)
+		return session_close(s, REPLY_STOPPING);
+	if (s->errors >= l->errors)
+		return session_close(s, REPLY_TOO_MANY_ERRORS);
+	if (s->idle_commands >= l->commands)
+		return session_close(s, REPLY_TOO_MANY_COMMANDS);
+	return 0;
+}
+
+static int run_session(struct session *s)
+{
+	struct command command;
+	int r;
+
+	r = open_session(s);
+	while (r >= 0 && !s->over) {
+		r = read_command(s, &command);
+		if (r > 0)
+			r = command_run(s, &command);
+		if (r >= 0)
+			r = check_limits(s);
+	}
+	return r;
+}
+
+/* Closing with unread input in the kernel would reset the connection, and the client would lose our last reply:
+ * so says that nothing more comes and reads a moment longer. */
+static void linger(struct session *s)
+{
+	usec_t deadline = deadline_after(now(), LINGER_TIME);
+	uint64_t limit = s->stream->bytes_in + LINGER_OCTETS;
+
+	if (s->stream->transport->ops->shutdown)
+		s->stream->transport->ops->shutdown(s->stream->transport);
+	do
+		stream_discard_input(s->stream);
+	while (s->stream->bytes_in < limit && stream_fill(s->stream, deadline) > 0);
+}
+
+static void end_session(struct session *s, int r)
+{
+	transaction_end(s);
+	if (fiber_cancelled())
+		stream_flush_now(s->stream);
+	else if (r >= 0)
+		r = stream_flush(s->stream, session_deadline(s));
+	if (r >= 0 && s->linger)
+		linger(s);
+	LOG(session_shared(s)->log, LOG_DEBUG, "session ended", F_STR("client", s->client), F_STR("helo", s->helo),
+	    F_UINT("messages", s->messages), F_UINT("refused_commands", s->errors),
+	    F_ERRNO("error", r == -ENODATA || r > 0 ? 0 : r));
+}
+
+static void session_free(struct session *s)
+{
+	struct receive_shared *shared = session_shared(s);
+
+	stream_free(s->stream);
+	clients_leave(shared->clients, s->place);
+	link_remove(&s->link);
+	atomic_fetch_sub(&shared->sessions, 1);
+	arena_free(s->mail_arena);
+	arena_free(s->arena);
+	free(s->helo);
+	receive_settings_unref(s->settings);
+	free(s);
+}
+
+static void session_fiber(void *arg)
+{
+	struct session *s = arg;
+
+	s->fiber = fiber_self();
+	end_session(s, run_session(s));
+	session_free(s);
+}
+
+int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place, bool trusted)
+{
+	struct acceptor *a = d->acceptor;
+	_cleanup_(stream_freep) struct stream *stream = NULL;
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	struct session *s;
+	int r;
+
+	r = stream_new(t, peer, &stream);
+	if (r < 0)
+		return r;
+	r = arena_new(0, &arena);
+	if (r < 0)
+		return r;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	*s = (struct session) {
+		.acceptor = a,
+		.place = place,
+		.stream = stream,
+		.arena = arena,
+		.role = d->role,
+		.implicit_tls = d->implicit_tls,
+		.trusted = trusted,
+		.progress = now(),
+	};
+	if (peer->kind == ENDPOINT_UNIX)
+		memcpy(s->client, "unix", sizeof("unix"));
+	else
+		ip_format(&peer->ip, s->client);
+	line_reader_init(&s->lines, stream);
+	r = fiber_group_spawn(&a->fibers, "session", session_fiber, s);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	s->settings = receive_settings_ref(a->settings);
+	list_append(&a->sessions, &s->link);
+	stream = NULL;
+	arena = NULL;
+	return 0;
+}
+
+void session_stop_if_idle(struct session *s)
+{
+	if (s->waiting && s->fiber)
+		fiber_cancel(s->fiber);
+}

@@ -1,0 +1,92 @@
+/* A session is one connection of a client, from the banner to the last reply, run by one fiber:
+ *
+ *   session_start      from the acceptor: the session is made, its fiber spawned
+ *   open               TLS at once where the port wants it; a client that talks before the banner is shown out
+ *   read a command     smtp/line.h, smtp/command.h
+ *   run it             commands.c has the table; each command is one function in its file cmd_*.c
+ *   ...                until QUIT, an error, a time-out, a limit, or the server stops
+ *   close              the last reply is sent, the connection closed, everything freed
+ *
+ * Its memory: the struct, an arena for what lasts as long as the session, and (from the first MAIL on) an arena
+ * for one message at a time, see transaction.h. While it waits for a command, it holds no buffers. */
+#pragma once
+
+#include "receive/acceptor.h"
+#include "smtp/command.h"
+#include "smtp/extensions.h"
+#include "smtp/line.h"
+
+struct transaction;
+
+enum hello { HELLO_NONE, HELLO_HELO, HELLO_EHLO /* or LHLO */ };
+
+struct session {
+	struct acceptor *acceptor;
+	struct receive_settings *settings; /* a reference */
+	struct link link;                  /* on acceptor->sessions */
+	struct fiber *fiber;
+	struct client_place *place;
+	struct stream *stream;
+	struct line_reader lines;
+	struct arena *arena;
+	struct arena *mail_arena;          /* of the transaction; NULL before the first one */
+	struct transaction *transaction;   /* from MAIL to the end of the message; NULL outside */
+
+	enum listen_role role;
+	bool implicit_tls;
+	bool trusted;
+	enum hello hello;
+	unsigned offered;                  /* enum extension bits in the last reply to EHLO */
+	char *helo;                        /* heap */
+	const char *client_name;           /* reverse name, or NULL */
+	bool looked_up;
+	struct tls_info *tls;              /* NULL: plain */
+	char client[IP_TEXT];              /* "unix" for a unix socket */
+
+	enum verb verb;                    /* of the command that is being run */
+	struct slice subject;              /* the address that it is about, for the event of a refusal */
+	unsigned errors, idle_commands, messages;
+	usec_t progress;                   /* when the last message was finished, or the session began */
+	bool waiting;                      /* nothing is lost when it is cancelled now */
+	bool over;                         /* what was replied last was the last reply */
+	bool linger;                       /* the client may still be sending: see that it gets the reply */
+};
+
+static inline const struct receive_limits *session_limits(const struct session *s)
+{
+	return &s->settings->limits;
+}
+static inline struct receive_shared *session_shared(const struct session *s)
+{
+	return s->acceptor->shared;
+}
+
+/* On the acceptor's loop. Takes the transport in any case, the place only when it returns 0. The session counts in
+ * shared->sessions from before the call; it takes itself off. */
+int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place, bool trusted);
+/* The server stops: ends the session when it isn't in a message. */
+void session_stop_if_idle(struct session *s);
+
+/* When a wait that begins now has to end. */
+usec_t session_deadline(const struct session *s);
+
+/* Replies. All return 0, or -errno when the connection is lost. They are sent when the session waits for the
+ * next command. A refusal is counted, and becomes an event when it is about a message. */
+int session_reply(struct session *s, enum reply_id id);
+int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second);
+int session_reply_number(struct session *s, enum reply_id id, uint64_t number);
+int session_reply_custom(struct session *s, const struct reply *reply);
+int session_put(struct session *s, struct slice wire);
+/* A reply after which the session ends. */
+int session_close(struct session *s, enum reply_id id);
+int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second);
+/* The reply to an error of our own (-ENOSPC, -ENOMEM, -ECANCELED, -ETIMEDOUT ...), which ends the session where it
+ * can't go on. Gives the error back when the client is gone. */
+int session_reply_error(struct session *s, int error);
+
+/* Has the client sent more than it was allowed to? `before` says what it had to wait for. True: the session is
+ * over, its last reply given. */
+bool session_out_of_turn(struct session *s, const char *before, bool look_at_socket);
+
+/* EHLO, HELO, STARTTLS: forgets what the client said before (RFC 5321 section 4.1.4, RFC 3207 section 4.2). */
+void session_forget(struct session *s);

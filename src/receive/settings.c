@@ -1,0 +1,138 @@
+#include "receive/settings.h"
+
+#include <stdlib.h>
+
+#include "smtp/extensions.h"
+
+#define OFFERED                                                                                        \
+	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_ENHANCEDSTATUSCODES | EXT_DSN | EXT_SMTPUTF8 | \
+	 EXT_CHUNKING)
+
+static void fill_limits(struct receive_limits *l)
+{
+	const struct receive_limits defaults = {
+		.message_size = 50 * 1000 * 1000,
+		.recipients = 1000,
+		.connections = 10000,
+		.connections_per_ip = 100,
+		.errors = 20,
+		.commands = 200,
+		.messages = 10000,
+		.received_hops = 50,
+		.header_size = 1024 * 1024,
+		.command_timeout = 5 * USEC_MIN,
+		.data_timeout = 3 * USEC_MIN,
+		.session_timeout = USEC_HOUR,
+	};
+
+#define FILL(field) l->field = l->field ? l->field : defaults.field
+	FILL(message_size);
+	FILL(recipients);
+	FILL(connections);
+	FILL(connections_per_ip);
+	FILL(errors);
+	FILL(commands);
+	FILL(messages);
+	FILL(received_hops);
+	FILL(header_size);
+	FILL(command_timeout);
+	FILL(data_timeout);
+	FILL(session_timeout);
+#undef FILL
+}
+
+/* The texts lie behind one another in one buffer that may move while it grows, so their places are kept as
+ * offsets until it is complete. */
+static void mark(struct receive_settings *s, struct slice *which, size_t from)
+{
+	*which = slice_new((const char *) from, s->text.len - from);
+}
+
+static void make_hello(struct receive_settings *s, bool lmtp)
+{
+	const char *host = s->config->hostname;
+	struct extensions e = { .size = s->limits.message_size };
+	size_t from = s->text.len;
+
+	buffer_printf(&s->text, "220 %s %s Yizhan\r\n", host, lmtp ? "LMTP" : "ESMTP");
+	mark(s, &s->wire[lmtp][WIRE_BANNER], from);
+
+	from = s->text.len;
+	e.bits = s->offered_plain;
+	extensions_format(&e, host, NULL, &s->text);
+	mark(s, &s->wire[lmtp][WIRE_HELLO_PLAIN], from);
+
+	from = s->text.len;
+	e.bits = s->offered_tls;
+	extensions_format(&e, host, NULL, &s->text);
+	mark(s, &s->wire[lmtp][WIRE_HELLO_TLS], from);
+
+	from = s->text.len;
+	buffer_printf(&s->text, "250 %s\r\n", host);
+	mark(s, &s->wire[lmtp][WIRE_HELO], from);
+}
+
+static int make_texts(struct receive_settings *s)
+{
+	make_hello(s, false);
+	make_hello(s, true);
+	for (unsigned i = 0; i < REPLY_COUNT; i++) {
+		const struct reply *r = reply_of(i);
+		size_t from = s->text.len;
+
+		if (strchr(r->text, '%'))
+			continue;
+		reply_format(r, &s->text);
+		mark(s, &s->replies[i], from);
+	}
+	if (buffer_error(&s->text) < 0)
+		return -ENOMEM;
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned k = 0; k < WIRE_COUNT; k++)
+			s->wire[i][k].data = s->text.data + (size_t) s->wire[i][k].data;
+	for (unsigned i = 0; i < REPLY_COUNT; i++)
+		if (s->replies[i].len > 0)
+			s->replies[i].data = s->text.data + (size_t) s->replies[i].data;
+	return 0;
+}
+
+int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret, char **ret_why)
+{
+	_cleanup_(receive_settings_unrefp) struct receive_settings *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	s->references = 1;
+	s->config = config;
+	s->limits = config->limits;
+	fill_limits(&s->limits);
+	if (config->has_tls) {
+		r = tls_server_context_new(w, &config->tls, &s->tls, ret_why);
+		if (r < 0)
+			return r;
+	}
+	s->offered_tls = OFFERED;
+	s->offered_plain = OFFERED | (s->tls ? EXT_STARTTLS : 0);
+	r = make_texts(s);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+struct receive_settings *receive_settings_ref(struct receive_settings *s)
+{
+	__atomic_add_fetch(&s->references, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
+void receive_settings_unref(struct receive_settings *s)
+{
+	if (!s || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	if (s->tls)
+		tls_context_unref(s->tls);
+	buffer_done(&s->text);
+	free(s);
+}

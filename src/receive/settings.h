@@ -1,0 +1,29 @@
+/* What a receiver makes of its configuration, once, for all sessions: limits with their defaults filled in,
+ * the TLS context, and the replies that are the same for everybody, ready for the wire.
+ *
+ * A settings object never changes. A reload makes a new one; sessions keep the one that they began with,
+ * and the last of them frees it. */
+#pragma once
+
+#include "base/buffer.h"
+#include "receive/receive.h"
+#include "receive/replies.h"
+
+/* Which texts a session uses; the two first are per listener role. */
+enum wire_text { WIRE_BANNER, WIRE_HELLO_PLAIN, WIRE_HELLO_TLS, WIRE_HELO, WIRE_COUNT };
+
+struct receive_settings {
+	int references; /* atomic */
+	const struct receive_config *config;
+	struct receive_limits limits;
+	struct tls_context *tls; /* NULL: none */
+	struct buffer text;      /* holds all of the following */
+	struct slice wire[2][WIRE_COUNT];     /* [0] SMTP, [1] LMTP */
+	struct slice replies[REPLY_COUNT];    /* those without a %; others have data == NULL */
+	unsigned offered_plain, offered_tls;  /* enum extension bits */
+};
+
+int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret, char **ret_why);
+struct receive_settings *receive_settings_ref(struct receive_settings *s);
+void receive_settings_unref(struct receive_settings *s);
+DEFINE_FREEP(struct receive_settings, receive_settings_unref)

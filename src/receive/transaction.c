@@ -1,0 +1,308 @@
+#include "receive/transaction.h"
+
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "mail/received.h"
+
+#define FIRST_RECIPIENTS 4
+
+/* The sink's own errors, beside those of the spool. */
+#define ERROR_LOOP (-ELOOP)
+#define ERROR_HEADER_TOO_LARGE (-EMSGSIZE)
+
+/* --- begin and end ----------------------------------------------------------------------------------- */
+
+static int content_write(void *context, struct slice data)
+{
+	struct transaction *t = context;
+	const struct receive_limits *l = session_limits(t->session);
+
+	if (!t->header.done) {
+		header_scanner_feed(&t->header, data);
+		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
+		if (t->header.received > l->received_hops)
+			return ERROR_LOOP;
+		if (t->header.octets > l->header_size)
+			return ERROR_HEADER_TOO_LARGE;
+	}
+	return spool_writer_append(t->writer, data);
+}
+
+int transaction_begin(struct session *s, const struct address *sender)
+{
+	struct receive_shared *shared = session_shared(s);
+	struct transaction *t;
+	int r;
+
+	assert(!s->transaction);
+	if (!s->mail_arena) {
+		r = arena_new(2048, &s->mail_arena);
+		if (r < 0)
+			return r;
+	}
+	t = arena_new_type(s->mail_arena, struct transaction);
+	if (!t)
+		return -ENOMEM;
+	t->session = s;
+	t->arena = s->mail_arena;
+	t->sink = (struct content_sink) { .write = content_write, .context = t };
+	t->envelope.reverse_path = arena_slice(t->arena, sender->text);
+	if (!t->envelope.reverse_path)
+		return -ENOMEM;
+	/* The same text gives the same parts. */
+	r = address_parse(slice_from(t->envelope.reverse_path), ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER,
+			  &t->sender);
+	if (r < 0)
+		return r;
+	t->envelope.id = queue_new_id(shared->queue);
+	header_scanner_init(&t->header);
+	content_check_init(&t->chunks);
+	r = spool_writer_new(queue_spool(shared->queue), t->envelope.id, &t->writer);
+	if (r < 0)
+		return r;
+	s->transaction = t;
+	return 0;
+}
+
+void transaction_end(struct session *s)
+{
+	if (s->transaction)
+		spool_writer_abort(TAKE_PTR(s->transaction->writer));
+	s->transaction = NULL;
+	s->subject = SLICE_NULL;
+	if (s->mail_arena)
+		arena_reset(s->mail_arena);
+}
+
+/* --- recipients ---------------------------------------------------------------------------------------- */
+
+static int grow(struct transaction *t)
+{
+	struct envelope *e = &t->envelope;
+	unsigned capacity = t->capacity ? 2 * t->capacity : FIRST_RECIPIENTS;
+	struct envelope_recipient *recipients = arena_new_array(t->arena, struct envelope_recipient, capacity);
+	uint32_t *fingerprints = arena_new_array(t->arena, uint32_t, capacity);
+
+	if (!recipients || !fingerprints)
+		return -ENOMEM;
+	if (e->n_recipients > 0) {
+		memcpy(recipients, e->recipients, e->n_recipients * sizeof(*recipients));
+		memcpy(fingerprints, t->fingerprints, e->n_recipients * sizeof(*fingerprints));
+	}
+	e->recipients = recipients;
+	t->fingerprints = fingerprints;
+	t->capacity = capacity;
+	return 0;
+}
+
+/* The same octets but for the case of the domain: then nobody wants it twice. */
+static bool is_there(const struct transaction *t, struct slice address, uint32_t fingerprint)
+{
+	for (unsigned i = 0; i < t->envelope.n_recipients; i++)
+		if (t->fingerprints[i] == fingerprint && slice_eq_str(address, t->envelope.recipients[i].address))
+			return true;
+	return false;
+}
+
+int transaction_add_recipient(struct transaction *t, struct slice address, const struct rcpt_parameters *p)
+{
+	static const struct hash_key fixed = { { 0, 0 } }; /* a collision costs one comparison */
+	uint32_t fingerprint = (uint32_t) hash_bytes(&fixed, address.data, address.len);
+	struct envelope *e = &t->envelope;
+	const char *copy;
+	int r;
+
+	t->accepted++;
+	if (is_there(t, address, fingerprint))
+		return 0;
+	if (e->n_recipients == t->capacity) {
+		r = grow(t);
+		if (r < 0)
+			return r;
+	}
+	copy = arena_slice(t->arena, address);
+	if (!copy)
+		return -ENOMEM;
+	t->fingerprints[e->n_recipients] = fingerprint;
+	e->recipients[e->n_recipients++] = (struct envelope_recipient) {
+		.address = copy,
+		.orcpt = p->orcpt,
+		.notify = p->notify,
+	};
+	return 0;
+}
+
+/* --- content --------------------------------------------------------------------------------------------- */
+
+static const char *protocol(const struct session *s)
+{
+	return transmission_name((s->hello == HELLO_EHLO ? TRANSMISSION_EXTENDED : 0) | (s->tls ? TRANSMISSION_TLS : 0) |
+				 (s->role == ROLE_LMTP ? TRANSMISSION_LMTP : 0) |
+				 (s->transaction->smtputf8 ? TRANSMISSION_UTF8 : 0));
+}
+
+int transaction_open_content(struct transaction *t)
+{
+	_cleanup_buffer_ struct buffer field = { 0 };
+	struct session *s = t->session;
+	struct envelope *e = &t->envelope;
+	struct receive_shared *shared = session_shared(s);
+	char id[MSGID_TEXT];
+
+	e->arrival = world_wall(shared->world);
+	e->protocol = protocol(s);
+	received_format(
+		&(struct received) {
+			.helo = s->helo,
+			.client_name = s->client_name,
+			.client = s->stream->peer.kind == ENDPOINT_IP ? &s->stream->peer.ip : NULL,
+			.host = s->settings->config->hostname,
+			.protocol = e->protocol,
+			.id = id_format(e->id, id),
+			.tls_version = s->tls ? s->tls->version : NULL,
+			.tls_cipher = s->tls ? s->tls->cipher : NULL,
+			.tls_bits = s->tls ? s->tls->bits : 0,
+			.recipient = e->n_recipients == 1 ? e->recipients[0].address : NULL,
+			.when = e->arrival,
+		},
+		&field);
+	if (buffer_error(&field) < 0)
+		return -ENOMEM;
+	return spool_writer_append(t->writer, buffer_slice(&field));
+}
+
+void transaction_content_limits(const struct session *s, struct content_limits *ret)
+{
+	const struct receive_limits *l = session_limits(s);
+
+	*ret = (struct content_limits) {
+		.max_octets = l->message_size,
+		.idle_timeout = l->data_timeout,
+		.deadline = deadline_after(s->progress, l->session_timeout),
+	};
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------- */
+
+int transaction_reply_refusal(struct session *s, const struct content_facts *facts)
+{
+	const struct receive_limits *l = session_limits(s);
+
+	switch (facts->error) {
+	case -EBADMSG: {
+		char offset[24];
+		int n = snprintf(offset, sizeof(offset), "%llu", (unsigned long long) facts->defect_offset);
+
+		/* Whoever sends such content may be trying to smuggle a message past somebody: the
+		 * conversation ends here. */
+		s->linger = true;
+		LOG(session_shared(s)->log, LOG_INFO, "message refused: it holds stray control characters",
+		    F_ID("id", s->transaction->envelope.id), F_STR("client", s->client),
+		    F_STR("defect", content_defect_name(facts->defects)), F_UINT("offset", facts->defect_offset));
+		return session_close_with(s, REPLY_CONTENT_DEFECT, slice_from(content_defect_name(facts->defects)),
+					  slice_new(offset, (size_t) n));
+	}
+	case -E2BIG:
+		return session_reply_number(s, REPLY_TOO_LARGE, l->message_size);
+	case ERROR_HEADER_TOO_LARGE:
+		return session_reply_number(s, REPLY_HEADER_TOO_LARGE, l->header_size);
+	case ERROR_LOOP:
+		return session_reply_number(s, REPLY_LOOP, l->received_hops);
+	default:
+		return session_reply_error(s, facts->error);
+	}
+}
+
+/* RFC 2033 section 4.2: LMTP replies once for each recipient that was accepted. */
+static int reply_to_each(struct session *s, unsigned n, int (*reply)(struct session *s, const void *arg), const void *arg)
+{
+	int r;
+
+	if (s->role != ROLE_LMTP)
+		n = 1;
+	do
+		r = reply(s, arg);
+	while (--n > 0 && r >= 0);
+	return r;
+}
+
+static int reply_refused(struct session *s, const void *arg)
+{
+	return transaction_reply_refusal(s, arg);
+}
+
+static int reply_accepted(struct session *s, const void *arg)
+{
+	return session_reply_with(s, REPLY_ACCEPTED, slice_from(arg), SLICE_NULL);
+}
+
+static void fill_envelope(struct session *s, const struct content_facts *facts)
+{
+	struct transaction *t = s->transaction;
+	struct envelope *e = &t->envelope;
+	bool utf8 = t->sender.utf8;
+
+	for (unsigned i = 0; i < e->n_recipients && !utf8; i++)
+		for (const char *p = e->recipients[i].address; *p && !utf8; p++)
+			utf8 = (unsigned char) *p > 127;
+	/* What counts for the next hop is the content, not what was announced: it can take a message without
+	 * 8BITMIME that has no 8-bit octets, and one without SMTPUTF8 that is ASCII throughout. */
+	e->body = facts->eight_bit || utf8 ? BODY_8BITMIME : BODY_7BIT;
+	e->flags |= t->smtputf8 && (facts->eight_bit || utf8) ? ENVELOPE_SMTPUTF8 : 0;
+	e->flags |= s->trusted ? ENVELOPE_TRUSTED : 0;
+	e->flags |= s->tls ? ENVELOPE_RECEIVED_TLS : 0;
+	e->client_ip = s->stream->peer.kind == ENDPOINT_IP ? s->client : NULL;
+	e->client_name = s->client_name;
+	e->helo = s->helo;
+	e->size = spool_writer_size(t->writer);
+}
+
+static void note_accepted(struct session *s)
+{
+	const struct envelope *e = &s->transaction->envelope;
+	struct acceptor *a = s->acceptor;
+	char tls[sizeof(s->tls->version) + sizeof(s->tls->cipher) + 1];
+
+	if (s->tls)
+		snprintf(tls, sizeof(tls), "%s %s", s->tls->version, s->tls->cipher);
+	s->messages++;
+	s->errors = s->idle_commands = 0;
+	s->progress = now();
+	atomic_fetch_add_explicit(&a->accepted, e->n_recipients, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->messages, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&a->bytes, e->size, memory_order_relaxed);
+	EVENT(a->shared->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", s->client),
+	      F_STR("client_name", s->client_name), F_STR("helo", s->helo), F_STR("protocol", e->protocol),
+	      F_STR("tls", s->tls ? tls : NULL), F_UINT("size", e->size), F_UINT("recipients", e->n_recipients));
+}
+
+/* The reply to the final dot is the moment of responsibility: before it the client owns the message, after it we
+ * do (RFC 5321 section 4.2.5). */
+static int commit(struct session *s, const struct content_facts *facts)
+{
+	struct transaction *t = s->transaction;
+	struct content_facts failed = { 0 };
+	char id[MSGID_TEXT];
+
+	fill_envelope(s, facts);
+	failed.error = queue_submit(session_shared(s)->queue, TAKE_PTR(t->writer), &t->envelope);
+	if (failed.error < 0)
+		return reply_to_each(s, t->accepted, reply_refused, &failed);
+	note_accepted(s);
+	return reply_to_each(s, t->accepted, reply_accepted, id_format(t->envelope.id, id));
+}
+
+int transaction_finish(struct session *s, const struct content_facts *facts)
+{
+	int r;
+
+	if (facts->error < 0) {
+		atomic_fetch_add_explicit(&s->acceptor->refused, 1, memory_order_relaxed);
+		r = reply_to_each(s, s->transaction->accepted, reply_refused, facts);
+	} else {
+		r = commit(s, facts);
+	}
+	transaction_end(s);
+	return r;
+}

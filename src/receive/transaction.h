@@ -1,0 +1,57 @@
+/* A transaction is one message on its way in (RFC 5321 section 3.3):
+ *
+ *   transaction_begin          MAIL: an id, the sender, a place in the spool
+ *   transaction_add_recipient  RCPT
+ *   transaction_open_content   DATA, or the first BDAT: our Received field goes in front
+ *   transaction_sink           the content goes through here into the spool, and is looked at on the way
+ *   transaction_finish         the end was reached: commit, and the reply that makes us responsible; or a refusal
+ *   transaction_end            forgets it all: RSET, EHLO, a refusal, the end of the session
+ *
+ * It lives in the session's mail arena, which is reset when it ends. */
+#pragma once
+
+#include "mail/envelope.h"
+#include "mail/header.h"
+#include "receive/session.h"
+#include "smtp/bdat.h"
+#include "smtp/parameters.h"
+
+struct transaction {
+	struct session *session;
+	struct arena *arena;
+	struct envelope envelope;       /* its client fields are filled at the end */
+	struct address sender;          /* a view of envelope.reverse_path */
+	unsigned capacity;              /* of envelope.recipients */
+	uint32_t *fingerprints;         /* of the recipients' addresses, for finding one given twice */
+	unsigned accepted;              /* RCPT commands that got a 250 (LMTP replies to each) */
+	unsigned refused;               /* those that did not */
+	bool smtputf8;                  /* said in MAIL */
+	struct spool_writer *writer;
+	struct header_scanner header;
+	bool chunked;                   /* a BDAT was taken */
+	struct content_check chunks;    /* the content so far, when it comes by BDAT */
+	struct content_sink sink;
+};
+
+/* -ENOMEM; what spool_writer_new returns: -ENOSPC, -EROFS. s->transaction is set on success only. */
+int transaction_begin(struct session *s, const struct address *sender);
+/* NULL is fine: nothing happens without a transaction. */
+void transaction_end(struct session *s);
+/* An address that is there already is not added again. 0 or -ENOMEM. */
+int transaction_add_recipient(struct transaction *t, struct slice address, const struct rcpt_parameters *p);
+
+/* 0 or what the spool says. */
+int transaction_open_content(struct transaction *t);
+void transaction_content_limits(const struct session *s, struct content_limits *ret);
+
+/* What is known of the content when its end was read. */
+struct content_facts {
+	int error;              /* what the copying returned */
+	unsigned defects;
+	uint64_t defect_offset;
+	bool eight_bit;
+};
+/* Replies to the content (for LMTP to each recipient) and ends the transaction. -errno: the connection is lost. */
+int transaction_finish(struct session *s, const struct content_facts *facts);
+/* Only the refusal: the transaction stays. error < 0. */
+int transaction_reply_refusal(struct session *s, const struct content_facts *facts);

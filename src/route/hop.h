@@ -1,0 +1,76 @@
+/* A hop is one way to get rid of a message: the MX of its domain, a fixed host, a named relay, a mailbox.
+ * A ladder is the list of hops of one route, tried in order; each rung after the first says under which
+ * conditions it is used. Both are plain configuration: parsed once, const afterwards. */
+#pragma once
+
+#include "base/net.h"
+#include "base/time.h"
+
+enum hop_kind {
+	HOP_MX,      /* the mail exchangers of the recipient's domain */
+	HOP_HOST,    /* one fixed host, name or address, with port */
+	HOP_RELAY,   /* a named relay: several hosts, TLS policy, login */
+	HOP_LMTP,    /* RFC 2033 over TCP or a unix socket */
+	HOP_MAILDIR,
+	HOP_HOLD,    /* accept and keep until an administrator releases it */
+	HOP_DISCARD,
+	HOP_REJECT,  /* bounce (or refuse at RCPT) with a text */
+};
+
+/* What moves a recipient to this rung (bits; the first rung has 0). */
+enum hop_when {
+	WHEN_UNREACHABLE = 1, /* no host answered: DNS trouble, no connection, dropped */
+	WHEN_BLOCKED = 2,     /* refused because of our address's reputation */
+	WHEN_TLS = 4,         /* no TLS where it is required, or not good enough */
+	WHEN_THROTTLED = 8,
+	WHEN_DELAYED = 16,    /* still here after hop->delayed */
+	WHEN_ANY = 32,        /* any temporary failure */
+};
+
+/* none: never; may: where offered, whoever it is, and without when it fails; required: encrypted or not at
+ * all; verify: also chain and name. */
+enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY };
+
+struct host_port {
+	const char *name; /* a domain name, or NULL when ip is set */
+	struct ip ip;
+	uint16_t port;
+};
+
+struct relay {
+	const char *name;
+	unsigned n_hosts;
+	const struct host_port *hosts; /* tried in order */
+	enum tls_policy tls;
+	bool implicit_tls;             /* TLS from the first byte (port 465) */
+	const char *user;              /* login, or NULL */
+	const char *password;          /* read from password_file when the configuration was read */
+};
+
+struct hop {
+	enum hop_kind kind;
+	unsigned when;
+	usec_t delayed;              /* with WHEN_DELAYED */
+	const struct relay *relay;   /* HOP_RELAY */
+	struct host_port host;       /* HOP_HOST */
+	struct endpoint lmtp;        /* HOP_LMTP */
+	struct host_port lmtp_host;  /* HOP_LMTP by name: lmtp.kind is ENDPOINT_NONE then */
+	const char *maildir;         /* HOP_MAILDIR: path with {domain}, {local}, {user} */
+	const char *text;            /* HOP_REJECT */
+	enum tls_policy tls;         /* HOP_MX and HOP_HOST */
+};
+
+struct ladder {
+	const char *rule; /* for people: "routes[1]: to *", "domains: example.org", "default" */
+	unsigned n_hops;
+	const struct hop *hops;
+};
+
+/* "may", "none", "required", "verify". */
+const char *tls_policy_name(enum tls_policy p);
+
+#define DOMAIN_TEXT 262 /* the longest domain, a colon, a port and a NUL */
+/* "mx", "relay backup", "maildir:/var/mail/example.org/bob", "host 10.0.0.7:25"... Returns out. */
+const char *hop_describe(const struct hop *h, char *out, size_t size);
+/* "unreachable, blocked", "delayed 30m". Returns out. */
+const char *hop_when_describe(const struct hop *h, char *out, size_t size);

@@ -1,0 +1,13 @@
+/* The patterns of routes, matched without asking anybody.
+ *
+ * A pattern with an @ is compared with the whole address, one without with the domain alone. `*` stands
+ * for any run of characters, `?` for one: "*.lan.example" are all names below lan.example (but not that
+ * name itself), "*" is everything. Letters match in either case. The null reverse-path matches "*" and "". */
+#pragma once
+
+#include "mail/address.h"
+
+/* domain: of the address, in lower case and as A-labels (the null path and a bare postmaster: ""). */
+bool route_pattern_matches(const char *pattern, const struct address *address, const char *domain);
+/* Does one of them match? n 0 with patterns NULL: there is no condition, so it does. */
+bool route_patterns_match(const char *const *patterns, unsigned n, const struct address *address, const char *domain);

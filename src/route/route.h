@@ -1,0 +1,101 @@
+/* Where does it go? From an address to a ladder of hops, and from a hop to the hosts to try.
+ *
+ * The first step is pure: domains that end here first, then the routes in their order, then the default
+ * (mx). The second asks the DNS: MX by preference, implicit MX, null MX, our own name among the exchangers
+ * (a loop: RFC 5321 section 5.1), and gives the site: the key that all domains with the same set of
+ * exchangers share. */
+#pragma once
+
+#include "dns/resolver.h"
+#include "mail/address.h"
+#include "route/hop.h"
+
+struct route_domain {
+	const char *name;                 /* lower case, A-labels; "*.example.org" matches all below */
+	struct hop deliver;
+	const char *const *recipients;    /* local parts, lower case; NULL: every one */
+	unsigned n_recipients;
+};
+struct route_rule {
+	const char *const *to;            /* patterns: "*", "*.lan.example" (domain), "bob@example.org"; NULL: any */
+	unsigned n_to;
+	const char *const *from;
+	unsigned n_from;
+	struct ladder ladder;
+};
+struct route_config {
+	const char *hostname;
+	const char *const *own_names;     /* further names of this host, for loop detection */
+	unsigned n_own_names;
+	const struct ip *own_addresses;   /* addresses at which we listen on mx_port, for loop detection */
+	unsigned n_own_addresses;
+	const struct route_domain *domains;
+	unsigned n_domains;
+	const struct relay *relays;
+	unsigned n_relays;
+	const struct route_rule *rules;
+	unsigned n_rules;
+	uint16_t mx_port;                 /* 25; tests use another */
+	usec_t dns_timeout;               /* for one routing decision; 0: 60 s */
+};
+
+struct router;
+int router_new(struct world *w, const struct log *log, struct resolver *resolver, const struct route_config *config, struct router **ret);
+/* From any thread: later questions use the new configuration. The old one must stay valid until router_free. */
+void router_reload(struct router *r, const struct route_config *config);
+const struct route_config *router_config(const struct router *r);
+void router_free(struct router *r);
+DEFINE_FREEP(struct router, router_free)
+
+enum locality {
+	LOCALITY_REMOTE,       /* not a domain of ours */
+	LOCALITY_HERE,         /* a domain of ours, and the recipient exists as far as we know */
+	LOCALITY_NO_SUCH_USER, /* a domain of ours without this recipient */
+};
+/* postmaster (in any case) exists in every local domain (RFC 5321 section 4.5.1), with subaddresses
+ * (user+detail) looked up without the detail, too. Doesn't wait. */
+enum locality route_locality(struct router *r, const struct address *to);
+
+/* The ladder for a recipient; from may be NULL (the null path). The result points into the configuration
+ * (address literals: a HOP_HOST in the arena). Doesn't wait. 0 or -ENOMEM. */
+int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a, struct ladder *ret);
+
+enum target_status {
+	TARGET_OK,
+	TARGET_NO_DOMAIN,  /* 5.1.2: the domain does not exist */
+	TARGET_NULL_MX,    /* 5.1.10, RFC 7505 */
+	TARGET_NO_HOST,    /* 5.4.4: neither MX nor address records */
+	TARGET_LOOP,       /* 5.4.6: the best exchanger is this host */
+	TARGET_TEMPORARY,  /* 4.4.3: DNS trouble */
+};
+struct target_host {
+	const char *name;   /* NULL for an address */
+	struct ip ip;
+	uint16_t port;
+	uint16_t preference;
+};
+struct target {
+	enum target_status status;
+	const char *why;             /* for people, when status isn't OK */
+	const char *site;            /* key: "mx:mx1.example.org,mx2.example.org>mx3.example.org" (equals, then the less
+	                              * preferred), "relay:backup", "maildir:example.org" */
+	const char *domain;          /* A-labels */
+	unsigned n_hosts;
+	struct target_host *hosts;   /* by preference; equals in canonical order: shuffle when connecting */
+	bool implicit;               /* no MX: the domain itself */
+	bool secure;                 /* the MX answer was validated */
+	uint32_t ttl;                /* seconds for which all of this holds; UINT32_MAX: until a reload */
+};
+/* What a hop means for a domain. May wait for the DNS (from a fiber); everything in *ret lies in the arena. */
+int route_target(struct router *r, const struct hop *hop, struct slice domain, usec_t deadline, struct arena *a, struct target *ret);
+/* The same from the cache alone: 1 with *ret, 0 when the DNS must be asked, -ENOMEM. */
+int route_target_cached(struct router *r, const struct hop *hop, struct slice domain, struct arena *a, struct target *ret);
+/* The addresses of a target host, IPv6 and IPv4 as the DNS gives them (in the arena). 0, -ECANCELED, -ENOMEM. */
+struct address_list {
+	unsigned n;
+	struct ip *ips;
+	bool temporary; /* some question failed for now: an empty list isn't final */
+};
+int route_addresses(struct router *r, const struct target_host *host, usec_t deadline, struct arena *a, struct address_list *ret);
+/* Do we listen there? */
+bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port);

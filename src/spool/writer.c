@@ -1,0 +1,274 @@
+/* A body on its way into the log: gathered in chunks, handed over when they are full, committed at the end. */
+#include <stdlib.h>
+
+#include "base/crc32c.h"
+#include "spool/state.h"
+
+/* --- chunks ------------------------------------------------------------------------------------------- */
+
+static struct chunk *chunk_get(struct spool *s, bool large)
+{
+	struct chunk_pool *pool = large ? &s->large_chunks : &s->small_chunks;
+	uint32_t capacity = large ? s->chunk_large : s->chunk_small;
+	struct chunk *k = NULL;
+
+	pthread_mutex_lock(&s->pool_mutex);
+	if (pool->free) {
+		k = container_of(pool->free, struct chunk, item);
+		pool->free = k->item.next;
+		pool->count--;
+	}
+	pthread_mutex_unlock(&s->pool_mutex);
+	if (!k) {
+		k = malloc(sizeof(*k) + capacity + RECORD_ALIGN);
+		if (!k)
+			return NULL;
+		k->capacity = capacity;
+	}
+	k->len = 0;
+	return k;
+}
+
+void chunk_put(struct spool *s, struct chunk *k)
+{
+	struct chunk_pool *pool = k->capacity == s->chunk_large ? &s->large_chunks : &s->small_chunks;
+
+	pthread_mutex_lock(&s->pool_mutex);
+	if (pool->count < POOL_MAX) {
+		k->item.next = pool->free;
+		pool->free = &k->item;
+		pool->count++;
+		k = NULL;
+	}
+	pthread_mutex_unlock(&s->pool_mutex);
+	free(k);
+}
+
+static void pool_done(struct chunk_pool *pool)
+{
+	while (pool->free) {
+		struct chunk *k = container_of(pool->free, struct chunk, item);
+
+		pool->free = k->item.next;
+		free(k);
+	}
+	pool->count = 0;
+}
+
+void chunk_pools_done(struct spool *s)
+{
+	pool_done(&s->small_chunks);
+	pool_done(&s->large_chunks);
+}
+
+/* --- the writer ---------------------------------------------------------------------------------------- */
+
+int writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
+{
+	struct spool_writer *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return -ENOMEM;
+	w->magic = SPOOL_WRITER_MAGIC;
+	w->item.kind = ITEM_COMMIT;
+	w->item.id = w->id = id;
+	w->spool = s;
+	w->extents = &w->first_extent;
+	w->extent_capacity = 1;
+	atomic_init(&w->refs, 1);
+	*ret = w;
+	return 0;
+}
+
+int spool_writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
+{
+	CHECK_MAGIC(s, SPOOL_MAGIC);
+	if (id == MSGID_NONE)
+		return -EINVAL;
+	if (atomic_load_explicit(&s->failed, memory_order_relaxed))
+		return -EROFS;
+	/* The look at the free space is tidy's, which may block; here it is only reminded. */
+	if (now() >= atomic_load_explicit(&s->space_checked, memory_order_relaxed) + RETRY_ROOM)
+		tidy_wake(s);
+	if (atomic_load_explicit(&s->full, memory_order_relaxed))
+		return -ENOSPC;
+	return writer_new(s, id, ret);
+}
+
+/* The last one gives back the space of what was not committed. */
+void writer_unref(struct spool_writer *w)
+{
+	struct spool *s = w->spool;
+	bool wake = false;
+
+	if (atomic_fetch_sub(&w->refs, 1) > 1)
+		return;
+	if (w->extent_count > 0) {
+		spool_lock(s);
+		for (uint32_t i = 0; i < w->extent_count; i++) {
+			const struct extent *x = &w->extents[i];
+			struct record r = { .length = x->length };
+			struct segment *g = segments_find(&s->segments, x->segment);
+
+			if (segment_release(g, record_size(&r), s->config.compact_percent))
+				wake = true;
+		}
+		spool_unlock(s);
+	}
+	if (wake)
+		tidy_wake(s);
+	if (w->chunk)
+		chunk_put(s, w->chunk);
+	if (w->extents != &w->first_extent)
+		free(w->extents);
+	w->magic = 0;
+	free(w);
+}
+
+static struct item *chunk_ready(struct spool_writer *w)
+{
+	struct chunk *k = TAKE_PTR(w->chunk);
+
+	w->handed_over++;
+	k->item = (struct item) { .kind = ITEM_CHUNK, .id = w->id };
+	k->writer = w;
+	k->body_offset = w->size - k->len;
+	k->crc = crc32c(0, k->data, k->len);
+	atomic_fetch_add_explicit(&w->refs, 1, memory_order_relaxed);
+	return &k->item;
+}
+
+/* Hands the full chunk over; waits when that makes too many, so that a fast sender can't fill the memory. */
+static int chunk_hand_over(struct spool_writer *w)
+{
+	struct waiter waiter;
+	struct item *i = chunk_ready(w);
+	bool wait = ++w->under_way >= CHUNKS_UNDER_WAY;
+
+	if (wait) {
+		waiter_init(&waiter);
+		i->waiter = &waiter;
+	}
+	spool_submit(w->spool, i, false);
+	if (wait) {
+		(void) waiter_wait(&waiter, "the spool to write");
+		w->under_way = 0; /* items are handled in order: the earlier ones are done, too */
+	}
+	return atomic_load_explicit(&w->error, memory_order_relaxed);
+}
+
+/* Most messages fit into a small chunk; one that doesn't goes on in a large one with what it has. */
+static int chunk_grow(struct spool_writer *w)
+{
+	struct chunk *large = chunk_get(w->spool, true);
+
+	if (!large)
+		return -ENOMEM;
+	memcpy(large->data, w->chunk->data, w->chunk->len);
+	large->len = w->chunk->len;
+	chunk_put(w->spool, w->chunk);
+	w->chunk = large;
+	return 0;
+}
+
+int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t *ret_len)
+{
+	int r;
+
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	r = atomic_load_explicit(&w->error, memory_order_relaxed);
+	if (r < 0)
+		return r;
+	if (w->chunk && w->chunk->len == w->chunk->capacity) {
+		r = w->chunk->capacity < w->spool->chunk_large ? chunk_grow(w) : chunk_hand_over(w);
+		if (r < 0)
+			return r;
+	}
+	if (!w->chunk) {
+		if (w->handed_over == RECORD_MAX_EXTENTS - 1)
+			return -EFBIG;
+		w->chunk = chunk_get(w->spool, w->size > 0);
+		if (!w->chunk)
+			return -ENOMEM;
+	}
+	*ret = (char *) w->chunk->data + w->chunk->len;
+	*ret_len = MIN(MAX(want, (size_t) 1), (size_t) (w->chunk->capacity - w->chunk->len));
+	return 0;
+}
+
+void spool_writer_used(struct spool_writer *w, size_t len)
+{
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	if (len == 0)
+		return;
+	assert(w->chunk && len <= w->chunk->capacity - w->chunk->len);
+	w->chunk->len += (uint32_t) len;
+	w->size += len;
+}
+
+int spool_writer_append(struct spool_writer *w, struct slice data)
+{
+	while (data.len > 0) {
+		size_t room;
+		char *at;
+		int r = spool_writer_reserve(w, data.len, &at, &room);
+
+		if (r < 0)
+			return r;
+		memcpy(at, data.data, room);
+		spool_writer_used(w, room);
+		data = slice_skip(data, room);
+	}
+	return 0;
+}
+
+uint64_t spool_writer_size(const struct spool_writer *w)
+{
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	return w->size;
+}
+
+int writer_submit(struct spool_writer *w, struct slice envelope, struct slice note, struct waiter *waiter)
+{
+	struct item *first = &w->item;
+	int r = atomic_load_explicit(&w->error, memory_order_relaxed);
+
+	if (r < 0)
+		return r;
+	if (envelope.len > RECORD_MAX_PAYLOAD || note.len > RECORD_MAX_PAYLOAD ||
+	    envelope.len + note.len > RECORD_MAX_PAYLOAD)
+		return -EFBIG;
+	w->envelope = envelope;
+	w->note = note;
+	w->payload_crc = crc32c(crc32c(0, note.data, note.len), envelope.data, envelope.len);
+	w->item.waiter = waiter;
+	w->item.next = NULL;
+	if (w->chunk && w->chunk->len > 0) {
+		first = chunk_ready(w);
+		first->next = &w->item;
+	}
+	spool_submit(w->spool, first, false);
+	return 0;
+}
+
+int spool_writer_commit(struct spool_writer *w, struct slice envelope, struct slice note)
+{
+	struct waiter waiter;
+	int r;
+
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	waiter_init(&waiter);
+	r = writer_submit(w, envelope, note, &waiter);
+	if (r >= 0)
+		r = waiter_wait(&waiter, "the commit of a message");
+	writer_unref(w);
+	return r;
+}
+
+void spool_writer_abort(struct spool_writer *w)
+{
+	if (!w)
+		return;
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	writer_unref(w);
+}

@@ -1,0 +1,58 @@
+/* TLS over a transport, by OpenSSL, for both sides of SMTP.
+ *
+ * A context holds certificate, key and rules, is made once from its configuration and shared by all
+ * sessions; tls_accept and tls_connect wrap the transport of a stream (which they replace) and do the
+ * handshake in the current fiber. The session's tls_info then says what was negotiated: for the Received
+ * field, the event, and the decision whether it is good enough. */
+#pragma once
+
+#include "base/arena.h"
+#include "world/stream.h"
+
+struct tls_context;
+
+struct tls_server_config {
+	const char *certificate; /* PEM chain */
+	const char *key;         /* PEM */
+	const char *min_version; /* "1.2" (default) or "1.3" */
+	bool session_tickets;    /* off by default: some large senders break on them (FIELD notes in docs/) */
+	const char *client_ca;   /* PEM of CAs for client certificates: requested when set */
+};
+/* On failure *ret_why says which file and what is wrong with it (on the heap). */
+int tls_server_context_new(struct world *w, const struct tls_server_config *config, struct tls_context **ret, char **ret_why);
+
+struct tls_client_config {
+	const char *ca_file;     /* NULL: the system's */
+	const char *certificate; /* client certificate and key, or NULL */
+	const char *key;
+	const char *min_version; /* "1.2" by default */
+};
+int tls_client_context_new(struct world *w, const struct tls_client_config *config, struct tls_context **ret, char **ret_why);
+/* Reference counted: a reload makes a new one while sessions keep the old one. */
+struct tls_context *tls_context_ref(struct tls_context *c);
+void tls_context_unref(struct tls_context *c);
+DEFINE_FREEP(struct tls_context, tls_context_unref)
+
+enum tls_verify {
+	TLS_VERIFY_NONE,  /* opportunistic: encrypt, whoever it is */
+	TLS_VERIFY_NAME,  /* the chain to a CA and the name */
+};
+struct tls_info {
+	char version[12]; /* "TLSv1.3" */
+	char cipher[48];
+	unsigned bits;
+	char group[24];
+	bool peer_certificate;
+	bool verified;            /* chain and name hold (also filled with TLS_VERIFY_NONE) */
+	char verify_error[96];    /* why not */
+	char sni[256];
+};
+
+/* Handshake on the stream's transport; both buffers must be empty. On failure the stream is unusable (close it),
+ * *ret_why (may be NULL) is a sentence in the arena. -EPROTO: handshake failed; -ETIMEDOUT; -EKEYREJECTED: the
+ * certificate was not accepted. */
+int tls_accept(struct tls_context *c, struct stream *s, usec_t deadline, struct arena *a, struct tls_info *ret, const char **ret_why);
+int tls_connect(struct tls_context *c, struct stream *s, const char *name, enum tls_verify verify, usec_t deadline,
+		struct arena *a, struct tls_info *ret, const char **ret_why);
+/* The channel binding of the connection for SASL ("tls-exporter" or "tls-unique"): bytes in the arena. */
+int tls_channel_binding(struct stream *s, const char *kind, struct arena *a, struct slice *ret);

@@ -1,0 +1,216 @@
+/* A loop's thread: run what is ready, then sleep in epoll until something happens.
+ *
+ * Descriptors are registered once, edge-triggered, for both directions; epoll then only sets flags in the
+ * watch and wakes who waits. Events are all noted before any fiber runs, so a watch can't be freed between
+ * its event and its handling. */
+#include "world/linux_world.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define EVENTS_AT_ONCE 256
+#define STEPS_BEFORE_POLL 16
+
+int linux_loop_init(struct loop *l)
+{
+	struct linux_loop *b = calloc(1, sizeof(*b));
+	struct epoll_event wake = { .events = EPOLLIN | EPOLLET, .data.ptr = NULL };
+	int r;
+
+	if (!b)
+		return -ENOMEM;
+	b->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	b->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (b->epoll_fd < 0 || b->event_fd < 0 || epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, b->event_fd, &wake) < 0) {
+		r = -errno;
+		if (b->epoll_fd >= 0)
+			(void) close(b->epoll_fd);
+		if (b->event_fd >= 0)
+			(void) close(b->event_fd);
+		free(b);
+		return r;
+	}
+	l->backend = b;
+	return 0;
+}
+
+void linux_loop_done(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+
+	assert(!b->running);
+	(void) close(b->epoll_fd);
+	(void) close(b->event_fd);
+	free(b);
+}
+
+/* The counter of the event_fd is never read: edge-triggered, each write is an event of its own. */
+void linux_loop_wake(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+	uint64_t one = 1;
+
+	if (atomic_exchange(&b->asleep, false)) {
+		ssize_t n = write(b->event_fd, &one, sizeof(one));
+
+		(void) n; /* EAGAIN only when the counter is full, and then it is readable */
+	}
+}
+
+static void note_event(const struct epoll_event *e)
+{
+	struct watch *w = e->data.ptr;
+
+	if (!w)
+		return; /* the wake-up */
+	if (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		w->hangup = true;
+	if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+		w->readable = true;
+		if (w->reader)
+			fiber_wake(w->reader);
+	}
+	if (e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
+		w->writable = true;
+		if (w->writer)
+			fiber_wake(w->writer);
+	}
+}
+
+static int timeout_ms(struct loop *l)
+{
+	usec_t next = loop_next_deadline(l), time = l->world->ops->now(l->world);
+
+	if (next == DEADLINE_NEVER)
+		return -1;
+	if (next <= time)
+		return 0;
+	return (int) MIN((next - time + 999) / 1000, (usec_t) 1000000);
+}
+
+static void sleep_until_something(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int timeout, n;
+
+	/* First say that we sleep, then look whether there is mail: whoever posts later sees the flag. */
+	atomic_store(&b->asleep, true);
+	timeout = timeout_ms(l);
+	n = epoll_wait(b->epoll_fd, events, EVENTS_AT_ONCE, timeout);
+	atomic_store_explicit(&b->asleep, false, memory_order_relaxed);
+	for (int i = 0; i < n; i++)
+		note_event(&events[i]);
+}
+
+static void *loop_thread(void *arg)
+{
+	struct loop *l = arg;
+	bool cancelled = false;
+
+	loop_adopt_thread(l);
+	loop_set_current(l);
+	for (;;) {
+		/* Fibers that yield or wake each other must not starve the descriptors. */
+		for (unsigned i = 0; i < STEPS_BEFORE_POLL && loop_step(l) && loop_next_deadline(l) == 0; i++)
+			;
+		if (atomic_load(&l->stopping)) {
+			if (!cancelled)
+				loop_cancel_all(l);
+			cancelled = true;
+			if (list_empty(&l->fibers) && !atomic_load(&l->mailbox))
+				break;
+		}
+		sleep_until_something(l);
+	}
+	loop_set_current(NULL);
+	return NULL;
+}
+
+int linux_loop_start(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+	sigset_t all, before;
+	int r;
+
+	/* Signals are for the main thread: a handler must not land on a fiber's stack. */
+	(void) sigfillset(&all);
+	(void) pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&b->thread, NULL, loop_thread, l);
+	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r != 0)
+		return -r;
+	b->running = true;
+	(void) pthread_setname_np(b->thread, l->name);
+	return 0;
+}
+
+void linux_loop_stop(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+
+	if (!b->running)
+		return;
+	atomic_store(&b->asleep, true); /* whatever it does: the next epoll_wait returns */
+	linux_loop_wake(l);
+	(void) pthread_join(b->thread, NULL);
+	b->running = false;
+}
+
+int watch_wait(struct watch *w, unsigned what, usec_t deadline)
+{
+	struct loop *l = loop_current();
+	int r;
+
+	if (!w->loop) {
+		struct linux_loop *b = l->backend;
+		struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = w };
+
+		if (epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, w->fd, &e) < 0)
+			return -errno;
+		w->loop = l;
+	}
+	assert(w->loop == l);
+	if ((what & WAIT_READ && w->readable) || (what & WAIT_WRITE && w->writable))
+		return 0;
+	if (what & WAIT_READ) {
+		assert(!w->reader);
+		w->reader = fiber_self();
+	}
+	if (what & WAIT_WRITE) {
+		assert(!w->writer);
+		w->writer = fiber_self();
+	}
+	r = fiber_wait(what & WAIT_READ ? "input" : "output", deadline);
+	if (what & WAIT_READ)
+		w->reader = NULL;
+	if (what & WAIT_WRITE)
+		w->writer = NULL;
+	return r;
+}
+
+/* The descriptor belongs to a library and is watched for this one wait only. */
+int linux_wait_fd(struct loop *l, int fd, unsigned what, usec_t deadline)
+{
+	struct linux_loop *b = l->backend;
+	struct watch w = { .fd = fd, .loop = l };
+	struct epoll_event e = { .data.ptr = &w };
+	unsigned wanted = 0;
+	int r;
+
+	if (what & FD_READ) {
+		wanted |= WAIT_READ;
+		e.events |= EPOLLIN;
+	}
+	if (what & FD_WRITE) {
+		wanted |= WAIT_WRITE;
+		e.events |= EPOLLOUT;
+	}
+	if (epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0)
+		return -errno;
+	r = watch_wait(&w, wanted, deadline);
+	(void) epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	return r;
+}

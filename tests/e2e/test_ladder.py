@@ -1,0 +1,198 @@
+"""The way out: static hosts, relays with a login, and ladders whose next rung depends on why the last one failed."""
+
+import pytest
+
+import harness
+from harness import reports, wait_for
+from outgoing import SENDER, arrival, bounce, is_waiting
+
+BLOCKED = "550 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org"
+
+
+# --- hosts, relays, ladders ----------------------------------------------------------------------------------------------
+
+
+def test_a_static_host(place):
+    peer = place.peer()
+    server = place.mx(routes=[{"to": "*.lan.example", "via": [{"host": f"127.0.0.1:{peer.port}"}]}])
+    server.submit(SENDER, "bob@deep.lan.example")
+    arrival(peer)
+
+
+def test_the_first_matching_route_wins_and_from_counts_too(place):
+    peers = [place.peer() for _ in range(3)]
+    hosts = [{"via": [{"host": f"127.0.0.1:{p.port}"}]} for p in peers]
+    server = place.mx(
+        routes=[
+            {"to": "vip@dest.example", **hosts[0]},
+            {"from": "news@example.org", **hosts[1]},
+            {"to": ["dest.example", "other.example"], **hosts[2]},
+            {"to": "*", "reject": "nothing else leaves here"},
+        ]
+    )
+    server.submit("news@example.org", ["vip@dest.example", "x@dest.example"])
+    server.submit(SENDER, "y@OTHER.example")
+    for peer, recipient in zip(peers, ("vip@dest.example", "x@dest.example", "y@")):
+        assert recipient in arrival(peer)["to"][0]
+    with server.client(trusted=True) as c:
+        c.hello()
+        c.expect(250, f"MAIL FROM:<{SENDER}>")
+        code, text = c.command("RCPT TO:<z@third.example>")
+        assert code == 550 and "nothing else leaves here" in text
+
+
+def test_a_route_can_discard(place):
+    server = place.mx(routes=[{"to": "*", "via": ["discard"]}])
+    server.submit(SENDER, "bob@dest.example", rcpt_parameters=" NOTIFY=FAILURE")
+    wait_for(server.queue_is_empty, what="an empty queue")
+    assert server.maildir("example.org", "alice") == []
+
+
+def relay(place, peer, **extra):
+    secret = place.tmp / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    return {"hosts": [f"127.0.0.1:{peer.port}"], "login": {"user": "us", "password_file": str(secret)}, **extra}
+
+
+def test_a_relay_with_login_under_tls(place):
+    peer = place.peer(tls=place.certificate("relay.example"), login=("us", "open sesame"))
+    server = place.mx(
+        relays={"backup": relay(place, peer, tls="required")}, routes=[{"to": "*", "via": [{"relay": "backup"}]}]
+    )
+    server.submit(SENDER, "bob@dest.example")
+    message = arrival(peer)
+    assert message["secure"] and message["user"] == "us"
+    assert "open sesame" not in server.log() and b"open sesame" not in b"".join(
+        p.read_bytes() for p in (server.dir / "spool").rglob("*") if p.is_file()
+    )
+
+
+def test_a_password_is_never_sent_without_tls(place):
+    peer = place.peer(login=("us", "open sesame"))
+    server = place.mx(
+        relays={"backup": relay(place, peer, tls="required")}, routes=[{"to": "*", "via": [{"relay": "backup"}]}]
+    )
+    server.submit(SENDER, "bob@dest.example")
+    is_waiting(server)
+    assert peer.messages == [] and peer.said("AUTH") == []
+
+
+def test_a_relay_that_refuses_the_login_defers(place):
+    peer = place.peer(tls=place.certificate("relay.example"), login=("us", "another password"))
+    server = place.mx(
+        relays={"backup": relay(place, peer, tls="required")}, routes=[{"to": "*", "via": [{"relay": "backup"}]}]
+    )
+    server.submit(SENDER, "bob@dest.example")
+    is_waiting(server, "5.7.8")
+    assert server.maildir("example.org", "alice") == []
+
+
+def test_the_hosts_of_a_relay_are_tried_in_order(place):
+    dead, peer = harness.free_port(), place.peer()
+    server = place.mx(
+        relays={"backup": {"hosts": [f"127.0.0.1:{dead}", f"127.0.0.1:{peer.port}"]}},
+        routes=[{"to": "*", "via": [{"relay": "backup"}]}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(peer)
+
+
+def ladder(place, first, when, **options):
+    """A server whose first rung is `first`, and the peer on the second, used when `when`."""
+    backup = place.peer()
+    server = place.mx(
+        relays={"backup": {"hosts": [f"127.0.0.1:{backup.port}"]}},
+        routes=[{"to": "*", "via": [first, {"relay": "backup", "when": when}]}],
+        **options,
+    )
+    return server, backup
+
+
+def test_ladder_unreachable(place):
+    server, backup = ladder(place, {"host": f"127.0.0.1:{harness.free_port()}"}, ["unreachable", "blocked"])
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+
+
+def test_ladder_unreachable_by_mx(net):
+    net.dead_host(1)
+    net.mx((10, 1))
+    backup = net.place.peer()
+    server = net.server(
+        relays={"backup": {"hosts": [f"127.0.0.1:{backup.port}"]}},
+        routes=[{"to": "*", "via": ["mx", {"relay": "backup", "when": "unreachable"}]}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+
+
+@pytest.mark.parametrize("stage", ["CONNECT", "MAIL", "RCPT", "DATA", "DOT"])
+def test_ladder_blocked(place, stage):
+    first = place.peer(answers={stage: BLOCKED})
+    server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}"}, ["blocked"])
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+    wait_for(server.queue_is_empty, what="an empty queue")
+    assert server.maildir("example.org", "alice") == [] and len(backup.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "reply", ["550 5.1.1 no such user here", "550 5.7.1 this message looks like spam", "552 5.2.2 mailbox full"]
+)
+def test_a_refusal_for_other_reasons_never_climbs(place, reply):
+    first = place.peer(answers={"RCPT": reply})
+    server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}"}, ["unreachable", "blocked"])
+    server.submit(SENDER, "bob@dest.example")
+    if reply.startswith("552"):  # RFC 5321 section 4.5.3.1.10: at RCPT it may be temporary
+        wait_for(lambda: reports(server.maildir("example.org", "alice")) or first.said("RCPT"))
+    else:
+        bounce(server)
+    assert backup.connections == 0
+
+
+def test_ladder_per_recipient(place):
+    first = place.peer(
+        answers={
+            "RCPT": lambda argument, _: BLOCKED
+            if "blocked" in argument
+            else "550 5.1.1 no such user"
+            if "gone" in argument
+            else True
+        }
+    )
+    server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}"}, ["blocked"])
+    server.submit(SENDER, ["blocked@dest.example", "gone@dest.example", "fine@dest.example"])
+    assert [t.split(">")[0] for t in arrival(backup)["to"]] == ["TO:<blocked@dest.example"]
+    assert [t.split(">")[0] for t in arrival(first)["to"]] == ["TO:<fine@dest.example"]
+    assert [r["Final-Recipient"].split(";")[1].strip() for r in bounce(server).recipients] == ["gone@dest.example"]
+
+
+def test_ladder_tls(place):
+    first = place.peer()
+    server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}", "tls": "required"}, ["tls"])
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+    assert first.said("MAIL") == []
+
+
+def test_ladder_delayed(place):
+    first = place.peer(answers={"RCPT": "451 4.3.0 later"})
+    server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}"}, [{"delayed": "1s"}])
+    server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: len(first.said("RCPT")) >= 2, what="a second attempt")
+    assert backup.messages == []
+    arrival(backup)
+
+
+def test_a_last_rung_that_fails_too_waits_and_starts_again(place):
+    first, second = harness.free_port(), harness.free_port()
+    server = place.mx(
+        routes=[
+            {"to": "*", "via": [{"host": f"127.0.0.1:{first}"}, {"host": f"127.0.0.1:{second}", "when": "unreachable"}]}
+        ]
+    )
+    server.submit(SENDER, "bob@dest.example")
+    is_waiting(server)
+    peer = place.peer(port=second)
+    arrival(peer)

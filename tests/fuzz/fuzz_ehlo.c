@@ -1,0 +1,28 @@
+/* What a peer announces: what was understood can be announced and understood again. */
+#include "smtp/extensions.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct extensions first, second = { 0 };
+	struct buffer out = { 0 };
+	struct slice rest;
+
+	extensions_parse(slice_new((const char *) data, size), &first);
+	extensions_format(&first, "mx.example.org", NULL, &out);
+	rest = buffer_slice(&out);
+	slice_cut(rest, '\n', &rest);
+	while (rest.len > 0) {
+		struct slice line = slice_cut(rest, '\n', &rest);
+
+		assert(line.len > 5 && line.data[line.len - 1] == '\r');
+		extensions_parse_line(slice_head(slice_skip(line, 4), line.len - 5), &second);
+	}
+	assert(first.size == second.size && first.auth == second.auth);
+	assert(first.mail_max == second.mail_max && first.rcpt_max == second.rcpt_max);
+	/* AUTH and LIMITS are not announced empty. */
+	assert((first.bits & ~(unsigned) (EXT_AUTH | EXT_LIMITS)) == (second.bits & ~(unsigned) (EXT_AUTH | EXT_LIMITS)));
+	buffer_done(&out);
+	return 0;
+}

@@ -1,0 +1,7 @@
+/* A key and a certificate for tests, signed by itself, for one name, valid for a day. */
+#pragma once
+
+#include "world/world.h"
+
+/* Writes both as PEM files into the world's file system. From a fiber or outside of loops. */
+void certificate_write(struct world *w, const char *name, const char *certificate_path, const char *key_path);
