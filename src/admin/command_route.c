@@ -83,6 +83,7 @@ static int add_rung(const struct explain *e, const struct hop *hop, bool first, 
 	json_set_text(rung, "hop", hop_describe(hop, text, sizeof(text)));
 	if (!first)
 		json_set_text(rung, "when", hop_when_describe(hop, text, sizeof(text)));
+	json_set_text(rung, "text", hop->text);
 	switch (hop->kind) {
 	case HOP_MX:
 	case HOP_HOST:

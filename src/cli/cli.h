@@ -45,8 +45,9 @@ int cli_failed(const char *format, ...) _printf_(1, 2);
 
 /* Runs fn(world, arg) in a fiber of a fresh world and returns what it returned; CLI_NO when there is no memory. */
 int cli_run(int (*fn)(struct world *w, void *arg), void *arg);
-/* Reads the configuration, with all errors on standard error. CLI_YES or CLI_NO. */
-int cli_load_config(struct world *w, const char *path, struct config **ret);
+/* Reads the configuration, with all errors (and with warn, what is merely doubtful) on standard error. CLI_YES or
+ * CLI_NO. */
+int cli_load_config(struct world *w, const char *path, bool warn, struct config **ret);
 /* The same for the paths alone: what else may be wrong with it doesn't matter. */
 int cli_load_places(struct world *w, const char *path, struct config **ret);
 

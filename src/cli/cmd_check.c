@@ -11,7 +11,7 @@ static int check(struct world *w, void *arg)
 	const struct cli_options *common = arg;
 	_cleanup_config_errors_ struct config_errors errors = { 0 };
 	_cleanup_(config_freep) struct config *config = NULL;
-	int r = cli_load_config(w, common->config, &config);
+	int r = cli_load_config(w, common->config, true, &config);
 
 	if (r != CLI_YES)
 		return r;

@@ -42,6 +42,8 @@ static void print_rung(size_t i, const json_t *rung)
 		printf(", when %s", cli_text(rung, "when"));
 	if (*cli_text(rung, "tls"))
 		printf(", TLS: %s", cli_text(rung, "tls"));
+	if (*cli_text(rung, "text"))
+		printf(": %s", cli_text(rung, "text"));
 	if (*cli_text(rung, "login"))
 		printf(", logged in as %s", cli_text(rung, "login"));
 	if (json_is_true(json_object_get(rung, "implicit_mx")))
@@ -97,17 +99,27 @@ static int explain(struct world *w, const struct route_command *c, const struct 
 	return r < 0 ? cli_failed("%s", why ? why : strerrordesc_np(-r)) : CLI_YES;
 }
 
+/* A rung is a way when it needs no host, or has one with an address. */
+static bool rung_is_way(const json_t *rung)
+{
+	const json_t *hosts = json_object_get(rung, "hosts");
+	const char *status = cli_text(rung, "status");
+
+	if (strncmp(cli_text(rung, "hop"), "reject", 6) == 0 || (*status && strcmp(status, "ok") != 0))
+		return false;
+	for (size_t i = 0; i < json_array_size(hosts); i++)
+		if (json_array_size(json_object_get(json_array_get(hosts, i), "addresses")))
+			return true;
+	return !hosts;
+}
+
 static int leads_somewhere(const json_t *result)
 {
 	const json_t *ladder = json_object_get(result, "ladder");
 
-	for (size_t i = 0; i < json_array_size(ladder); i++) {
-		const json_t *rung = json_array_get(ladder, i);
-		const char *status = cli_text(rung, "status");
-
-		if ((!*status || strcmp(status, "ok") == 0) && strncmp(cli_text(rung, "hop"), "reject", 6) != 0)
+	for (size_t i = 0; i < json_array_size(ladder); i++)
+		if (rung_is_way(json_array_get(ladder, i)))
 			return CLI_YES;
-	}
 	return CLI_NO;
 }
 
@@ -116,7 +128,7 @@ static int work(struct world *w, void *arg)
 	const struct route_command *c = arg;
 	_cleanup_(config_freep) struct config *config = NULL;
 	json_t *result;
-	int r = cli_load_config(w, c->common.config, &config);
+	int r = cli_load_config(w, c->common.config, false, &config);
 
 	if (r != CLI_YES)
 		return r;

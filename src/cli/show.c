@@ -45,6 +45,10 @@ const char *cli_size(uint64_t bytes, char out[static 16])
 
 const char *cli_ago(uint64_t seconds, char *out, size_t size)
 {
+	if (!seconds) {
+		snprintf(out, size, "0 s");
+		return out;
+	}
 	return duration_for_people(MIN(seconds, UINT64_MAX / USEC_SEC) * USEC_SEC, out, size);
 }
 

@@ -11,7 +11,7 @@ static const struct {
 	{ EVENT_REFUSED, "[{to}: ][{reply}][, said at {stage}][ to {client}]", "" },
 	{ EVENT_ROUTED, "{to} by {hop}[, because of {rule}][, site {site}]", "{ladder}{rung}" },
 	{ EVENT_ATTEMPT, "{to}[ at {host}][ ({address})][ {tls}][: {outcome}][, {class}][: {reply}]", "{stage}{rule}{site}" },
-	{ EVENT_DELIVERED, "{to}[ by {hop}][ to {host}]", "{reply}{address}{relayed}{tls}" },
+	{ EVENT_DELIVERED, "{to}[ by {hop}][ to {host}][ ({address})][: {reply}]", "{relayed}" },
 	{ EVENT_DEFERRED, "{to}[, {class}][: {reason}][, next attempt {next}]", "" },
 	{ EVENT_FAILED, "{to}[, {class}][: {reason}]", "" },
 	{ EVENT_STEPPED, "{to} from {from_hop} to {to_hop}[ because {because}]", "" },

@@ -27,7 +27,7 @@ static int run_in_loop(struct work *work)
 	struct loop *loop;
 	int r;
 
-	r = loop_new(work->world, "command", LOOP_BLOCKING, 0, &loop);
+	r = loop_new(work->world, "command", 0, 0, &loop);
 	if (r < 0)
 		return cli_failed("%s", strerrordesc_np(-r));
 	r = loop_start(loop);
@@ -55,22 +55,13 @@ int cli_run(int (*fn)(struct world *w, void *arg), void *arg)
 	return r;
 }
 
-static wall_t log_now(void *context)
-{
-	return world_wall(context);
-}
-
-static void log_to_terminal(void *context, const char *line, size_t len)
-{
-	fwrite(line, 1, len, stderr);
-}
-
-int cli_load_config(struct world *w, const char *path, struct config **ret)
+int cli_load_config(struct world *w, const char *path, bool warn, struct config **ret)
 {
 	_cleanup_config_errors_ struct config_errors errors = { 0 };
-	const struct log log = { .level = LOG_WARNING, .now = log_now, .write = log_to_terminal, .context = w };
-	int r = config_load(w, &log, path, &errors, ret);
+	int r = config_load(w, path, &errors, ret);
 
+	if (warn && errors.warnings.len)
+		fwrite(errors.warnings.data, 1, errors.warnings.len, stderr);
 	if (r >= 0)
 		return CLI_YES;
 	if (errors.text.len)

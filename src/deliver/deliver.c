@@ -92,7 +92,7 @@ static void settle(struct delivery *delivery, const struct outcome *outcome)
 		delivery->recipients[i].outcome = *outcome;
 }
 
-static void run_verdict(struct deliverer *d, struct deliver_settings *settings, struct slot *slot)
+static void run_verdict(struct deliver_settings *settings, struct slot *slot)
 {
 	const struct hop *hop = slot_info(slot)->hop;
 	struct outcome outcome = { .stage = STAGE_LOCAL };
@@ -116,7 +116,6 @@ static void run_verdict(struct deliverer *d, struct deliver_settings *settings, 
 	}
 	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
 		settle(delivery, &outcome);
-		deliver_emit_attempts(d, delivery);
 		slot_done(slot, delivery);
 	}
 }
@@ -141,34 +140,8 @@ static void courier_run(struct courier *c, struct slot *slot)
 	case HOP_HOLD:
 	case HOP_DISCARD:
 	case HOP_REJECT:
-		run_verdict(d, settings, slot);
+		run_verdict(settings, slot);
 		break;
-	}
-}
-
-static const char *outcome_word(enum outcome_kind kind)
-{
-	static const char *const words[] = { "not tried", "delivered", "relayed", "deferred", "failed" };
-
-	return words[kind];
-}
-
-void deliver_emit_attempts(struct deliverer *d, const struct delivery *delivery)
-{
-	if (!d->events)
-		return;
-	for (unsigned i = 0; i < delivery->n_recipients; i++) {
-		const struct delivery_recipient *recipient = &delivery->recipients[i];
-		const struct outcome *o = &recipient->outcome;
-		char ip[IP_TEXT];
-
-		if (o->kind == OUTCOME_NONE)
-			continue;
-		EVENT(d->events, delivery->id, EVENT_ATTEMPT, F_STR("to", recipient->address), F_STR("host", o->host),
-		      F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
-		      F_STR("stage", stage_name(o->stage)), F_STR("reply", reply_to_line(&o->reply, delivery->arena)),
-		      F_STR("class", o->class == CLASS_NONE ? NULL : reply_class_name(o->class)),
-		      F_STR("outcome", outcome_word(o->kind)));
 	}
 }
 
@@ -187,7 +160,6 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 	d->courier.run = courier_run;
 	d->world = w;
 	d->log = log;
-	d->events = events;
 	d->router = router;
 	pthread_mutex_init(&d->lock, NULL);
 	r = login_init(&d->sasl);

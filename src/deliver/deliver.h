@@ -1,5 +1,6 @@
 /* The way out: couriers that carry deliveries of a site to its hosts (SMTP), to a mailbox server (LMTP) or
- * into a Maildir. One struct courier serves all; which of them works is decided by the hop's kind. */
+ * into a Maildir. One struct courier serves all; which of them works is decided by the hop's kind. What came of
+ * an attempt becomes an event in queue, which gives it its class. */
 #pragma once
 
 #include "queue/site.h"

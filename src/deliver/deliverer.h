@@ -25,7 +25,6 @@ struct deliverer {
 	struct courier courier;
 	struct world *world;
 	const struct log *log;
-	const struct event_sink *events;
 	struct router *router;
 	struct spool *spool;
 	struct Gsasl *sasl;           /* read-only after deliverer_new */
@@ -36,6 +35,3 @@ struct deliverer {
 
 /* A reference to those in force. From any thread. */
 struct deliver_settings *deliverer_settings(struct deliverer *d);
-
-/* Emits what became of each recipient in this attempt; done before the delivery is given back. */
-void deliver_emit_attempts(struct deliverer *d, const struct delivery *delivery);

@@ -1,6 +1,7 @@
 #include "deliver/lmtp.h"
 
-int lmtp_read_replies(struct smtp_client *c, const struct remote *remote, struct delivery *d, const bool *pending, unsigned n)
+int lmtp_read_replies(struct smtp_client *c, const struct remote *remote, struct delivery *d, const bool *pending,
+		      unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		struct outcome *o = &d->recipients[i].outcome;

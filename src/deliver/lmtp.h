@@ -6,4 +6,5 @@
 
 /* Reads the replies for the recipients with pending[i], filling their outcomes (remote: for them, with strings that
  * live as long as they). -errno: the connection is lost. */
-int lmtp_read_replies(struct smtp_client *c, const struct remote *remote, struct delivery *d, const bool *pending, unsigned n);
+int lmtp_read_replies(struct smtp_client *c, const struct remote *remote, struct delivery *d, const bool *pending,
+		      unsigned n);

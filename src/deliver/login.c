@@ -148,7 +148,8 @@ static int converse(struct exchange *x)
 		if (state < 0)
 			return state;
 	}
-	return fail(x, -EPROTO, arena_printf(x->scratch, "logging in to %s came to no end", remote_name(&x->client->remote, x->scratch)));
+	return fail(x, -EPROTO,
+		    arena_printf(x->scratch, "logging in to %s came to no end", remote_name(&x->client->remote, x->scratch)));
 }
 
 int login(struct smtp_client *c, struct arena *scratch, struct outcome *ret_failure)

@@ -48,7 +48,7 @@ int maildir_path(const char *template, const char *address, struct arena *a, con
 	_cleanup_buffer_ struct buffer path = { 0 };
 	int r;
 
-	if (address_parse(slice_from(address), ADDRESS_ALLOW_UTF8, &parsed) < 0)
+	if (address_parse(slice_from(address), ADDRESS_OF_ENVELOPE, &parsed) < 0)
 		return -EINVAL;
 	r = local_component(&parsed, a, &local);
 	if (r >= 0)
@@ -412,7 +412,8 @@ static void deliver_one(struct mailbox_delivery *m, const char *template, struct
 
 /* --- the courier ---------------------------------------------------------------------------------------------------------- */
 
-static void deliver_all(struct deliverer *d, const struct deliver_settings *settings, const char *template, struct delivery *delivery)
+static void deliver_all(struct deliverer *d, const struct deliver_settings *settings, const char *template,
+			struct delivery *delivery)
 {
 	_cleanup_(spool_reader_closep) struct spool_reader *reader = NULL;
 	_cleanup_(freep) char *buffer = NULL;
@@ -444,7 +445,6 @@ void maildir_run(struct deliverer *d, const struct deliver_settings *settings, s
 
 	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
 		deliver_all(d, settings, template, delivery);
-		deliver_emit_attempts(d, delivery);
 		slot_done(slot, delivery);
 	}
 }

@@ -249,8 +249,8 @@ void smtp_client_close(struct smtp_client *c, bool polite)
 
 	if (!c)
 		return;
-	if (polite && c->stream)
-		(void) smtp_client_ask(c, "QUIT", QUIT_TIME, c->arena, &reply);
+	if (polite && c->stream && smtp_client_ask(c, "QUIT", QUIT_TIME, c->arena, &reply) == -ECANCELED)
+		stream_flush_now(c->stream);
 	stream_free(c->stream);
 	arena_free(c->arena);
 	free(c);

@@ -227,7 +227,6 @@ void smtp_session_run(struct deliverer *d, const struct deliver_settings *settin
 	s.arena = arena;
 	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
 		carry(&s, delivery);
-		deliver_emit_attempts(d, delivery);
 		slot_done(slot, delivery);
 	}
 	disconnect(&s, true);

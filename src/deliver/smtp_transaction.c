@@ -89,7 +89,12 @@ static void write_notify(unsigned notify, struct buffer *out)
 	static const struct {
 		unsigned bit;
 		const char *word;
-	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" }, { NOTIFY_DELAY, "DELAY" } };
+	} words[] = {
+		{ NOTIFY_NEVER, "NEVER" },
+		{ NOTIFY_SUCCESS, "SUCCESS" },
+		{ NOTIFY_FAILURE, "FAILURE" },
+		{ NOTIFY_DELAY, "DELAY" },
+	};
 	const char *before = " NOTIFY=";
 
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {

@@ -297,7 +297,8 @@ static int set_options(struct ub_ctx *ctx, bool forwarding, char **ret_why)
 		{ "rrset-cache-size:", "16m", false },
 		{ "infra-cache-numhosts:", "20000", false },
 		/* What the configured servers say about names that are nobody's in the public DNS, holds: networks
-		 * at home, and the reserved top-level domain for tests. */
+		 * at home, and the reserved top-level domain for tests. ("nodefault" would say it better, but
+		 * libunbound 1.17 misreads that word here.) */
 		{ "unblock-lan-zones:", "yes", true },
 		{ "insecure-lan-zones:", "yes", true },
 		{ "local-zone:", "test. transparent", true },
@@ -402,6 +403,21 @@ static int set_up(struct world *w, struct unbound_resolver *u, const struct dns_
 	return 0;
 }
 
+struct set_up_job {
+	struct world *world;
+	struct unbound_resolver *u;
+	const struct dns_config *config;
+	char **ret_why;
+};
+
+/* Off the fibers: the library reads files, and its parsers want more stack than a fiber has. */
+static int set_up_job(void *arg)
+{
+	struct set_up_job *j = arg;
+
+	return set_up(j->world, j->u, j->config, j->ret_why);
+}
+
 static int start_pump(struct world *w, struct unbound_resolver *u)
 {
 	int r;
@@ -432,7 +448,7 @@ int unbound_resolver_new(struct world *w, const struct log *log, const struct dn
 	u->resolver = (struct resolver) { .ops = &unbound_ops, .world = w };
 	u->log = log;
 	u->timeout = config->timeout ? config->timeout : TIMEOUT_DEFAULT;
-	r = set_up(w, u, config, ret_why);
+	r = world_offload(w, set_up_job, &(struct set_up_job) { w, u, config, ret_why });
 	if (r >= 0)
 		r = start_pump(w, u);
 	if (r >= 0)

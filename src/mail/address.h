@@ -29,6 +29,8 @@ enum address_flags {
 	/* Local parts up to LOCAL_PART_ACCEPT, and paths that long: variable return paths of mailing lists and
 	 * rewritten senders often pass the limit, and RFC 5321 section 4.5.3.1 asks to impose none. */
 	ADDRESS_ALLOW_LONG = 8,
+	/* Whatever MAIL and RCPT may have taken: for reading the addresses of an envelope again. */
+	ADDRESS_OF_ENVELOPE = ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER | ADDRESS_ALLOW_LONG,
 };
 
 /* Parses a path in angle brackets from the front of *s (source routes are accepted and dropped, RFC 5321

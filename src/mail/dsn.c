@@ -261,7 +261,8 @@ static void append_recipient(struct buffer *out, const struct dsn_recipient *r, 
 
 	buffer_append_str(out, "\r\n");
 	append_recipient_addresses(out, r, utf8);
-	buffer_printf(out, "Action: %s\r\nStatus: %s\r\n", dsn_action_name(r->action), status_format(status_of(r), status));
+	buffer_printf(out, "Action: %s\r\nStatus: %s\r\n", dsn_action_name(r->action),
+		      status_format(status_of(r), status));
 	if (r->remote_mta)
 		append_typed(out, "Remote-MTA", "dns", r->remote_mta, utf8);
 	if (r->diagnostic)
@@ -307,7 +308,8 @@ static void append_encoded(struct buffer *out, struct slice content, enum encodi
 		buffer_append_slice(out, content);
 }
 
-static int append_text_part(struct buffer *out, const struct dsn_input *in, const struct original *o, const char *boundary)
+static int append_text_part(struct buffer *out, const struct dsn_input *in, const struct original *o,
+			    const char *boundary)
 {
 	_cleanup_buffer_ struct buffer text = { 0 };
 	bool ascii;
@@ -338,7 +340,8 @@ static int append_status_part(struct buffer *out, const struct dsn_input *in, bo
 	if (buffer_error(&fields) < 0)
 		return -ENOMEM;
 	eight_bit = !text_is_ascii(buffer_slice(&fields));
-	buffer_printf(out, "\r\n--%s\r\nContent-Type: message/%sdelivery-status\r\n", boundary, eight_bit ? "global-" : "");
+	buffer_printf(out, "\r\n--%s\r\nContent-Type: message/%sdelivery-status\r\n", boundary,
+		      eight_bit ? "global-" : "");
 	if (eight_bit)
 		buffer_append_str(out, "Content-Transfer-Encoding: 8bit\r\n");
 	buffer_append_str(out, "Content-Description: Delivery report\r\n\r\n");

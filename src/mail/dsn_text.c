@@ -102,7 +102,8 @@ static const struct {
 	  "Your message could not be delivered to these recipients. The server has given up trying." },
 	{ DSN_DELAYED, "Your message has not been delivered to this recipient yet.",
 	  "Your message has not been delivered to these recipients yet." },
-	{ DSN_DELIVERED, "Your message was delivered into this mailbox.", "Your message was delivered into these mailboxes." },
+	{ DSN_DELIVERED, "Your message was delivered into this mailbox.",
+	  "Your message was delivered into these mailboxes." },
 	{ DSN_RELAYED,
 	  "Your message was handed on for this recipient to a mail system that does not confirm deliveries. You will "
 	  "hear again only if something goes wrong there.",

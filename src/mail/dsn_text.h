@@ -13,6 +13,7 @@ struct dsn_about {
 enum dsn_action dsn_worst(const struct dsn_input *in);
 /* The field's value; ASCII. */
 void dsn_subject(const struct dsn_input *in, struct buffer *out);
-/* Plain text with CRLF line ends; may hold UTF-8 where addresses or answers do. full: the original follows
- * in full. */
-void dsn_text(const struct dsn_input *in, const struct dsn_about *about, bool returned, bool full, struct buffer *out);
+/* Plain text with CRLF line ends; may hold UTF-8 where addresses or answers do. returned: the original or its
+ * header follows; full: all of it. */
+void dsn_text(const struct dsn_input *in, const struct dsn_about *about, bool returned, bool full,
+	      struct buffer *out);

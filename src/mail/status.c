@@ -87,7 +87,7 @@ static const struct {
 	{ { 0, 6, 7 }, "The other mail system does not support addresses with such characters." },
 	{ { 0, 6, 11 }, "The message contains octets that mail systems must not pass on." },
 	{ { 0, 7, 0 }, "The other mail system refused the message for reasons of security or policy." },
-	{ { 0, 7, 1 }, "The other mail system does not allow you to send to this recipient, or refused the message by its rules." },
+	{ { 0, 7, 1 }, "The other mail system does not let you send to this recipient, or its rules refused the message." },
 	{ { 0, 7, 2 }, "You are not allowed to send to this mailing list." },
 	{ { 0, 7, 4 }, "The connection could not be protected as it must be." },
 	{ { 0, 7, 10 }, "The connection could not be encrypted as it must be." },

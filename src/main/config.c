@@ -54,7 +54,7 @@ static void connect_rooms(struct config *c)
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
 }
 
-static int read_sections(struct config_reader *reader, struct world *w, const struct log *log, const struct config_node *root,
+static int read_sections(struct config_reader *reader, struct world *w, const struct config_node *root,
 			 struct config *c)
 {
 	int r;
@@ -76,7 +76,7 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_domains(reader, c);
 	if (r < 0)
 		return r;
-	r = config_read_relays(reader, w, log, c);
+	r = config_read_relays(reader, w, c);
 	if (r < 0)
 		return r;
 	return config_read_routes(reader, c);
@@ -97,7 +97,7 @@ static int config_new(struct config **ret)
 }
 
 /* What could be read of a broken tree is read all the same, so that its other errors are seen, too. */
-static int config_finish(struct config *c, struct world *w, const struct log *log, const struct config_node *root,
+static int config_finish(struct config *c, struct world *w, const struct config_node *root,
 			 struct config_errors *errors)
 {
 	struct config_reader reader = { .arena = c->arena, .errors = errors };
@@ -108,7 +108,7 @@ static int config_finish(struct config *c, struct world *w, const struct log *lo
 			     config_kind_name(root->kind));
 		return -EBADMSG;
 	}
-	r = read_sections(&reader, w, log, root, c);
+	r = read_sections(&reader, w, root, c);
 	if (r < 0)
 		return r;
 	if (buffer_error(&errors->text) < 0)
@@ -116,7 +116,7 @@ static int config_finish(struct config *c, struct world *w, const struct log *lo
 	return errors->count ? -EBADMSG : 0;
 }
 
-int config_load(struct world *w, const struct log *log, const char *path, struct config_errors *errors, struct config **ret)
+int config_load(struct world *w, const char *path, struct config_errors *errors, struct config **ret)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	struct config_node *root;
@@ -131,7 +131,7 @@ int config_load(struct world *w, const struct log *log, const char *path, struct
 	r = config_tree_load(w, path, c->arena, errors, &root);
 	if (r < 0)
 		return r;
-	r = config_finish(c, w, log, root, errors);
+	r = config_finish(c, w, root, errors);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);
@@ -163,8 +163,7 @@ int config_load_places(struct world *w, const char *path, struct config_errors *
 	return 0;
 }
 
-int config_parse(struct world *w, const struct log *log, struct slice text, const char *file, struct config_errors *errors,
-		 struct config **ret)
+int config_parse(struct world *w, struct slice text, const char *file, struct config_errors *errors, struct config **ret)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	struct config_node *root;
@@ -179,7 +178,7 @@ int config_parse(struct world *w, const struct log *log, struct slice text, cons
 	r = config_tree_parse(text, c->file, c->arena, errors, &root);
 	if (r < 0)
 		return r;
-	r = config_finish(c, w, log, root, errors);
+	r = config_finish(c, w, root, errors);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);

@@ -38,14 +38,13 @@ struct config {
 };
 
 /* Reads the file and all it includes. 0; -EBADMSG when something is wrong with it: errors has a line for each
- * thing; -ENOMEM. Warnings (a password file that others may read) are written to log, which may be NULL. */
-int config_load(struct world *w, const struct log *log, const char *path, struct config_errors *errors, struct config **ret);
+ * thing; -ENOMEM. What is merely doubtful (a password file that everybody may read) is in errors->warnings. */
+int config_load(struct world *w, const char *path, struct config_errors *errors, struct config **ret);
 /* Only what says where things are (spool, admin, log): other mistakes don't matter, so that a running server can be
  * asked while its file is being edited. -EBADMSG when it isn't even YAML. */
 int config_load_places(struct world *w, const char *path, struct config_errors *errors, struct config **ret);
 /* The same as config_load from text, as if it stood in `file`. For tests: includes are not followed. */
-int config_parse(struct world *w, const struct log *log, struct slice text, const char *file, struct config_errors *errors,
-		 struct config **ret);
+int config_parse(struct world *w, struct slice text, const char *file, struct config_errors *errors, struct config **ret);
 void config_free(struct config *c);
 DEFINE_FREEP(struct config, config_free)
 

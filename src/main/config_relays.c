@@ -6,7 +6,7 @@
 #define PASSWORD_MAX 4096u
 
 /* The first line of the file. It is never shown: messages name the file. */
-static int read_password(struct config_reader *reader, struct world *w, const struct log *log, const struct config_node *login,
+static int read_password(struct config_reader *reader, struct world *w, const struct config_node *login,
 			 const char *path, const char **ret)
 {
 	const struct config_node *node = config_get(login, "password_file");
@@ -32,7 +32,7 @@ static int read_password(struct config_reader *reader, struct world *w, const st
 		r = -ENOMEM;
 	explicit_bzero(text, len);
 	if (path_info(w, path, &info) == 0 && (info.mode & 07))
-		LOG(log, LOG_WARNING, "a password file may be read by everybody: chmod 600 it", F_STR("file", path));
+		config_warning(reader->errors, &node->mark, "password_file: everybody on this machine may read %s; chmod 600 it", path);
 	return r;
 }
 
@@ -73,7 +73,7 @@ static void read_implicit_tls(struct config_reader *reader, const struct config_
 		config_error(reader->errors, &node->mark, "implicit_tls: expected true or false");
 }
 
-static int read_login(struct config_reader *reader, struct world *w, const struct log *log, const struct config_pair *pair,
+static int read_login(struct config_reader *reader, struct world *w, const struct config_pair *pair,
 		      const struct relay_section *section, struct relay *relay)
 {
 	const struct config_node *login = config_get(pair->value, "login");
@@ -88,10 +88,10 @@ static int read_login(struct config_reader *reader, struct world *w, const struc
 		config_error(reader->errors, &login->mark,
 			     "login: the password would travel in the clear; set \"tls: required\" or \"tls: verify\" for this relay");
 	relay->user = section->user;
-	return read_password(reader, w, log, login, section->password_file, &relay->password);
+	return read_password(reader, w, login, section->password_file, &relay->password);
 }
 
-static int read_relay(struct config_reader *reader, struct world *w, const struct log *log, const struct config_pair *pair,
+static int read_relay(struct config_reader *reader, struct world *w, const struct config_pair *pair,
 		      struct relay *relay)
 {
 	struct relay_section section = { 0 };
@@ -110,10 +110,10 @@ static int read_relay(struct config_reader *reader, struct world *w, const struc
 		config_error(reader->errors, &pair->mark, "relays: %s needs \"hosts\"", pair->key);
 	}
 	read_implicit_tls(reader, section.implicit_tls, relay);
-	return read_login(reader, w, log, pair, &section, relay);
+	return read_login(reader, w, pair, &section, relay);
 }
 
-int config_read_relays(struct config_reader *reader, struct world *w, const struct log *log, struct config *c)
+int config_read_relays(struct config_reader *reader, struct world *w, struct config *c)
 {
 	const struct config_node *node = c->raw.relays;
 	struct relay *relays;
@@ -126,7 +126,7 @@ int config_read_relays(struct config_reader *reader, struct world *w, const stru
 	c->route.relays = relays;
 	c->route.n_relays = node->n;
 	for (unsigned i = 0; i < node->n; i++) {
-		int r = read_relay(reader, w, log, &node->pairs[i], &relays[i]);
+		int r = read_relay(reader, w, &node->pairs[i], &relays[i]);
 
 		if (r < 0)
 			return r;

@@ -8,7 +8,7 @@ int config_read_listen(struct config_reader *reader, struct world *w, struct con
 /* After the listeners: route.own_addresses. */
 int config_find_own_addresses(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_domains(struct config_reader *reader, struct config *c);
-int config_read_relays(struct config_reader *reader, struct world *w, const struct log *log, struct config *c);
+int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
 
 /* Helpers that several of them need. */

@@ -29,11 +29,13 @@ struct config_mark {
 struct config_errors {
 	struct buffer text; /* one line each, with its newline */
 	unsigned count;
+	struct buffer warnings; /* the same for what is doubtful, but no reason to refuse the file */
 };
 void config_errors_done(struct config_errors *e);
 #define _cleanup_config_errors_ _cleanup_(config_errors_done)
 /* Adds "file:line:column: text". */
 void config_error(struct config_errors *e, const struct config_mark *at, const char *format, ...) _printf_(3, 4);
+void config_warning(struct config_errors *e, const struct config_mark *at, const char *format, ...) _printf_(3, 4);
 
 enum config_kind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 

@@ -78,24 +78,27 @@ static void set_log_style(struct run *run, const struct config *c)
 
 /* --- reading the configuration ------------------------------------------------------------------------------ */
 
-static void log_errors(const struct run *run, const struct config_errors *errors)
+static void log_lines(const struct run *run, enum log_level level, const char *what, const struct buffer *lines)
 {
-	struct slice rest = buffer_slice(&errors->text);
+	struct slice rest = buffer_slice(lines);
 
 	while (rest.len) {
 		struct slice line = slice_cut(rest, '\n', &rest);
 
-		LOG(&run->log, LOG_ERROR, "the configuration is wrong", F_SLICE("at", line));
+		LOG(&run->log, level, what, F_SLICE("at", line));
 	}
 }
 
+/* The new style of the log holds from here on. */
 static int read_config(struct run *run, struct config **ret)
 {
 	_cleanup_config_errors_ struct config_errors errors = { 0 };
-	int r = config_load(run->world, &run->log, run->options->config_path, &errors, ret);
+	int r = config_load(run->world, run->options->config_path, &errors, ret);
 
-	if (r < 0)
-		log_errors(run, &errors);
+	if (r >= 0)
+		set_log_style(run, *ret);
+	log_lines(run, LOG_ERROR, "the configuration is wrong", &errors.text);
+	log_lines(run, LOG_WARNING, "the configuration is doubtful", &errors.warnings);
 	if (r < 0 && !errors.count)
 		LOG(&run->log, LOG_ERROR, "the configuration cannot be read", F_STR("file", run->options->config_path),
 		    F_ERRNO("error", r));
@@ -110,10 +113,8 @@ static void reload(struct run *run)
 
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) world_now(run->world));
 	r = read_config(run, &config);
-	if (r >= 0) {
-		set_log_style(run, config);
+	if (r >= 0)
 		r = server_reload(run->server, config, &why);
-	}
 	if (r < 0)
 		LOG(&run->log, LOG_ERROR, "the new configuration is refused, the old one stays in force", F_STR("why", why));
 	else
@@ -145,7 +146,6 @@ static int make_server(struct run *run)
 	r = read_config(run, &config);
 	if (r < 0)
 		return r;
-	set_log_style(run, config);
 	r = privileges_find(config, &id, &why);
 	if (r < 0) {
 		config_free(config);

@@ -195,15 +195,11 @@ static int explain_spool(const struct server *s, char **ret_why, int r)
 
 static int open_spool(struct server *s, char **ret_why)
 {
-	const struct spool_recovery *found = &s->recovery;
 	int r;
 
 	r = spool_open(s->world, s->log, &server_config(s)->spool, take_over, s, &s->recovery, &s->spool);
 	if (r < 0)
 		return explain_spool(s, ret_why, r);
-	LOG(s->log, found->quarantined ? LOG_ERROR : LOG_INFO, "the spool is open", F_STR("path", server_config(s)->spool.path),
-	    F_UINT("messages", found->messages), F_UINT("segments", found->segments), F_UINT("torn_bytes", found->torn_bytes),
-	    F_UINT("quarantined_records", found->quarantined), F_UINT("lost_messages", found->lost_messages));
 	deliverer_set_spool(s->deliverer, s->spool);
 	return 0;
 }
@@ -410,6 +406,11 @@ struct queue *server_queue(struct server *s)
 struct spool *server_spool(struct server *s)
 {
 	return s->spool;
+}
+
+const struct spool_recovery *server_recovery(const struct server *s)
+{
+	return &s->recovery;
 }
 
 struct journal *server_journal(struct server *s)

@@ -39,5 +39,6 @@ DEFINE_FREEP(struct server, server_free)
 const struct config *server_config(const struct server *s);
 struct queue *server_queue(struct server *s);
 struct spool *server_spool(struct server *s); /* NULL before the start */
+const struct spool_recovery *server_recovery(const struct server *s); /* what the start found */
 struct journal *server_journal(struct server *s);
 struct loop *server_loop(struct server *s, unsigned i);

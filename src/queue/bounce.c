@@ -166,6 +166,7 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 		.recipients = &sender,
 	};
 	struct spool_writer *w = NULL;
+	struct message *m = NULL;
 	int r = spool_writer_new(q->spool, id, &w);
 
 	if (r < 0)
@@ -175,9 +176,13 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 		spool_writer_abort(w);
 		return r;
 	}
+	r = queue_commit(q, w, &e, &m);
+	if (r < 0)
+		return r;
 	EVENT(q->events, id, EVENT_RECEIVED, F_STR("from", ""), F_STR("protocol", "notification"), F_ID("about", rp->message->entry.id),
 	      F_UINT("size", text.len), F_UINT("recipients", 1));
-	return queue_submit(q, w, &e);
+	home_settle(rp->home, m, &e);
+	return 0;
 }
 
 /* The sender has been told: nothing is owed any more. */

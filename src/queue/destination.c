@@ -170,6 +170,7 @@ static void send_waiting(struct destination *d, struct list *waiting)
 		j->destination = NULL;
 		if (d->path) {
 			j->path = path_ref(d->path);
+			home_tell_routed(d->home, j);
 			owner_send(d->home, j);
 		} else {
 			j->result = JOB_RECALLED;

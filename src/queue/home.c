@@ -42,13 +42,13 @@ void home_done(struct home *h)
 
 	destination_free_all(h);
 	owner_free_all(h);
+	heap_done(&h->due);
 	while ((k = list_pop(&h->messages))) {
 		struct message *m = container_of(k, struct message, entry.link);
 
 		free_jobs(m);
 		message_free(m);
 	}
-	heap_done(&h->due);
 	while (h->n_spare > 0)
 		arena_free(h->spare[--h->n_spare]);
 	arena_free(h->scratch);

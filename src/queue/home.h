@@ -98,6 +98,8 @@ static inline struct classifier *queue_classifier(struct queue *q)
 struct retry_schedule queue_schedule(const struct queue_config *c);
 /* The home of the loop that runs this; NULL: it is none of ours. */
 struct home *queue_home_here(struct queue *q);
+/* The first half of queue_submit: afterwards the message is in the books of this loop's home, and must be settled. */
+int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope *e, struct message **ret);
 /* What must be added to monotonic time to have calendar time. */
 int64_t queue_wall_offset(struct queue *q);
 
@@ -140,6 +142,8 @@ const struct envelope *view_envelope(struct view *v); /* NULL: no memory, or it 
 void home_schedule(struct view *v);
 /* The ladder of a recipient. -EINVAL: the address can't be read, -ENOMEM. */
 int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to);
+/* Emits the event of a job whose site was not known when it was made. */
+void home_tell_routed(struct home *h, struct job *j);
 /* Calls back what stands in lines. */
 void home_recall(struct home *h, struct message *m);
 

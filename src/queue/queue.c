@@ -209,7 +209,7 @@ int queue_start(struct queue *q, struct spool *spool)
 
 /* --- taking a new one -------------------------------------------------------------------------------------------------- */
 
-int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e)
+int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope *e, struct message **ret)
 {
 	_cleanup_(spool_writer_abortp) struct spool_writer *writer = w;
 	_cleanup_(message_freep) struct message *m = NULL;
@@ -243,8 +243,18 @@ int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope 
 		return r;
 	COUNT(h, submitted);
 	home_add(h, m);
-	home_settle(h, TAKE_PTR(m), e);
+	*ret = TAKE_PTR(m);
 	return 0;
+}
+
+int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e)
+{
+	struct message *m = NULL;
+	int r = queue_commit(q, w, e, &m);
+
+	if (r >= 0)
+		home_settle(queue_home_here(q), m, e);
+	return r;
 }
 
 /* --- stopping -------------------------------------------------------------------------------------------------------------- */
@@ -319,6 +329,8 @@ int queue_stop(struct queue *q, usec_t deadline)
 	int result = 0;
 	unsigned n = 0;
 
+	if (!in_fiber && world_is_simulated(q->world))
+		return -ENOTSUP; /* nobody would run the loops meanwhile */
 	latch.left = q->n_started;
 	for (n = 0; n < q->n_started; n++) {
 		struct stopping *s = &stops[n];

@@ -39,7 +39,8 @@ int queue_recover(struct queue *q, const struct spool_found *m);
 int queue_start(struct queue *q, struct spool *spool);
 void queue_reload(struct queue *q, const struct queue_config *config);
 /* No new attempts; waits until what is under way has ended or the deadline has passed, then cancels the rest.
- * The outcomes are noted. From a fiber or from outside of loops. */
+ * The outcomes are noted. From a fiber, or in the real world from outside of loops. 0, or -ETIMEDOUT when something
+ * was cut off. */
 int queue_stop(struct queue *q, usec_t deadline);
 void queue_free(struct queue *q);
 DEFINE_FREEP(struct queue, queue_free)

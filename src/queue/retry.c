@@ -40,6 +40,17 @@ usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply
 	return jitter(delay, random);
 }
 
+usec_t retry_longest(const struct retry_schedule *s)
+{
+	bool own = s->delays && s->n_delays > 0;
+	const usec_t *delays = own ? s->delays : default_delays;
+	usec_t longest = 0;
+
+	for (size_t i = 0; i < (own ? s->n_delays : ARRAY_LEN(default_delays)); i++)
+		longest = MAX(longest, delays[i]);
+	return longest;
+}
+
 usec_t retry_backoff(unsigned failures, usec_t cap, uint64_t random)
 {
 	usec_t delay = BACKOFF_FIRST;

@@ -19,6 +19,8 @@ usec_t retry_warn(const struct retry_schedule *s);
  * lifts after minutes, so it is retried sooner. random: any 64 bits; the result is up to a tenth longer than
  * the schedule says, so that what failed together does not come back together. */
 usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply_class class, uint64_t random);
+/* The longest wait of the schedule. */
+usec_t retry_longest(const struct retry_schedule *s);
 /* How long a site as a whole is left alone after so many failures in a row (at least 1): 30 s, doubling up to
  * cap, with jitter. */
 usec_t retry_backoff(unsigned failures, usec_t cap, uint64_t random);

@@ -26,7 +26,7 @@ static int parse_address(struct view *v, unsigned i, struct address *ret)
 
 	if (!e)
 		return -ENOMEM;
-	return address_parse(slice_from(e->recipients[i].address), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, ret);
+	return address_parse(slice_from(e->recipients[i].address), ADDRESS_OF_ENVELOPE, ret);
 }
 
 int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to)
@@ -40,7 +40,7 @@ int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct a
 	r = parse_address(v, recipient, &to);
 	if (r < 0)
 		return r == -ENOMEM ? r : -EINVAL;
-	null_path = e->reverse_path[0] == '\0' || address_parse(slice_from(e->reverse_path), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, &from) < 0;
+	null_path = e->reverse_path[0] == '\0' || address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, &from) < 0;
 	r = route_find(v->home->queue->router, &to, null_path ? NULL : &from, v->home->scratch, &l);
 	if (r < 0)
 		return r;
@@ -86,7 +86,19 @@ static void tell_routed(struct view *v, unsigned i, const struct ladder *l, unsi
 	}
 	EVENT(sink, v->message->entry.id, EVENT_ROUTED, F_STR("to", v->envelope->recipients[i].address), F_STR("rule", l->rule),
 	      F_STR("ladder", ladder), F_UINT("rung", rung), F_STR("hop", rung < l->n_hops ? hop_describe(&l->hops[rung], hop, sizeof(hop)) : "mx"),
-	      F_STR("site", p ? path_site(p) : NULL));
+	      F_STR("site", path_site(p)));
+}
+
+void home_tell_routed(struct home *h, struct job *j)
+{
+	struct view v = { .home = h, .message = j->message, .now = now() };
+	struct address to;
+	struct ladder l;
+
+	for (uint32_t n = 0; n < j->n && h->queue->events; n++)
+		if (home_ladder(&v, j->recipients[n], &l, &to) >= 0)
+			tell_routed(&v, j->recipients[n], &l, j->message->recipients[j->recipients[n]].rung, j->path);
+	arena_reset(h->scratch);
 }
 
 /* --- filling jobs ------------------------------------------------------------------------------------------ */
@@ -146,7 +158,7 @@ static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung
 		return r;
 	if (d->path || d->resolving) {
 		r = add_to_job(b, d, i, ladder_escapes(l, rung));
-		if (r >= 0)
+		if (r >= 0 && d->path)
 			tell_routed(v, i, l, rung, d->path);
 		return r;
 	}

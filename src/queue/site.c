@@ -201,12 +201,14 @@ static void forget_error(struct site *s)
 static void back_off(struct site *s, const struct verdict *v)
 {
 	struct home *h = s->home;
-	usec_t delay;
+	struct retry_schedule schedule = queue_schedule(queue_configuration(h->queue));
+	usec_t cap = is_local(s) ? BACKOFF_CAP_LOCAL : BACKOFF_CAP, delay;
 	uint64_t random = 0;
 
 	world_random(h->queue->world, &random, sizeof(random));
 	s->failures++;
-	delay = retry_backoff(s->failures, is_local(s) ? BACKOFF_CAP_LOCAL : BACKOFF_CAP, random);
+	/* Never longer than any message would have waited. */
+	delay = retry_backoff(s->failures, MIN(cap, retry_longest(&schedule)), random);
 	s->mode = SITE_BACKOFF;
 	s->until = deadline_after(now(), delay);
 	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits", F_STR("site", path_site(s->path)),

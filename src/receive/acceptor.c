@@ -1,5 +1,6 @@
 #include "receive/acceptor.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "receive/access.h"
@@ -61,12 +62,13 @@ int acceptor_add_door(struct acceptor *a, struct listener *listener, const struc
 /* --- accepting ------------------------------------------------------------------------------------- */
 
 /* Says why there is no room, as far as that goes without waiting, and hangs up. */
-static void turn_away(struct door *d, struct transport *t, enum reply_id why, const struct endpoint *peer)
+static void turn_away(struct door *d, struct transport *t, enum reply_id why, unsigned limit,
+		      const struct endpoint *peer)
 {
 	struct acceptor *a = d->acceptor;
 	_cleanup_(stream_freep) struct stream *stream = NULL;
 	_cleanup_buffer_ struct buffer text = { 0 }, wire = { 0 };
-	char client[IP_TEXT];
+	char client[IP_TEXT], number[16];
 	struct reply reply = *reply_of(why);
 
 	ip_format(&peer->ip, client);
@@ -74,7 +76,8 @@ static void turn_away(struct door *d, struct transport *t, enum reply_id why, co
 	LOG(a->shared->log, LOG_INFO, "connection refused", F_STR("client", client), F_STR("reason", reply.text));
 	if (stream_new(t, peer, &stream) < 0)
 		return;
-	reply_fill(reply.text, slice_from(client), SLICE_NULL, &text);
+	snprintf(number, sizeof(number), "%u", limit);
+	reply_fill(reply.text, slice_from(number), slice_from(client), &text);
 	if (buffer_error(&text) < 0)
 		return;
 	reply.text = text.data;
@@ -98,13 +101,14 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 	atomic_fetch_add_explicit(&a->connections, 1, memory_order_relaxed);
 	if (atomic_fetch_add(&shared->sessions, 1) >= limits->connections) {
 		atomic_fetch_sub(&shared->sessions, 1);
-		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, peer);
+		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, limits->connections, peer);
 		return;
 	}
 	r = trusted ? 0 : clients_enter(shared->clients, &peer->ip, limits->connections_per_ip, &place);
 	if (r < 0) {
 		atomic_fetch_sub(&shared->sessions, 1);
-		turn_away(d, t, r == -EUSERS ? REPLY_TOO_MANY_FROM_ADDRESS : REPLY_OUT_OF_MEMORY, peer);
+		turn_away(d, t, r == -EUSERS ? REPLY_TOO_MANY_FROM_ADDRESS : REPLY_OUT_OF_MEMORY,
+			  limits->connections_per_ip, peer);
 		return;
 	}
 	r = session_start(d, t, peer, place, trusted);

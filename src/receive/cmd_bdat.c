@@ -100,6 +100,8 @@ int cmd_bdat(struct session *s, const struct command *c)
 		s->linger = true;
 		return session_close(s, REPLY_BAD_BDAT);
 	}
+	if (size == 0 && !last)
+		s->idle_commands++; /* a chunk of nothing: no work is done */
 	if (why != REPLY_CHUNK_OK)
 		return refuse_chunk(s, size, why);
 	if (!t->chunked) {

@@ -6,13 +6,14 @@
 /* The client's reverse name, for the Received field: asked once, when somebody who means it is there. */
 static void look_up_client(struct session *s)
 {
+	const struct endpoint *peer = &s->stream->peer;
+	usec_t deadline = deadline_after(now(), LOOKUP_TIME);
 	const char *name;
 
-	if (s->looked_up || !s->settings->config->reverse_lookup || s->stream->peer.kind != ENDPOINT_IP)
+	if (s->looked_up || !s->settings->config->reverse_lookup || peer->kind != ENDPOINT_IP)
 		return;
 	s->looked_up = true;
-	if (dns_reverse(session_shared(s)->resolver, &s->stream->peer.ip, deadline_after(now(), LOOKUP_TIME), s->arena, &name) == 0 &&
-	    name[0])
+	if (dns_reverse(session_shared(s)->resolver, &peer->ip, deadline, s->arena, &name) == 0 && name[0])
 		s->client_name = name;
 }
 

@@ -3,13 +3,13 @@
 #include "receive/commands.h"
 #include "receive/transaction.h"
 
-static enum reply_id refusal(int error)
+static enum reply_id refusal(int error, bool utf8_offered)
 {
 	switch (error) {
 	case -E2BIG:
 		return REPLY_SENDER_TOO_LONG;
 	case -EILSEQ:
-		return REPLY_NEEDS_SMTPUTF8;
+		return utf8_offered ? REPLY_SENDER_NOT_UTF8 : REPLY_NEEDS_SMTPUTF8;
 	case -EBADMSG:
 		return REPLY_BAD_PARAMETERS;
 	case -ENOBUFS:
@@ -27,7 +27,8 @@ static int take_parameters(struct session *s, const struct path_args *args)
 	struct reply error;
 
 	if (mail_parameters_parse(args, s->offered, session_limits(s)->message_size, t->arena, &p, &error) < 0)
-		return session_reply_custom(s, &error);
+		return error.code == 552 ? session_reply_number(s, REPLY_TOO_LARGE, session_limits(s)->message_size)
+					 : session_reply_custom(s, &error);
 	if (args->path.utf8 && !p.smtputf8)
 		return session_reply(s, REPLY_NEEDS_SMTPUTF8);
 	t->smtputf8 = p.smtputf8;
@@ -44,11 +45,13 @@ int cmd_mail(struct session *s, const struct command *c)
 
 	if (s->transaction)
 		return session_reply(s, REPLY_NESTED_MAIL);
-	if (s->messages >= session_limits(s)->messages)
-		return session_close(s, REPLY_TOO_MANY_MESSAGES);
+	if (s->messages >= session_limits(s)->messages) {
+		s->over = true;
+		return session_reply_number(s, REPLY_TOO_MANY_MESSAGES, session_limits(s)->messages);
+	}
 	r = mail_args_parse(c->args, s->offered & EXT_SMTPUTF8, &args);
 	if (r < 0)
-		return session_reply(s, refusal(r));
+		return session_reply(s, refusal(r, s->offered & EXT_SMTPUTF8));
 	s->subject = args.path.text;
 	allowed = access_sender(s);
 	if (allowed != REPLY_SENDER_OK)

@@ -3,13 +3,13 @@
 #include "receive/commands.h"
 #include "receive/transaction.h"
 
-static enum reply_id refusal(int error)
+static enum reply_id refusal(int error, bool utf8_offered)
 {
 	switch (error) {
 	case -E2BIG:
 		return REPLY_RECIPIENT_TOO_LONG;
 	case -EILSEQ:
-		return REPLY_NEEDS_SMTPUTF8;
+		return utf8_offered ? REPLY_RECIPIENT_NOT_UTF8 : REPLY_NEEDS_SMTPUTF8;
 	case -EBADMSG:
 		return REPLY_BAD_PARAMETERS;
 	case -ENOBUFS:
@@ -62,7 +62,7 @@ static int take_recipient(struct session *s, struct path_args *args)
 		return session_reply_custom(s, &custom);
 	if (allowed != REPLY_RECIPIENT_OK)
 		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
-	r = transaction_add_recipient(t, args->path.text, &p);
+	r = transaction_add_recipient(t, &args->path, &p);
 	return r < 0 ? session_reply_error(s, r) : 1;
 }
 
@@ -79,7 +79,7 @@ int cmd_rcpt(struct session *s, const struct command *c)
 	r = rcpt_args_parse(c->args, s->offered & EXT_SMTPUTF8, &args);
 	if (r < 0) {
 		t->refused++;
-		return session_reply(s, refusal(r));
+		return session_reply(s, refusal(r, s->offered & EXT_SMTPUTF8));
 	}
 	s->subject = args.path.text;
 	/* RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another message. */

@@ -173,7 +173,8 @@ static int open_all(struct receiver *r, const struct receive_config *config, cha
 	for (unsigned i = 0; i < config->n_listeners; i++)
 		for (unsigned k = 0; k < r->n_acceptors; k++)
 			if (opened[i].listeners[k] && res >= 0)
-				res = acceptor_add_door(r->acceptors[k], TAKE_PTR(opened[i].listeners[k]), &config->listeners[i]);
+				res = acceptor_add_door(r->acceptors[k], TAKE_PTR(opened[i].listeners[k]),
+							&config->listeners[i]);
 	for (unsigned i = 0; i < config->n_listeners; i++)
 		opened_close(&opened[i], r->n_acceptors);
 	free(opened);
@@ -305,7 +306,8 @@ static void apply_change(struct change *c)
 			d->role = l->role;
 			d->implicit_tls = l->implicit_tls;
 		} else if (c->listeners[i] && acceptor_add_door(a, TAKE_PTR(c->listeners[i]), l) < 0) {
-			LOG(a->shared->log, LOG_ERROR, "out of memory: a listener of the new configuration is not open on every loop");
+			LOG(a->shared->log, LOG_ERROR,
+			    "out of memory: a listener of the new configuration is not open on every loop");
 		}
 	}
 	acceptor_open_doors(a);
@@ -317,8 +319,8 @@ static void change_fiber(void *arg)
 	change_free(arg);
 }
 
-static int make_change(struct receiver *r, unsigned acceptor, struct receive_settings *settings, struct opened *opened,
-		       struct change **ret)
+static int make_change(struct receiver *r, unsigned acceptor, struct receive_settings *settings,
+		       struct opened *opened, struct change **ret)
 {
 	unsigned n = settings->config->n_listeners;
 	struct change *c = calloc(1, sizeof(*c));

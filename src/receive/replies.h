@@ -20,7 +20,8 @@ enum reply_id {
 
 	/* the command */
 	REPLY_LINE_DEFECT, /* %1: which */
-	REPLY_LINE_TOO_LONG,
+	REPLY_LINE_TOO_LONG, /* %1: octets allowed */
+	REPLY_LINE_ENDLESS,  /* %1: octets read */
 	REPLY_NOT_A_COMMAND,
 	REPLY_UNKNOWN_COMMAND, /* %1: the verb */
 	REPLY_NOT_OFFERED,     /* %1: the verb */
@@ -48,8 +49,10 @@ enum reply_id {
 	/* sender and recipients */
 	REPLY_BAD_SENDER,
 	REPLY_SENDER_TOO_LONG,
+	REPLY_SENDER_NOT_UTF8,
 	REPLY_BAD_RECIPIENT,
 	REPLY_RECIPIENT_TOO_LONG,
+	REPLY_RECIPIENT_NOT_UTF8,
 	REPLY_BAD_PARAMETERS,
 	REPLY_TOO_MANY_PARAMETERS,
 	REPLY_NEEDS_SMTPUTF8,
@@ -68,13 +71,14 @@ enum reply_id {
 	REPLY_DISK_FULL,
 	REPLY_STORAGE_FAILED,
 	REPLY_OUT_OF_MEMORY,
-	REPLY_TIMEOUT,
+	REPLY_TIMEOUT,          /* %1: how long */
+	REPLY_SESSION_TIMEOUT,  /* %1: how long */
 	REPLY_STOPPING,
-	REPLY_TOO_MANY_ERRORS,
-	REPLY_TOO_MANY_COMMANDS,
-	REPLY_TOO_MANY_MESSAGES,
-	REPLY_TOO_MANY_CONNECTIONS,
-	REPLY_TOO_MANY_FROM_ADDRESS, /* %1: the address */
+	REPLY_TOO_MANY_ERRORS,   /* %1: how many are allowed */
+	REPLY_TOO_MANY_COMMANDS, /* the same */
+	REPLY_TOO_MANY_MESSAGES, /* the same */
+	REPLY_TOO_MANY_CONNECTIONS,  /* the same */
+	REPLY_TOO_MANY_FROM_ADDRESS, /* %1: how many are allowed, %2: the address */
 
 	REPLY_COUNT,
 };

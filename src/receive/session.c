@@ -5,16 +5,20 @@
 #include "receive/commands.h"
 #include "receive/transaction.h"
 
+#define COMMANDS_PER_TURN 64u
 #define LINGER_TIME USEC_SEC
 #define LINGER_OCTETS (256u * 1024)
 
 /* --- replies ---------------------------------------------------------------------------------------- */
 
+static usec_t session_end(const struct session *s)
+{
+	return deadline_after(s->progress, session_limits(s)->session_timeout);
+}
+
 usec_t session_deadline(const struct session *s)
 {
-	usec_t end = deadline_after(s->progress, session_limits(s)->session_timeout);
-
-	return MIN(end, deadline_after(now(), session_limits(s)->command_timeout));
+	return MIN(session_end(s), deadline_after(now(), session_limits(s)->command_timeout));
 }
 
 int session_put(struct session *s, struct slice wire)
@@ -98,6 +102,16 @@ int session_close_with(struct session *s, enum reply_id id, struct slice first, 
 	return session_reply_with(s, id, first, second);
 }
 
+/* A wait of this length was in vain, or the session has lasted too long. */
+static int time_out(struct session *s, usec_t wait)
+{
+	bool over = now() >= session_end(s);
+	char text[32];
+
+	duration_for_people(over ? session_limits(s)->session_timeout : wait, text, sizeof(text));
+	return session_close_with(s, over ? REPLY_SESSION_TIMEOUT : REPLY_TIMEOUT, slice_from(text), SLICE_NULL);
+}
+
 int session_reply_error(struct session *s, int error)
 {
 	switch (error) {
@@ -106,7 +120,7 @@ int session_reply_error(struct session *s, int error)
 	case -ENOMEM:
 		return session_reply(s, REPLY_OUT_OF_MEMORY);
 	case -ETIMEDOUT:
-		return session_close(s, REPLY_TIMEOUT);
+		return time_out(s, session_limits(s)->data_timeout);
 	case -ECANCELED:
 		return session_close(s, REPLY_STOPPING);
 	case -ECONNRESET:
@@ -179,9 +193,12 @@ static int read_command(struct session *s, struct command *ret)
 										       : "a NUL"),
 					  SLICE_NULL);
 	case -E2BIG:
-		return session_reply(s, REPLY_LINE_TOO_LONG);
+		return session_reply_number(s, REPLY_LINE_TOO_LONG, COMMAND_LINE_MAX);
+	case -EMSGSIZE:
+		s->over = s->linger = true;
+		return session_reply_number(s, REPLY_LINE_ENDLESS, LINE_DROP_MAX);
 	case -ETIMEDOUT:
-		return session_close(s, REPLY_TIMEOUT);
+		return time_out(s, session_limits(s)->command_timeout);
 	case -ECANCELED:
 		return session_close(s, REPLY_STOPPING);
 	default:
@@ -196,6 +213,12 @@ static int read_command(struct session *s, struct command *ret)
 	return 1;
 }
 
+static int close_at_limit(struct session *s, enum reply_id id, unsigned limit)
+{
+	s->over = true;
+	return session_reply_number(s, id, limit);
+}
+
 /* What ends a session although the client would go on. */
 static int check_limits(struct session *s)
 {
@@ -207,19 +230,26 @@ static int check_limits(struct session *s)
 	if (s->acceptor->stopping && !s->transaction)
 		return session_close(s, REPLY_STOPPING);
 	if (s->errors >= l->errors)
-		return session_close(s, REPLY_TOO_MANY_ERRORS);
+		return close_at_limit(s, REPLY_TOO_MANY_ERRORS, l->errors);
 	if (s->idle_commands >= l->commands)
-		return session_close(s, REPLY_TOO_MANY_COMMANDS);
+		return close_at_limit(s, REPLY_TOO_MANY_COMMANDS, l->commands);
+	/* The waits have deadlines, but whoever sends without a pause never lets us wait. */
+	if (now() >= session_end(s))
+		return time_out(s, 0);
 	return 0;
 }
 
 static int run_session(struct session *s)
 {
 	struct command command;
+	unsigned commands = 0;
 	int r;
 
 	r = open_session(s);
 	while (r >= 0 && !s->over) {
+		/* Who sends ahead without end must not hold the thread. Being cancelled shows in the next wait. */
+		if (++commands % COMMANDS_PER_TURN == 0)
+			(void) fiber_yield();
 		r = read_command(s, &command);
 		if (r > 0)
 			r = command_run(s, &command);
@@ -281,7 +311,8 @@ static void session_fiber(void *arg)
 	session_free(s);
 }
 
-int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place, bool trusted)
+int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place,
+		  bool trusted)
 {
 	struct acceptor *a = d->acceptor;
 	_cleanup_(stream_freep) struct stream *stream = NULL;

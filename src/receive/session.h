@@ -63,7 +63,8 @@ static inline struct receive_shared *session_shared(const struct session *s)
 
 /* On the acceptor's loop. Takes the transport in any case, the place only when it returns 0. The session counts in
  * shared->sessions from before the call; it takes itself off. */
-int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place, bool trusted);
+int session_start(struct door *d, struct transport *t, const struct endpoint *peer, struct client_place *place,
+		  bool trusted);
 /* The server stops: ends the session when it isn't in a message. */
 void session_stop_if_idle(struct session *s);
 

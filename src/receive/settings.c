@@ -96,7 +96,8 @@ static int make_texts(struct receive_settings *s)
 	return 0;
 }
 
-int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret, char **ret_why)
+int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
+			 char **ret_why)
 {
 	_cleanup_(receive_settings_unrefp) struct receive_settings *s = calloc(1, sizeof(*s));
 	int r;

@@ -23,7 +23,8 @@ struct receive_settings {
 	unsigned offered_plain, offered_tls;  /* enum extension bits */
 };
 
-int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret, char **ret_why);
+int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
+			 char **ret_why);
 struct receive_settings *receive_settings_ref(struct receive_settings *s);
 void receive_settings_unref(struct receive_settings *s);
 DEFINE_FREEP(struct receive_settings, receive_settings_unref)

@@ -51,8 +51,7 @@ int transaction_begin(struct session *s, const struct address *sender)
 	if (!t->envelope.reverse_path)
 		return -ENOMEM;
 	/* The same text gives the same parts. */
-	r = address_parse(slice_from(t->envelope.reverse_path), ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER,
-			  &t->sender);
+	r = address_parse(slice_from(t->envelope.reverse_path), ADDRESS_OF_ENVELOPE, &t->sender);
 	if (r < 0)
 		return r;
 	t->envelope.id = queue_new_id(shared->queue);
@@ -97,31 +96,38 @@ static int grow(struct transaction *t)
 }
 
 /* The same octets but for the case of the domain: then nobody wants it twice. */
-static bool is_there(const struct transaction *t, struct slice address, uint32_t fingerprint)
+static bool is_there(const struct transaction *t, const struct address *address, uint32_t fingerprint)
 {
-	for (unsigned i = 0; i < t->envelope.n_recipients; i++)
-		if (t->fingerprints[i] == fingerprint && slice_eq_str(address, t->envelope.recipients[i].address))
+	for (unsigned i = 0; i < t->envelope.n_recipients; i++) {
+		struct slice other;
+
+		if (t->fingerprints[i] != fingerprint)
+			continue;
+		other = slice_from(t->envelope.recipients[i].address);
+		if (slice_ieq(other, address->text) && slice_eq(slice_head(other, address->local.len), address->local))
 			return true;
+	}
 	return false;
 }
 
-int transaction_add_recipient(struct transaction *t, struct slice address, const struct rcpt_parameters *p)
+int transaction_add_recipient(struct transaction *t, const struct address *address, const struct rcpt_parameters *p)
 {
 	static const struct hash_key fixed = { { 0, 0 } }; /* a collision costs one comparison */
-	uint32_t fingerprint = (uint32_t) hash_bytes(&fixed, address.data, address.len);
+	uint32_t fingerprint = (uint32_t) (hash_bytes(&fixed, address->local.data, address->local.len) + address->text.len);
 	struct envelope *e = &t->envelope;
 	const char *copy;
 	int r;
 
-	t->accepted++;
-	if (is_there(t, address, fingerprint))
+	if (is_there(t, address, fingerprint)) {
+		t->accepted++;
 		return 0;
+	}
 	if (e->n_recipients == t->capacity) {
 		r = grow(t);
 		if (r < 0)
 			return r;
 	}
-	copy = arena_slice(t->arena, address);
+	copy = arena_slice(t->arena, address->text);
 	if (!copy)
 		return -ENOMEM;
 	t->fingerprints[e->n_recipients] = fingerprint;
@@ -130,6 +136,7 @@ int transaction_add_recipient(struct transaction *t, struct slice address, const
 		.orcpt = p->orcpt,
 		.notify = p->notify,
 	};
+	t->accepted++;
 	return 0;
 }
 

@@ -38,7 +38,7 @@ int transaction_begin(struct session *s, const struct address *sender);
 /* NULL is fine: nothing happens without a transaction. */
 void transaction_end(struct session *s);
 /* An address that is there already is not added again. 0 or -ENOMEM. */
-int transaction_add_recipient(struct transaction *t, struct slice address, const struct rcpt_parameters *p);
+int transaction_add_recipient(struct transaction *t, const struct address *address, const struct rcpt_parameters *p);
 
 /* 0 or what the spool says. */
 int transaction_open_content(struct transaction *t);

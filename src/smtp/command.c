@@ -25,6 +25,7 @@ static const struct {
 	{ VERB_ETRN, "ETRN" },
 	/* Methods of HTTP and SIP: a browser was led to our port. */
 	{ VERB_FOREIGN, "GET" },
+	{ VERB_FOREIGN, "PRI" }, /* HTTP/2 */
 	{ VERB_FOREIGN, "POST" },
 	{ VERB_FOREIGN, "PUT" },
 	{ VERB_FOREIGN, "HEAD" },
@@ -135,12 +136,16 @@ static int args_parse(struct slice args, const char *prefix, unsigned flags, str
 
 int mail_args_parse(struct slice args, bool allow_utf8, struct path_args *ret)
 {
-	return args_parse(args, "FROM:", ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_LONG | (allow_utf8 ? ADDRESS_ALLOW_UTF8 : 0), ret);
+	unsigned flags = ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_LONG;
+
+	return args_parse(args, "FROM:", flags | (allow_utf8 ? ADDRESS_ALLOW_UTF8 : 0), ret);
 }
 
 int rcpt_args_parse(struct slice args, bool allow_utf8, struct path_args *ret)
 {
-	return args_parse(args, "TO:", ADDRESS_ALLOW_POSTMASTER | ADDRESS_ALLOW_LONG | (allow_utf8 ? ADDRESS_ALLOW_UTF8 : 0), ret);
+	unsigned flags = ADDRESS_ALLOW_POSTMASTER | ADDRESS_ALLOW_LONG;
+
+	return args_parse(args, "TO:", flags | (allow_utf8 ? ADDRESS_ALLOW_UTF8 : 0), ret);
 }
 
 static bool is_address_literal(struct slice s)

@@ -120,6 +120,8 @@ int smtp_read_line(struct line_reader *r, size_t max, usec_t deadline, struct sl
 		}
 		if (buf.len > max + 1)
 			drop(r, buf, &dropped);
+		if (dropped.octets > LINE_DROP_MAX)
+			return -EMSGSIZE;
 		res = read_more(r, &dropped, deadline);
 		if (res < 0)
 			return res;

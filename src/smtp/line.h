@@ -15,6 +15,8 @@
  * SMTPUTF8 10, AUTH (RFC 4954 section 4: 12,288 for the exchange, 500 for MAIL). */
 #define COMMAND_LINE_MAX 2048
 #define AUTH_LINE_MAX 12288
+/* Octets of one refused line that are read in search of its end. */
+#define LINE_DROP_MAX (1024u * 1024)
 
 enum line_defect {
 	LINE_BARE_CR = 1,
@@ -33,8 +35,9 @@ void line_reader_init(struct line_reader *r, struct stream *s);
  * first when it has to wait. *ret lies in the stream's buffer: it is valid until something is read from the
  * stream again (stream_fill, stream_has_input, the next line); copy what you keep.
  * -EBADMSG: bare CR, bare LF or NUL, r->defects says which. -E2BIG: too long. After both, read on: the
- * whole line is passed over. -ENODATA: the stream ended between two lines; -ECONNRESET: in the middle of
- * one. And what stream_fill returns (-ETIMEDOUT, -ECANCELED, -ECONNRESET...). */
+ * whole line is passed over. -EMSGSIZE: no end came within LINE_DROP_MAX octets; we are in the middle of a
+ * line, and nothing sensible can be read any more. -ENODATA: the stream ended between two lines; -ECONNRESET:
+ * in the middle of one. And what stream_fill returns (-ETIMEDOUT, -ECANCELED, -ECONNRESET...). */
 int smtp_read_line(struct line_reader *r, size_t max, usec_t deadline, struct slice *ret);
 
 /* Reads a whole reply of a server; its text lies in the arena. -EPROTO when it is none, -E2BIG when it has

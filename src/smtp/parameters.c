@@ -16,7 +16,7 @@ static const struct reply error_no_value = { 501, { 5, 5, 4 }, "SMTPUTF8 and REQ
 static const struct reply error_ret = { 501, { 5, 5, 4 }, "RET= takes FULL or HDRS" };
 static const struct reply error_envid = { 501, { 5, 5, 4 }, "ENVID= takes xtext of up to 100 characters" };
 static const struct reply error_auth = { 501, { 5, 5, 4 }, "AUTH= takes a mailbox as xtext, or <>" };
-static const struct reply error_notify = { 501, { 5, 5, 4 }, "NOTIFY= takes NEVER, or some of SUCCESS,FAILURE,DELAY" };
+static const struct reply error_notify = { 501, { 5, 5, 4 }, "NOTIFY= takes NEVER, or SUCCESS,FAILURE,DELAY" };
 static const struct reply error_orcpt = { 501, { 5, 5, 4 }, "ORCPT= takes an address type, a semicolon and xtext" };
 
 /* What the parsers of the single values share. */

@@ -411,6 +411,8 @@ static void finish_log(struct spool *s)
 		c->need_sync = true;
 		if (finish_batch(s) >= 0)
 			seal(s);
+		else
+			handle_all(s);
 	}
 	if (c->held.first || (c->unsynced.first && !atomic_load(&s->failed)))
 		LOG(s->log, LOG_ERROR, "the last notes could not be written: some mail may be delivered again",

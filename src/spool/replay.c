@@ -177,14 +177,21 @@ static int set_entry(struct recovery *v, struct segment *g, const struct walk_it
 static int replay_commit(struct recovery *v, struct segment *g, const struct walk_item *item)
 {
 	struct pending *p = find_pending(v, item->record.id);
+	struct lost_message *l = find_lost(v, item->record.id);
+	struct segments *t = &v->spool->segments;
 	int r = 0;
 
 	if (item->record.id == MSGID_NONE)
 		return 0;
+	/* Of several commits of one message all but the newest are what compaction left behind. */
+	if (l)
+		segments_set_emptied(t, segments_find(t, l->segment));
 	if (is_whole(p, item)) {
 		r = set_entry(v, g, item);
-		drop_lost(v, find_lost(v, item->record.id));
-	} else if (!index_find(&v->spool->index, item->record.id))
+		drop_lost(v, l);
+	} else if (index_find(&v->spool->index, item->record.id))
+		segments_set_emptied(t, g);
+	else
 		r = replay_lost(v, g, item->record.id, item->offset, item->length, false);
 	drop_pending(v, p);
 	return r;
@@ -209,14 +216,19 @@ static void replay_remove(struct recovery *v, struct segment *g, struct removed 
 {
 	struct spool *s = v->spool;
 	struct entry *e = index_find(&s->index, removed.id);
+	struct lost_message *l = find_lost(v, removed.id);
 	bool wake;
 
+	/* A commit in another segment than the removal says is one that compaction left behind. */
+	if (e && e->commit_segment != removed.segment)
+		segments_set_emptied(&s->segments, segments_find(&s->segments, e->commit_segment));
+	if (l && l->segment != removed.segment)
+		segments_set_emptied(&s->segments, segments_find(&s->segments, l->segment));
 	segments_add_target(&s->segments, g, removed.segment);
 	drop_pending(v, find_pending(v, removed.id));
-	drop_lost(v, find_lost(v, removed.id));
+	drop_lost(v, l);
 	if (!e)
 		return;
-	segments_add_target(&s->segments, g, e->commit_segment);
 	entry_release(s, e, &wake);
 	index_remove(&s->index, e);
 }

@@ -9,6 +9,9 @@
 
 #define RECORD_MAX 16384u            /* bytes of plain text in one record */
 #define BUSY_PAUSE (10 * USEC_MS)
+/* What one call of OpenSSL may read from below: several times the largest record. A peer can send messages of
+ * the protocol itself without end (RFC 8446 section 4.6.3), which OpenSSL takes in without returning. */
+#define READ_BUDGET (128u * 1024)
 
 struct tls_transport {
 	struct transport base;
@@ -22,6 +25,8 @@ struct tls_transport {
 	bool inner_eof;
 	unsigned read_needs;   /* what a read, and a write, must wait for: WAIT_* */
 	unsigned write_needs;
+	size_t budget;         /* left of READ_BUDGET in this call */
+	bool over_budget;      /* the next wait is to let others run */
 	unsigned waiting;      /* directions of the inner transport that some fiber waits for now */
 	SSL *ssl;
 };
@@ -39,8 +44,15 @@ static int bridge_read(BIO *bio, char *data, size_t len, size_t *ret_len)
 	ssize_t n;
 
 	BIO_clear_retry_flags(bio);
+	if (t->budget == 0) {
+		t->over_budget = true;
+		BIO_set_retry_read(bio);
+		*ret_len = 0;
+		return 0;
+	}
 	n = t->inner->ops->read(t->inner, data, len);
 	if (n > 0) {
+		t->budget -= MIN(t->budget, (size_t) n);
 		*ret_len = (size_t) n;
 		return 1;
 	}
@@ -152,6 +164,7 @@ static ssize_t tls_read(struct transport *base, void *data, size_t len)
 	if (len == 0)
 		return 0;
 	ERR_clear_error();
+	t->budget = READ_BUDGET;
 	r = SSL_read_ex(t->ssl, data, len, &n);
 	if (r > 0)
 		return (ssize_t) n;
@@ -166,6 +179,7 @@ static ssize_t write_record(struct tls_transport *t, const void *data, size_t le
 	int r;
 
 	ERR_clear_error();
+	t->budget = READ_BUDGET;
 	r = SSL_write_ex(t->ssl, data, MIN(len, (size_t) RECORD_MAX), &n);
 	if (r > 0)
 		return (ssize_t) n;
@@ -211,6 +225,10 @@ static int wait_inner(struct tls_transport *t, unsigned needs, usec_t deadline)
 {
 	int r;
 
+	if (t->over_budget) {
+		t->over_budget = false;
+		return now() >= deadline ? -ETIMEDOUT : fiber_yield();
+	}
 	/* A read that must write first (or the other way round) may meet a fiber that waits for that already: that
 	 * one will get it done, so look again a little later. */
 	if (t->waiting & needs) {
@@ -325,6 +343,7 @@ int tls_transport_handshake(struct tls_transport *t, usec_t deadline, bool *ret_
 	*ret_eof = false;
 	for (;;) {
 		ERR_clear_error();
+		t->budget = READ_BUDGET;
 		r = SSL_do_handshake(t->ssl);
 		if (r == 1)
 			break;

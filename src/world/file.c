@@ -68,8 +68,12 @@ static int call_in_worker(void *arg)
 
 static ssize_t carry_out(struct request *q)
 {
-	int r = world_offload(q->world, call_in_worker, q);
+	struct loop *l = loop_current();
+	int r;
 
+	if (l && l->flags & LOOP_BLOCKING)
+		return call_now(q);
+	r = world_offload(q->world, call_in_worker, q);
 	return r < 0 ? r : q->result;
 }
 

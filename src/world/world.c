@@ -49,7 +49,7 @@ int world_offload(struct world *w, int (*fn)(void *), void *arg)
 {
 	struct loop *l = loop_current();
 
-	if (w->simulated || !l || !l->running || (l->flags & LOOP_BLOCKING))
+	if (w->simulated || !l || !l->running)
 		return fn(arg);
 	return w->ops->offload(w, fn, arg);
 }

@@ -227,6 +227,11 @@ class Server:
         self.log_file.close()
         return self.process.returncode
 
+    def ended(self, timeout=20):
+        """Waits for a server that was told to stop; returns the exit status."""
+        self.process.wait(timeout * SLOW)
+        return self.process.returncode
+
     def hangup(self):
         self.process.send_signal(signal.SIGHUP)
 
@@ -283,6 +288,7 @@ class Client:
 
     def __init__(self, address, port, timeout=10.0, source=None):
         self.socket = socket.create_connection((address, port), timeout * SLOW, (source, 0) if source else None)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
 
     def send(self, data):
@@ -361,10 +367,10 @@ class Client:
         return not self.buffer and not select.select([self.socket], [], [], seconds)[0]
 
     def closed(self):
-        """Is the connection closed by the server (after what is still to be read)?"""
+        """Is the connection closed by the server? What comes before is put into .buffer."""
         try:
-            while self.socket.recv(65536):
-                pass
+            while more := self.socket.recv(65536):
+                self.buffer += more
             return True
         except ConnectionError:
             return True

@@ -70,7 +70,7 @@ class Peer:
             broken_tls,
         )
         self.messages, self.connections, self.commands, self.early = [], 0, [], 0
-        self.at_once, self.most_at_once = 0, 0
+        self.most_at_once, self.open_connections = 0, set()
         self.lock = threading.Lock()
         if unix:
             self.listener = socket.socket(socket.AF_UNIX)
@@ -91,6 +91,12 @@ class Peer:
         except OSError:
             pass
         self.listener.close()
+        with self.lock:
+            for connection in self.open_connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
 
     def said(self, verb):
         """The arguments of all commands of this verb so far."""
@@ -106,8 +112,8 @@ class Peer:
             with self.lock:
                 self.connections += 1
                 number = self.connections
-                self.at_once += 1
-                self.most_at_once = max(self.most_at_once, self.at_once)
+                self.open_connections.add(connection)
+                self.most_at_once = max(self.most_at_once, len(self.open_connections))
             threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _answer(self, verb, default, argument="", number=0):
@@ -130,7 +136,7 @@ class Peer:
             pass
         finally:
             with self.lock:
-                self.at_once -= 1
+                self.open_connections.discard(connection)
             connection.close()
 
 

@@ -129,7 +129,7 @@ def test_ladder_unreachable_by_mx(net):
 
 @pytest.mark.parametrize("stage", ["CONNECT", "MAIL", "RCPT", "DATA", "DOT"])
 def test_ladder_blocked(place, stage):
-    first = place.peer(answers={stage: BLOCKED})
+    first = place.peer(answers={stage: BLOCKED}, extensions=["PIPELINING"])
     server, backup = ladder(place, {"host": f"127.0.0.1:{first.port}"}, ["blocked"])
     server.submit(SENDER, "bob@dest.example")
     arrival(backup)

@@ -699,6 +699,91 @@ static void test_a_peer_of_tls_1_2_is_served_and_has_the_old_binding(void **stat
 	finish(&f);
 }
 
+/* A peer in memory: a transport whose other end is a client of OpenSSL's own. */
+struct memory_peer {
+	struct transport base;
+	SSL_CTX *ctx;
+	SSL *ssl;
+};
+
+static ssize_t memory_read(struct transport *t, void *data, size_t len)
+{
+	int n = BIO_read(SSL_get_wbio(((struct memory_peer *) t)->ssl), data, (int) len);
+
+	return n > 0 ? n : -EAGAIN;
+}
+
+static ssize_t memory_writev(struct transport *t, const struct iovec *iov, int n)
+{
+	return BIO_write(SSL_get_rbio(((struct memory_peer *) t)->ssl), iov->iov_base, (int) iov->iov_len);
+}
+
+static int memory_wait(struct transport *t, unsigned what, usec_t deadline)
+{
+	(void) SSL_do_handshake(((struct memory_peer *) t)->ssl);
+	return 0;
+}
+
+static void memory_close(struct transport *t)
+{
+	struct memory_peer *peer = (struct memory_peer *) t;
+
+	SSL_free(peer->ssl);
+	SSL_CTX_free(peer->ctx);
+	free(peer);
+}
+
+static struct memory_peer *memory_peer_new(void)
+{
+	static const struct transport_ops ops = {
+		.name = "memory", .read = memory_read, .writev = memory_writev, .wait = memory_wait, .close = memory_close,
+	};
+	struct memory_peer *peer = calloc(1, sizeof(*peer));
+
+	peer->base.ops = &ops;
+	peer->ctx = SSL_CTX_new(TLS_client_method());
+	peer->ssl = SSL_new(peer->ctx);
+	SSL_set_bio(peer->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_set_connect_state(peer->ssl);
+	return peer;
+}
+
+/* Half a megabyte of messages that mean nothing is taken in pieces, between which others may run. */
+static void flooded(struct fixture *f)
+{
+	struct memory_peer *peer = memory_peer_new();
+	_cleanup_(stream_freep) struct stream *s = NULL;
+	struct tls_info info;
+	unsigned pauses = 0;
+	char data[16];
+	ssize_t n;
+
+	assert_int_equal(stream_new(&peer->base, NULL, &s), 0);
+	assert_int_equal(tls_accept(f->server_context, s, SOON, f->arena, &info, NULL), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		assert_int_equal(SSL_key_update(peer->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(peer->ssl), 1);
+	}
+	assert_int_equal(SSL_write(peer->ssl, "hello", 5), 5);
+	for (;;) {
+		n = s->transport->ops->read(s->transport, data, sizeof(data));
+		if (n != -EAGAIN)
+			break;
+		pauses++;
+		assert_int_equal(s->transport->ops->wait(s->transport, WAIT_READ, now() - 1), -ETIMEDOUT);
+	}
+	assert_int_equal(n, 5);
+	assert_in_range(pauses, 3, 10);
+}
+
+static void test_a_flood_of_key_updates_is_read_in_pieces(void **state)
+{
+	struct fixture f = { .fn = flooded, .name = "mx.example.org" };
+
+	run(&f);
+	finish(&f);
+}
+
 static void test_versions_that_do_not_meet_are_named(void **state)
 {
 	struct foreign c = { .version = TLS1_1_VERSION };
@@ -920,6 +1005,7 @@ int main(void)
 		cmocka_unit_test(test_buffered_plain_text_stops_a_handshake_before_it_begins),
 		cmocka_unit_test(test_the_peer_may_end_the_connection_at_any_time),
 		cmocka_unit_test(test_a_peer_of_tls_1_2_is_served_and_has_the_old_binding),
+		cmocka_unit_test(test_a_flood_of_key_updates_is_read_in_pieces),
 		cmocka_unit_test(test_versions_that_do_not_meet_are_named),
 		cmocka_unit_test(test_mistakes_in_the_files_are_named),
 		cmocka_unit_test(test_many_reloads_leave_nothing_behind),
