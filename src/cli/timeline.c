@@ -13,12 +13,12 @@ static const struct {
 	{ EVENT_ATTEMPT, "{to}[ at {host}][ ({address})][ {tls}][: {outcome}][, {class}][: {reply}]", "{stage}{rule}{site}" },
 	{ EVENT_DELIVERED, "{to}[ by {hop}][ to {host}][ ({address})][: {reply}]", "{relayed}" },
 	{ EVENT_DEFERRED, "{to}[, {class}][: {reason}][, next attempt {next}]", "" },
-	{ EVENT_FAILED, "{to}[, {class}][: {reason}]", "" },
+	{ EVENT_FAILED, "{to}[, {class}][: {reason}][, after {attempts} attempt(s)]", "" },
 	{ EVENT_STEPPED, "{to} from {from_hop} to {to_hop}[ because {because}]", "" },
-	{ EVENT_BOUNCED, "the sender was told[ ({action})][ in message {dsn}]", "" },
-	{ EVENT_HELD, "[{to}][, because of {rule}]", "" },
-	{ EVENT_RELEASED, "[{to}]", "" },
-	{ EVENT_REMOVED, "by an administrator[: {to}]", "" },
+	{ EVENT_BOUNCED, "the sender was told[ about {to}][ ({action})][ in message {dsn}]", "" },
+	{ EVENT_HELD, "[{to}][, because of {rule}][, because of {reason}]", "" },
+	{ EVENT_RELEASED, "[{to}][{reason}]", "" },
+	{ EVENT_REMOVED, "[{to}][{reason}]", "" },
 	{ EVENT_DONE, "nothing is left of it in the queue", "" },
 };
 

@@ -116,7 +116,8 @@ static int ask_both(const struct asker *q, const char *host, struct dns_answer *
 }
 
 /* Without a wait when both are in the cache: 1, 0, -ENOMEM. */
-static int find_families(const struct asker *q, const char *host, unsigned families, struct dns_answer *v6, struct dns_answer *v4)
+static int find_families(const struct asker *q, const char *host, unsigned families, struct dns_answer *v6,
+			 struct dns_answer *v4)
 {
 	struct asker cached = *q;
 	int have_v6, have_v4;
@@ -181,17 +182,18 @@ static int skip_record(struct mx_set *set, const struct dns_record *record, stru
 {
 	char shown[128];
 	struct ip ip;
-	const char *what = "is not a host name";
+	const char *what = "is not a host name", *name = ".";
 
 	set->n_skipped++;
 	if (set->note)
 		return 0;
+	if (record->name[0])
+		name = slice_escape(slice_from(record->name), shown, sizeof(shown));
 	if (record->name[0] == '\0')
 		what = "beside others means nothing (RFC 7505 section 3)";
 	else if (ip_parse(slice_from(record->name), &ip) == 0)
 		what = "is an address, where a name must be (RFC 5321 section 5.1)";
-	set->note = arena_printf(a, "the MX '%s' of %s %s", record->name[0] ? slice_escape(slice_from(record->name), shown, sizeof(shown)) : ".",
-				 set->domain, what);
+	set->note = arena_printf(a, "the MX '%s' of %s %s", name, set->domain, what);
 	return set->note ? 0 : -ENOMEM;
 }
 

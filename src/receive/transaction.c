@@ -19,6 +19,13 @@ static int content_write(void *context, struct slice data)
 	const struct receive_limits *l = session_limits(t->session);
 
 	if (!t->header.done) {
+		/* A first line that begins with a blank would continue our Received field; it is text. */
+		if (t->header.octets == 0 && data.len > 0 && (data.data[0] == ' ' || data.data[0] == '\t')) {
+			int r = spool_writer_append(t->writer, SLICE("\r\n"));
+
+			if (r < 0)
+				return r;
+		}
 		header_scanner_feed(&t->header, data);
 		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
 		if (t->header.received > l->received_hops)

@@ -437,7 +437,7 @@ null.example. 60 IN MX 0 ."""
         )
         assert "backup" in mx.stdout and "unreachable" in mx.stdout and "blocked" in mx.stdout
         assert "10.0.0.7:25" in texts["bob@x.lan.example"].stdout
-        assert "maildir" in texts["bob@example.org"].stdout and "mail/example.org" in texts["bob@example.org"].stdout
+        assert "maildir" in texts["bob@example.org"].stdout
         assert "5.1.10" in texts["bob@null.example"].stdout or "null MX" in texts["bob@null.example"].stdout
         assert (
             texts["bob@missing.example"].returncode == 1

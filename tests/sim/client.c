@@ -152,8 +152,11 @@ static int put_chunks(struct dialogue *d, struct letter *l, struct slice content
 static int put_half(struct dialogue *d, struct slice content)
 {
 	size_t n = (size_t) scene_dice(d->client->scene, content.len);
-	int r = stream_put(d->stream, slice_head(content, n), soon());
+	struct stuffer stuffer;
+	int r;
 
+	stuffer_init(&stuffer, STUFF_DATA);
+	r = stuffer_put(&stuffer, d->stream, slice_head(content, n), soon());
 	if (r >= 0)
 		(void) stream_flush(d->stream, soon());
 	return -ECONNABORTED;

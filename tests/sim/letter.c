@@ -176,12 +176,18 @@ static void drop_crs(struct buffer *b)
 static void check_content(struct scene *s, const struct letter *l, struct slice text)
 {
 	_cleanup_buffer_ struct buffer sent = { 0 };
+	const char *begin = memmem(text.data, text.len, "Date: Thu, 1 Jan 2026 00:00:00 +0000\n", 37);
+	struct slice came = begin ? slice_skip(text, (size_t) (begin - text.data)) : SLICE_NULL;
+	size_t same = 0;
 
 	letter_content(l, &sent);
 	drop_crs(&sent);
-	if (text.len < sent.len || memcmp(text.data + text.len - sent.len, sent.data, sent.len) != 0)
-		scene_fail(s, "letter %u came altered: %zu octets, %zu were sent:\n%.*s", l->number, text.len, sent.len,
-			   SLICE_ARG(slice_head(text, 3000)));
+	while (same < MIN(came.len, sent.len) && came.data[same] == sent.data[same])
+		same++;
+	if (same < sent.len || came.len != sent.len)
+		scene_fail(s, "letter %u came altered: %zu of %zu octets, of which %zu are as they were sent\n...%.*s\nand then:\n%.*s\nnot:\n%.*s",
+			   l->number, came.len, sent.len, same, SLICE_ARG(slice_skip(slice_head(came, same), same > 60 ? same - 60 : 0)),
+			   SLICE_ARG(slice_head(slice_skip(came, same), 100)), SLICE_ARG(slice_head(slice_skip(buffer_slice(&sent), same), 100)));
 }
 
 void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at)
@@ -234,9 +240,11 @@ static int read_file(const char *name, void *context)
 	_cleanup_(freep) char *path = NULL, *text = NULL;
 	char address[96];
 	size_t len;
+	int r;
 
 	assert(asprintf(&path, "%s/%s", w->directory, name) > 0);
-	scene_check(w->scene, file_read_all(w->node->world, path, MESSAGE_MAX, &text, &len) == 0, "%s can't be read", path);
+	r = file_read_all(w->node->world, path, MESSAGE_MAX, &text, &len);
+	scene_check(w->scene, r == 0, "%s can't be read: %s", path, strerrorname_np(-r));
 	(void) snprintf(address, sizeof(address), "%s@%s", w->local, w->node->domain);
 	letter_arrived(w->scene, address, slice_new(text, len), true, false, time_of_name(w->scene, name));
 	return 0;

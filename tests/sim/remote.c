@@ -120,11 +120,13 @@ static int take_content(struct visit *v)
 		return answer(v, "552 5.3.4 too large for me after all\r\n");
 	if (v->behaviour == REMOTE_DROPS && v->stream->bytes_in + v->stream->bytes_out >= v->budget)
 		return -ECONNABORTED;
-	keep(v, buffer_slice(&content));
-	if (v->behaviour == REMOTE_DROPS || v->behaviour == REMOTE_BABBLES)
-		note_unsure(v, buffer_slice(&content));
 	r = answer(v, "250 2.0.0 taken\r\n");
-	return r < 0 ? r : stream_flush(v->stream, deadline_after(now(), PATIENCE));
+	if (r >= 0)
+		r = stream_flush(v->stream, deadline_after(now(), PATIENCE));
+	keep(v, buffer_slice(&content));
+	if (r < 0 || v->over)
+		note_unsure(v, buffer_slice(&content));
+	return r;
 }
 
 static int obey(struct visit *v, const struct command *c)

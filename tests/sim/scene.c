@@ -40,7 +40,8 @@ _noreturn_ void scene_fail(struct scene *s, const char *format, ...)
 {
 	va_list ap;
 
-	fprintf(stderr, "--- the story of seed %llu:\n%s--- ", (unsigned long long) s->seed, s->story.data ? s->story.data : "");
+	fprintf(stderr, "--- the story of seed %llu:\n%s--- at %.6f: ", (unsigned long long) s->seed, s->story.data ? s->story.data : "",
+		(double) scene_now(s) / 1e6);
 	va_start(ap, format);
 	vfprintf(stderr, format, ap);
 	va_end(ap);
@@ -213,7 +214,7 @@ static int make_server(struct node *n)
 	int r;
 
 	r = config_load(n->world, "/etc/yizhan.yaml", &errors, &config);
-	if (r == -EBADMSG)
+	if (r == -EBADMSG && sim_host_is_up(n->host) && !scene_was_troubled(n->scene, TROUBLE_DISK, n, 0, scene_now(n->scene)))
 		scene_fail(n->scene, "%s: the configuration is wrong:\n%s", n->name, errors.text.data);
 	if (r < 0)
 		return r;
@@ -267,7 +268,7 @@ void node_kill(struct node *n, usec_t pause)
 
 void node_break_at(struct node *n, uint64_t changes, usec_t pause)
 {
-	if (n->state == NODE_DOWN)
+	if (n->state == NODE_DOWN && changes > 0)
 		return;
 	sim_host_crash_at(n->host, changes);
 	n->break_pause = pause;

@@ -138,7 +138,8 @@ _noreturn_ void scene_fail(struct scene *s, const char *format, ...) _printf_(2,
 
 /* Starts a server that is down; scene_run goes on with it. */
 void node_boot(struct node *n);
-/* The power goes, or the process dies, or (node_break_at) the power goes in the n-th change of its disk from now.
+/* The power goes, or the process dies, or (node_break_at) the power goes in the n-th change of its disk from now; 0 takes
+ * that back.
  * It boots again after `pause`; DEADLINE_NEVER: not by itself. */
 void node_crash(struct node *n, usec_t pause);
 void node_kill(struct node *n, usec_t pause);

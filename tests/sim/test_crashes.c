@@ -209,8 +209,10 @@ static void suffer(struct run *r, usec_t until)
 		check_recoveries(r);
 		something_happens(r);
 	}
-	for (unsigned i = 0; i < s->n_nodes; i++)
+	for (unsigned i = 0; i < s->n_nodes; i++) {
+		node_break_at(&s->nodes[i], 0, 0);
 		mend_disk(r, &s->nodes[i]);
+	}
 	heal_network(r);
 }
 

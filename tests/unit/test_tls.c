@@ -748,7 +748,7 @@ static struct memory_peer *memory_peer_new(void)
 	return peer;
 }
 
-/* Half a megabyte of messages that mean nothing is taken in pieces, between which others may run. */
+/* A long row of messages that mean nothing is taken in pieces, between which others may run. */
 static void flooded(struct fixture *f)
 {
 	struct memory_peer *peer = memory_peer_new();
@@ -760,7 +760,7 @@ static void flooded(struct fixture *f)
 
 	assert_int_equal(stream_new(&peer->base, NULL, &s), 0);
 	assert_int_equal(tls_accept(f->server_context, s, SOON, f->arena, &info, NULL), 0);
-	for (unsigned i = 0; i < 20000; i++) {
+	for (unsigned i = 0; i < 6000; i++) {
 		assert_int_equal(SSL_key_update(peer->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
 		assert_int_equal(SSL_do_handshake(peer->ssl), 1);
 	}
@@ -773,7 +773,7 @@ static void flooded(struct fixture *f)
 		assert_int_equal(s->transport->ops->wait(s->transport, WAIT_READ, now() - 1), -ETIMEDOUT);
 	}
 	assert_int_equal(n, 5);
-	assert_in_range(pauses, 3, 10);
+	assert_in_range(pauses, 1, 3);
 }
 
 static void test_a_flood_of_key_updates_is_read_in_pieces(void **state)
@@ -849,7 +849,7 @@ static void test_many_reloads_leave_nothing_behind(void **state)
 	char *why;
 
 	assert_int_equal(world_linux_new(NULL, &world), 0);
-	for (unsigned i = 0; i < 300; i++) {
+	for (unsigned i = 0; i < 150; i++) {
 		struct tls_context *c;
 
 		assert_int_equal(tls_server_context_new(world, &config, &c, &why), 0);
