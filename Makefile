@@ -10,7 +10,7 @@ BUILD := build
 STAMPS := $(BUILD)/.packages
 
 all: $(STAMPS)/build
-	@scripts/build.sh $(BUILD)
+	@TARGETS=yizhan scripts/build.sh $(BUILD)
 
 run: all
 	@$(BUILD)/yizhan sandbox $(if $(filter-out 0,$(ONCE)),--once)
@@ -25,6 +25,7 @@ fuzz: $(STAMPS)/build $(STAMPS)/fuzz
 	@scripts/run_fuzzers.py --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ_ARGS)
 
 bench: all
+	@scripts/build.sh $(BUILD)
 	@bench/run $(BENCH_ARGS)
 
 # One look at the packages per change of the list; delete build/.packages to look again.

@@ -41,6 +41,18 @@ def cpu_seconds(root):
     return sum(s[1] for p in tree(root) if (s := _stat(p))) / TICK
 
 
+def thread_names(root):
+    """Of all threads of the tree, as the kernel's traces show them."""
+    names = set()
+    for pid in tree(root):
+        for path in Path(f"/proc/{pid}/task").glob("*/comm"):
+            try:
+                names.add(path.read_text().strip())
+            except OSError:
+                pass
+    return names
+
+
 def pss_bytes(root):
     total = 0
     for pid in tree(root):
@@ -86,12 +98,12 @@ class SyncCounter:
             e.write_text("1")
         return self
 
-    def count(self, commands):
+    def count(self, names):
         """Calls so far by threads of these names (the first 15 characters count)."""
         found = re.findall(
             r"^\s*(.{1,15})-\d+\s+.*: sys_f(?:data)?sync\(", (TRACING / "trace").read_text(errors="replace"), re.M
         )
-        return sum(1 for name in found if any(name.startswith(c[:15]) for c in commands))
+        return sum(1 for name in found if any(name == n[:15] for n in names))
 
     def __exit__(self, *_):
         for e in self.events:

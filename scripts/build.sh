@@ -1,6 +1,7 @@
 #!/bin/sh
 # build.sh DIRECTORY [meson options]: configures and builds the tree into DIRECTORY. Configures again when
-# source files came or went, or when the options are others than last time.
+# source files came or went, or when the options are others than last time. TARGETS (environment): what to build,
+# everything when it is empty.
 set -eu
 cd "$(dirname "$0")/.."
 directory=$1
@@ -15,4 +16,4 @@ elif [ "$(cat "$directory/.state" 2>/dev/null)" != "$state" ]; then
 	meson setup --reconfigure "$directory" "$@" >"$directory/setup.log" 2>&1 || { cat "$directory/setup.log" >&2; exit 1; }
 fi
 printf '%s' "$state" >"$directory/.state"
-exec ninja -C "$directory" ${NINJAFLAGS:-}
+exec ninja -C "$directory" ${NINJAFLAGS:-} ${TARGETS:-}

@@ -14,7 +14,7 @@ ninja-build|cmd:ninja
 pkg-config|cmd:pkg-config
 python3|cmd:python3
 libssl-dev|pkg:openssl
-libunbound-dev|pkg:libunbound
+libunbound-dev|file:/usr/include/unbound.h
 libyaml-dev|pkg:yaml-0.1
 libgsasl-dev|pkg:libgsasl
 libidn2-dev|pkg:libidn2
@@ -28,6 +28,7 @@ libcmocka-dev|pkg:cmocka
 python3-pytest|py:pytest
 swaks|cmd:swaks
 openssl|cmd:openssl
+universal-ctags|cmd:ctags
 '
 fuzz_packages='
 clang|cmd:clang
@@ -48,7 +49,8 @@ is_there()
 	case $1 in
 	cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
 	pkg:*) pkg-config --exists "${1#pkg:}" 2>/dev/null ;;
-	py:*) python3 -c "import ${1#py:}" 2>/dev/null ;;
+	# Debian's own Python has what its packages bring; another one may come first on the path.
+	py:*) /usr/bin/python3 -c "import ${1#py:}" 2>/dev/null || python3 -c "import ${1#py:}" 2>/dev/null ;;
 	file:*) [ -e "${1#file:}" ] ;;
 	esac
 }

@@ -102,13 +102,22 @@ def run_scripts(tally, word):
                 print(done.stdout, end="")
 
 
+def python_with_pytest():
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([python, "-c", "import pytest"], stderr=subprocess.DEVNULL).returncode == 0:
+            return python
+    print("pytest is missing: install python3-pytest")
+    print("0 passed, 1 failed")
+    sys.exit(1)
+
+
 def start_e2e(directory, word):
     report = ROOT / directory / "e2e.xml"
     report.unlink(missing_ok=True)
     env = {**os.environ, **SANITIZERS, "YIZHAN_SOURCE": str(ROOT), "YIZHAN_BUILD": str(ROOT / directory),
            "YIZHAN_BINARY": str(ROOT / directory / "yizhan"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("E2E_STOP") else "-q",
-               "-p", "no:cacheprovider", f"--junitxml={report}", "tests/e2e"]
+    command = [python_with_pytest(), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/e2e",
+               "tests/interop"]
     if word:
         command += ["-k", word]
     log = open(ROOT / directory / "e2e.log", "w")

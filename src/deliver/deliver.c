@@ -160,6 +160,7 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 	d->courier.run = courier_run;
 	d->world = w;
 	d->log = log;
+	d->events = events;
 	d->router = router;
 	pthread_mutex_init(&d->lock, NULL);
 	r = login_init(&d->sasl);

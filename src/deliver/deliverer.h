@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/event.h"
 #include "deliver/deliver.h"
 
 struct deliver_settings {
@@ -25,6 +26,7 @@ struct deliverer {
 	struct courier courier;
 	struct world *world;
 	const struct log *log;
+	const struct event_sink *events; /* may be NULL */
 	struct router *router;
 	struct spool *spool;
 	struct Gsasl *sasl;           /* read-only after deliverer_new */

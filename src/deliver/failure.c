@@ -37,9 +37,16 @@ void failure_reply(struct outcome *ret, enum stage stage, const struct remote *r
 		.ip = remote->ip,
 		.tls = remote->tls,
 	};
-	/* RFC 5321 section 4.5.3.1.10: 552 to RCPT was once the reply for too many recipients. */
-	if (stage == STAGE_RCPT && reply->code == 552)
+	/* RFC 5321 section 4.5.3.1.10: 552 to RCPT was once the reply for too many recipients. An enhanced code may
+	 * say that it means something else. */
+	if (stage == STAGE_RCPT && reply->code == 552 && reply_may_mean_surplus(reply))
 		ret->kind = OUTCOME_DEFERRED;
+}
+
+bool reply_may_mean_surplus(const struct reply *reply)
+{
+	return (reply->code == 452 || reply->code == 552) &&
+	       (reply->enhanced[0] == 0 || (reply->enhanced[1] == 5 && reply->enhanced[2] == 3));
 }
 
 static const char *what_we_did(enum stage stage)
@@ -86,6 +93,8 @@ static const char *what_happened(int error, char *buffer, size_t size)
 	case -E2BIG:
 	case -EBADMSG:
 		return "what it said is not SMTP";
+	case -EALREADY:
+		return "it answered more than it was asked";
 	case -ECANCELED:
 		return "the server stopped";
 	default:
@@ -95,7 +104,7 @@ static const char *what_happened(int error, char *buffer, size_t size)
 
 void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a)
 {
-	bool protocol = error == -EPROTO || error == -E2BIG || error == -EBADMSG;
+	bool protocol = error == -EPROTO || error == -E2BIG || error == -EBADMSG || error == -EALREADY;
 	bool early = stage <= STAGE_AUTH;
 	char buffer[128];
 	const char *text = arena_printf(a, "%s, while %s: %s", remote_name(remote, a), what_we_did(stage),

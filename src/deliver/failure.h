@@ -16,9 +16,13 @@ const char *remote_name(const struct remote *remote, struct arena *a);
 /* An outcome in our own words: temporary when code is 4xx, final when it is 5xx. */
 void failure_local(struct outcome *ret, enum stage stage, enum reply_class class, int code, int subject, int detail,
 		   const char *text);
+/* Does this reply to RCPT mean that the server takes no more recipients in this transaction (RFC 5321 section
+ * 4.5.3.1.10)? */
+bool reply_may_mean_surplus(const struct reply *reply);
 /* What a remote server said, refusing. */
 void failure_reply(struct outcome *ret, enum stage stage, const struct remote *remote, const struct reply *reply);
-/* The connection failed, ended or timed out at a stage. error: negative errno. */
+/* The connection failed, ended or timed out at a stage. error: negative errno; -EALREADY: a reply came that nothing
+ * had been asked for, so that no later one could be trusted. */
 void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a);
 
 /* A copy whose strings lie in the arena. When memory is out, texts are missing. */

@@ -16,6 +16,8 @@ int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, str
 	usec_t deadline = deadline_after(now(), timeout);
 	int r;
 
+	if (stream_peek(c->stream).len > 0)
+		return -EALREADY;
 	r = stream_put_str(c->stream, text, deadline);
 	if (r >= 0)
 		r = stream_put_str(c->stream, "\r\n", deadline);

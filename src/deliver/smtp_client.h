@@ -32,6 +32,7 @@ struct smtp_client {
 	struct remote remote;
 	bool encrypted;
 	unsigned messages;   /* whose content was sent here */
+	bool proven;         /* a transaction came to its end here */
 	bool needs_rset;     /* a transaction is open at the server that we have given up */
 };
 
@@ -42,7 +43,8 @@ int smtp_client_open(struct deliverer *d, const struct deliver_settings *setting
 /* polite: says QUIT and waits a moment for the answer (RFC 5321 section 4.1.1.10). NULL is fine. */
 void smtp_client_close(struct smtp_client *c, bool polite);
 
-/* One command and its reply. text: without CRLF. -errno: the connection is lost. */
+/* One command and its reply. text: without CRLF. -errno: the connection is lost; -EALREADY: there is a reply already
+ * that nobody asked for. */
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret);
 /* The next reply. */
 int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret);

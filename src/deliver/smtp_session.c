@@ -14,9 +14,17 @@ struct smtp_session {
 	struct smtp_client *client; /* NULL: no connection */
 };
 
-/* The search for a server that listens. */
+/* The search for a server that takes a delivery: host by host, address by address. It goes on where it was when a
+ * connection breaks in the middle. */
 struct search {
 	struct smtp_session *session;
+	const struct delivery *delivery;
+	struct target_host *hosts; /* in the order in which they are tried */
+	unsigned n_hosts;
+	unsigned host;          /* the one that is being tried */
+	bool begun;             /* its addresses are known */
+	struct address_list addresses;
+	unsigned address;       /* the next one of them */
 	unsigned tried;
 	bool failed;            /* `failure` holds something */
 	struct outcome failure; /* the most telling failure so far */
@@ -41,6 +49,23 @@ static void shuffle_equals(struct world *w, struct target_host *hosts, unsigned 
 	}
 }
 
+/* For the trace: what happened to somebody else than the server whose reply the queue will hear of. */
+static void tell(const struct search *s, const struct outcome *o, const char *what)
+{
+	const struct delivery *d = s->delivery;
+	const char *to = d->recipients[0].address;
+	char ip[IP_TEXT];
+
+	if (!s->session->deliverer->events)
+		return;
+	if (d->n_recipients > 1)
+		to = arena_printf(s->session->arena, "%s and %u more", to, d->n_recipients - 1);
+	EVENT(s->session->deliverer->events, d->id, EVENT_ATTEMPT, F_STR("to", to), F_STR("site", s->session->info->site),
+	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
+	      F_STR("reply", reply_to_line(&o->reply, s->session->arena)), F_STR("stage", stage_name(o->stage)),
+	      F_STR("outcome", what));
+}
+
 /* Which of two failures tells more: a server's own words before silence, a temporary one before a final one (as long
  * as one host may take it later, nothing is final). */
 static void note_failure(struct search *s, const struct outcome *o)
@@ -48,6 +73,8 @@ static void note_failure(struct search *s, const struct outcome *o)
 	bool better = !s->failed || (s->failure.kind == OUTCOME_FAILED && o->kind != OUTCOME_FAILED) ||
 		      (o->from_remote && !s->failure.from_remote && o->kind == s->failure.kind);
 
+	if (s->failed)
+		tell(s, better ? &s->failure : o, "next host");
 	if (better)
 		s->failure = *o;
 	s->failed = true;
@@ -88,6 +115,7 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 		 * all, unless somebody asked for more. */
 		LOG(session->deliverer->log, LOG_INFO, "TLS failed; trying again without, as the policy allows",
 		    F_STR("site", session->info->site), F_STR("reason", failure.reply.text));
+		tell(s, &failure, "again without TLS");
 		peer.tls = TLS_NONE;
 		r = smtp_client_open(session->deliverer, session->settings, &peer, session->arena, &session->client, &failure);
 	}
@@ -127,93 +155,160 @@ static int find_addresses(struct search *s, const struct target_host *host, stru
 	return 0;
 }
 
-static int try_host(struct search *s, const struct target_host *host)
+/* The next address of the host; -EHOSTUNREACH when there are no more. */
+static int try_next_address(struct search *s, const struct target_host *host)
 {
 	struct smtp_session *session = s->session;
-	unsigned most = session->settings->config.max_addresses;
-	struct address_list addresses;
+	struct endpoint endpoint = { .kind = ENDPOINT_IP, .ip = s->addresses.ips[s->address++], .port = host->port };
+
+	if (session->info->hop->kind == HOP_MX &&
+	    route_is_own_address(session->deliverer->router, &endpoint.ip, endpoint.port)) {
+		note_trouble(s, host, CLASS_OTHER, 554, 6,
+			     arena_printf(session->arena, "mail for %s loops back: %s is an address of this server",
+					  session->info->domain, host->name ? host->name : "the host"));
+		return -EHOSTUNREACH;
+	}
+	return try_endpoint(s, host, &endpoint);
+}
+
+static int try_hosts(struct search *s)
+{
+	unsigned most = s->session->settings->config.max_addresses;
 	int r;
 
-	r = find_addresses(s, host, &addresses);
-	if (r < 0)
-		return r;
-	r = -EHOSTUNREACH;
-	for (unsigned i = 0; i < addresses.n && s->tried < most; i++) {
-		struct endpoint endpoint = { .kind = ENDPOINT_IP, .ip = addresses.ips[i], .port = host->port };
+	for (; s->host < s->n_hosts && s->tried < most; s->host++, s->begun = false) {
+		const struct target_host *host = &s->hosts[s->host];
 
-		if (session->info->hop->kind == HOP_MX && route_is_own_address(session->deliverer->router, &endpoint.ip, endpoint.port)) {
-			note_trouble(s, host, CLASS_OTHER, 554, 6,
-				     arena_printf(session->arena, "mail for %s loops back: %s is an address of this server",
-						  session->info->domain, host->name ? host->name : "the host"));
-			continue;
+		if (!s->begun) {
+			r = find_addresses(s, host, &s->addresses);
+			if (r == -ECANCELED)
+				return r;
+			s->begun = true;
+			s->address = 0;
 		}
-		r = try_endpoint(s, host, &endpoint);
-		if (r == 0 || r == -ECANCELED)
-			return r;
+		while (s->address < s->addresses.n && s->tried < most) {
+			r = try_next_address(s, host);
+			if (r == 0 || r == -ECANCELED)
+				return r;
+		}
 	}
-	return r;
+	return -EHOSTUNREACH;
 }
 
-/* Looks for a server that talks to us: 0 with a client, or *ret_failure in s->arena. */
-static int find_connection(struct smtp_session *session, struct outcome *ret_failure)
+static int search_begin(struct search *s, struct smtp_session *session, const struct delivery *d)
 {
 	const struct target *target = session->info->target;
-	const struct hop *hop = session->info->hop;
-	struct search s = { .session = session };
-	struct target_host *hosts;
-	int r = -EHOSTUNREACH;
 
 	arena_reset(session->arena);
+	*s = (struct search) { .session = session, .delivery = d };
+	s->hosts = arena_new_array(session->arena, struct target_host, MAX(target->n_hosts, 1u));
+	if (!s->hosts)
+		return -ENOMEM;
+	if (target->n_hosts > 0)
+		memcpy(s->hosts, target->hosts, target->n_hosts * sizeof(*s->hosts));
+	s->n_hosts = target->n_hosts;
+	shuffle_equals(session->deliverer->world, s->hosts, s->n_hosts);
+	return 0;
+}
+
+/* Looks for the next server that talks to us: 0 with a client, or s->failure, with strings in the session's arena. */
+static int find_connection(struct search *s)
+{
+	const struct hop *hop = s->session->info->hop;
+	int r = -EHOSTUNREACH;
+
 	if (hop->kind == HOP_LMTP && hop->lmtp.kind != ENDPOINT_NONE) {
-		r = try_endpoint(&s, NULL, &hop->lmtp);
+		if (s->tried == 0)
+			r = try_endpoint(s, NULL, &hop->lmtp);
 	} else {
-		hosts = arena_new_array(session->arena, struct target_host, MAX(target->n_hosts, 1u));
-		if (hosts && target->n_hosts > 0) {
-			memcpy(hosts, target->hosts, target->n_hosts * sizeof(*hosts));
-			shuffle_equals(session->deliverer->world, hosts, target->n_hosts);
-		}
-		for (unsigned i = 0; hosts && i < target->n_hosts && r != 0 && r != -ECANCELED; i++)
-			r = try_host(&s, &hosts[i]);
+		r = try_hosts(s);
 	}
-	if (r == 0)
+	if (r == 0) {
+		if (s->failed)
+			tell(s, &s->failure, "next host");
+		s->failed = false;
 		return 0;
-	if (!s.failed)
-		failure_local(&s.failure, STAGE_DNS, CLASS_UNREACHABLE, 451, 4, 4, "there is no host to connect to");
+	}
+	if (!s->failed)
+		failure_local(&s->failure, STAGE_DNS, CLASS_UNREACHABLE, 451, 4, 4, "there is no host to connect to");
 	if (r == -ECANCELED)
-		s.failure.kind = OUTCOME_NONE;
-	*ret_failure = s.failure;
+		s->failure.kind = OUTCOME_NONE;
 	return r;
 }
 
-/* --- one delivery ----------------------------------------------------------------------------------------------------- */
+/* --- one delivery ----------------------------------------------------------------------------- */
 
 static void disconnect(struct smtp_session *s, bool polite)
 {
 	smtp_client_close(TAKE_PTR(s->client), polite);
 }
 
-static void carry(struct smtp_session *s, struct delivery *d)
+static void forget_outcomes(struct delivery *d)
 {
+	for (unsigned i = 0; i < d->n_recipients; i++)
+		d->recipients[i].outcome = (struct outcome) { .kind = OUTCOME_NONE };
+}
+
+/* The connection broke, or the server said that it is closing, before the content was out: nobody has taken the message
+ * for these. */
+static bool may_go_elsewhere(const struct outcome *o)
+{
+	return o->kind == OUTCOME_DEFERRED && o->stage >= STAGE_MAIL && o->stage < STAGE_DOT &&
+	       (!o->from_remote || o->reply.code == 421);
+}
+
+/* Narrows the delivery down to the recipients that another server may take; the others keep their outcomes. False:
+ * there are none. */
+static bool keep_unanswered(struct delivery *d)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < d->n_recipients; i++) {
+		struct delivery_recipient r = d->recipients[i];
+
+		if (!may_go_elsewhere(&r.outcome))
+			continue;
+		d->recipients[i] = d->recipients[n];
+		d->recipients[n++] = r;
+	}
+	d->n_recipients = n;
+	return n > 0;
+}
+
+/* RFC 5321 section 5.1: the hosts are tried in order until one succeeds. That one has answered the first words is no
+ * success yet; without going on, one that always breaks down later would keep the others from ever being asked. */
+static void carry(struct smtp_session *s, struct delivery *whole)
+{
+	struct delivery d = *whole;
+	struct search search;
 	bool fresh;
-	int r;
+	int r = 0;
 
 	if (s->client && s->client->messages >= s->settings->config.messages_per_connection)
 		disconnect(s, true);
-	do {
-		struct outcome failure;
-
+	if (search_begin(&search, s, &d) < 0) {
+		failure_local(&search.failure, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, NULL);
+		failure_spread(&search.failure, &d);
+		return;
+	}
+	for (;;) {
 		fresh = !s->client;
-		if (fresh && find_connection(s, &failure) < 0) {
-			failure_spread(&failure, d);
+		if (fresh && find_connection(&search) < 0) {
+			failure_spread(&search.failure, &d);
 			return;
 		}
-		for (unsigned i = 0; i < d->n_recipients; i++)
-			d->recipients[i].outcome = (struct outcome) { .kind = OUTCOME_NONE };
-		r = smtp_transaction(s->client, d);
-		if (r < 0)
-			disconnect(s, false);
-		/* A kept connection that the server has closed meanwhile says nothing about this message. */
-	} while (r == -ESTALE && !fresh);
+		if (d.recipients[0].outcome.kind != OUTCOME_NONE)
+			tell(&search, &d.recipients[0].outcome, "next host");
+		forget_outcomes(&d);
+		r = smtp_transaction(s->client, &d);
+		if (r >= 0)
+			return;
+		disconnect(s, false);
+		if (r == -ESTALE && !fresh)
+			forget_outcomes(&d); /* that the server has closed meanwhile says nothing about this message */
+		else if (r == -ECANCELED || r == -EIO || !keep_unanswered(&d))
+			return;
+	}
 }
 
 void smtp_session_run(struct deliverer *d, const struct deliver_settings *settings, struct slot *slot)

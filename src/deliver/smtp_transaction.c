@@ -158,7 +158,7 @@ static int give_up(struct transaction *t, const struct outcome *o, int error)
 
 static int lost(struct transaction *t, int error)
 {
-	bool stale = t->stage <= STAGE_MAIL && t->client->messages > 0;
+	bool stale = t->stage <= STAGE_MAIL && t->client->proven;
 	struct outcome o;
 
 	failure_connection(&o, t->stage, &t->remote, error, t->d->arena);
@@ -167,12 +167,25 @@ static int lost(struct transaction *t, int error)
 
 static int closing(struct transaction *t, const struct reply *reply)
 {
-	bool stale = t->stage <= STAGE_MAIL && t->client->messages > 0;
+	bool stale = t->stage <= STAGE_MAIL && t->client->proven;
 	struct outcome o;
 
 	failure_reply(&o, t->stage, &t->remote, reply);
 	o.site_fault = t->stage <= STAGE_MAIL;
 	return give_up(t, &o, stale ? -ESTALE : -ECONNRESET);
+}
+
+/* Nothing has been asked, so nothing may have been answered, but for a server's word that it is closing: with a reply
+ * too many in the line, the one to the last RCPT would be taken for the one to the content. */
+static int check_silence(struct transaction *t)
+{
+	struct reply reply;
+
+	if (!stream_has_input(t->client->stream))
+		return 0;
+	if (smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) >= 0 && reply.code == 421)
+		return closing(t, &reply);
+	return lost(t, -EALREADY);
 }
 
 static int take_rset(struct transaction *t)
@@ -356,7 +369,7 @@ static int hung_up(struct transaction *t, int error)
 	struct reply reply;
 
 	t->stage = STAGE_DATA;
-	if ((error == -EPIPE || error == -ECONNRESET) &&
+	if ((error == -EPIPE || error == -ECONNRESET || error == -ETIMEDOUT) &&
 	    smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) >= 0 && reply.code >= 400) {
 		failure_reply(&o, STAGE_DATA, &t->remote, &reply);
 		return give_up(t, &o, -ECONNRESET);
@@ -397,10 +410,8 @@ static void spare_surplus(struct transaction *t)
 {
 	for (unsigned i = 0; i < t->n; i++) {
 		struct outcome *o = &t->d->recipients[i].outcome;
-		bool surplus = o->stage == STAGE_RCPT && o->from_remote && (o->reply.code == 452 || o->reply.code == 552) &&
-			       (o->reply.enhanced[0] == 0 || (o->reply.enhanced[1] == 5 && o->reply.enhanced[2] == 3));
 
-		if (surplus)
+		if (o->stage == STAGE_RCPT && o->from_remote && reply_may_mean_surplus(&o->reply))
 			*o = (struct outcome) { .kind = OUTCOME_NONE };
 	}
 }
@@ -455,7 +466,9 @@ static int run(struct transaction *t)
 	int r;
 
 	t->stage = STAGE_MAIL;
-	r = t->pipelining ? envelope_pipelined(t, &commands) : envelope_in_steps(t, &commands);
+	r = check_silence(t);
+	if (r >= 0)
+		r = t->pipelining ? envelope_pipelined(t, &commands) : envelope_in_steps(t, &commands);
 	if (r < 0)
 		return r;
 	if (t->accepted == 0) {
@@ -470,6 +483,9 @@ static int run(struct transaction *t)
 		c->needs_rset = true;
 		return 0;
 	}
+	r = check_silence(t);
+	if (r < 0)
+		return r;
 	c->messages++;
 	r = send_content(t);
 	return r < 0 ? r : take_final(t);
@@ -506,5 +522,7 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 		return 0;
 	}
 	t.reader = reader;
-	return run(&t);
+	r = run(&t);
+	c->proven |= r >= 0;
+	return r;
 }

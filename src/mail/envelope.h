@@ -42,6 +42,7 @@ struct envelope {
 	const char *helo;
 	const char *user;        /* who logged in, or NULL */
 	const char *protocol;    /* RFC 3848: "ESMTPS" ... */
+	const char *tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or NULL: for the event, not kept */
 	uint64_t size;           /* octets of the content, our header fields included */
 	unsigned n_recipients;
 	struct envelope_recipient *recipients;

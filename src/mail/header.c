@@ -138,6 +138,24 @@ char *header_unfold(struct arena *a, struct slice value)
 	return out;
 }
 
+enum header_start header_start(struct slice begin)
+{
+	size_t name = 0, i;
+
+	while (name < begin.len && is_name_char(begin.data[name]))
+		name++;
+	for (i = name; i < begin.len && name > 0 && is_blank(begin.data[i]); i++)
+		;
+	if (i == begin.len)
+		return begin.len < HEADER_START_OCTETS ? HEADER_START_UNKNOWN : HEADER_START_TEXT;
+	if (name == 0)
+		return begin.data[0] == '\r' || begin.data[0] == '\n' ? HEADER_START_FIELD : HEADER_START_TEXT;
+	if (begin.data[i] == ':')
+		return HEADER_START_FIELD;
+	return name == 4 && begin.data[4] == ' ' && memcmp(begin.data, "From", 4) == 0 ? HEADER_START_MAILBOX
+										      : HEADER_START_TEXT;
+}
+
 /* --- as it goes by -------------------------------------------------------------------------------------- */
 
 enum scanner_state {

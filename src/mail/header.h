@@ -33,6 +33,16 @@ size_t header_body_offset(struct slice message);
  * control characters gone, terminated. NULL when memory is out. */
 char *header_unfold(struct arena *a, struct slice value);
 
+/* What a message begins with, for whoever puts a field of his own in front. */
+enum header_start {
+	HEADER_START_UNKNOWN, /* can't be told from so few octets; never returned for HEADER_START_OCTETS of them */
+	HEADER_START_FIELD,   /* a field, or the blank line of a message without any */
+	HEADER_START_MAILBOX, /* the line "From somebody at some time" of a mailbox file */
+	HEADER_START_TEXT,    /* neither: a body without a header */
+};
+#define HEADER_START_OCTETS 80 /* a field name is shorter, RFC 5322 section 2.1.1 */
+enum header_start header_start(struct slice begin);
+
 /* Which fields were there, for struct header_scanner. */
 enum header_seen {
 	HEADER_DATE = 1,

@@ -7,7 +7,7 @@
 #define REPORTERS_MAX 8u
 #define BOUNCE_SIZE (50u * 1024)
 
-/* --- what is said ------------------------------------------------------------------------------------------------ */
+/* --- what is said ----------------------------------------------------------------------------- */
 
 static enum dsn_action action_of(const struct recipient *r)
 {
@@ -42,7 +42,8 @@ static const char *reason_of(const struct recipient *r, enum dsn_action action, 
 
 	if (action == DSN_FAILED && (r->flags & RECIPIENT_EXPIRED)) {
 		duration_for_people(expire, duration, sizeof(duration));
-		return arena_printf(a, "It could not be delivered within %s%s%s", duration, own ? "; the last trouble was: " : "", own ? own : "");
+		return arena_printf(a, "It could not be delivered within %s%s%s", duration,
+				    own ? "; the last trouble was: " : "", own ? own : "");
 	}
 	if (own)
 		return arena_strdup(a, own);
@@ -51,8 +52,8 @@ static const char *reason_of(const struct recipient *r, enum dsn_action action, 
 	return NULL;
 }
 
-int bounce_recipient(const struct recipient *r, const struct envelope *e, unsigned index, usec_t expire, struct arena *a,
-		     struct dsn_recipient *ret)
+int bounce_recipient(const struct recipient *r, const struct envelope *e, unsigned index, usec_t expire,
+		     struct arena *a, struct dsn_recipient *ret)
 {
 	enum dsn_action action = action_of(r);
 	const struct last_reply *l = r->last;
@@ -78,7 +79,7 @@ int bounce_recipient(const struct recipient *r, const struct envelope *e, unsign
 	return 0;
 }
 
-/* --- writing and sending --------------------------------------------------------------------------------------------- */
+/* --- writing and sending ---------------------------------------------------------------------- */
 
 struct report {
 	struct home *home;
@@ -160,7 +161,8 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 		.reverse_path = "", /* RFC 3461 section 6.1 */
 		.body = how->body,
 		/* RFC 8689 section 5: the notification of a REQUIRETLS message is one itself. */
-		.flags = ENVELOPE_BOUNCE | (how->smtputf8 ? ENVELOPE_SMTPUTF8 : 0) | (rp->original.flags & ENVELOPE_REQUIRETLS),
+		.flags = ENVELOPE_BOUNCE | (how->smtputf8 ? ENVELOPE_SMTPUTF8 : 0) |
+			 (rp->original.flags & ENVELOPE_REQUIRETLS),
 		.size = text.len,
 		.n_recipients = 1,
 		.recipients = &sender,
@@ -179,8 +181,8 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 	r = queue_commit(q, w, &e, &m);
 	if (r < 0)
 		return r;
-	EVENT(q->events, id, EVENT_RECEIVED, F_STR("from", ""), F_STR("protocol", "notification"), F_ID("about", rp->message->entry.id),
-	      F_UINT("size", text.len), F_UINT("recipients", 1));
+	EVENT(q->events, id, EVENT_RECEIVED, F_STR("from", ""), F_STR("protocol", "notification"),
+	      F_ID("about", rp->message->entry.id), F_UINT("size", text.len), F_UINT("recipients", 1));
 	home_settle(rp->home, m, &e);
 	return 0;
 }
@@ -197,7 +199,8 @@ static void settle_debts(struct report *rp, msgid_t id)
 
 		r->flags &= (uint8_t) ~rp->owed[n];
 		EVENT(rp->home->queue->events, m->entry.id, EVENT_BOUNCED, F_STR("dsn", id_format(id, text)),
-		      F_STR("action", dsn_action_name(rp->recipients[n].action)), F_STR("to", rp->recipients[n].final));
+		      F_STR("action", dsn_action_name(rp->recipients[n].action)),
+		      F_STR("to", rp->recipients[n].final));
 	}
 	home_changed(m);
 }
@@ -237,8 +240,9 @@ static void report(struct home *h, struct message *m)
 	if (r < 0) {
 		m->flags |= MESSAGE_REPORT_LATER;
 		if (!h->stopping)
-			LOG(h->queue->log, LOG_WARNING, "A notification to a sender could not be written; it is tried again", F_ID("id", m->entry.id),
-			    F_ERRNO("error", r));
+			LOG(h->queue->log, LOG_WARNING,
+			    "A notification to a sender could not be written; it is tried again",
+			    F_ID("id", m->entry.id), F_ERRNO("error", r));
 	}
 	home_settle(h, m, NULL);
 }

@@ -68,7 +68,8 @@ int classifier_new(struct world *w, const char *path, struct classifier **ret, c
 		if (r < 0)
 			return r;
 	}
-	r = ruleset_read(&c->rules, "reply-classes.yaml", slice_new(reply_classes_builtin, reply_classes_builtin_len), ret_why);
+	r = ruleset_read(&c->rules, "reply-classes.yaml",
+			 slice_new(reply_classes_builtin, reply_classes_builtin_len), ret_why);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);
@@ -120,7 +121,8 @@ static bool provider_fits(const struct provider *p, const char *host)
 	for (unsigned i = 0; host && i < p->n_suffixes; i++) {
 		const char *suffix = p->suffixes[i];
 
-		if (slice_iends(slice_from(host), suffix) || (suffix[0] == '.' && slice_ieq_str(slice_from(host), suffix + 1)))
+		if (slice_iends(slice_from(host), suffix) ||
+		    (suffix[0] == '.' && slice_ieq_str(slice_from(host), suffix + 1)))
 			return true;
 	}
 	return false;
@@ -142,7 +144,8 @@ static bool text_fits(const struct classifier *c, const struct rule *rule, struc
 	return fits;
 }
 
-void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host, struct classification *ret)
+void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host,
+	      struct classification *ret)
 {
 	struct slice text = slice_head(slice_from(reply->text ? reply->text : ""), TEXT_MAX);
 

@@ -33,4 +33,5 @@ unsigned classifier_rules(const struct classifier *c); /* how many there are */
 
 /* host: name of the server that answered, or NULL. From any thread. Code 0 (there was no reply) is
  * CLASS_UNREACHABLE. Always fills *ret. */
-void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host, struct classification *ret);
+void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host,
+	      struct classification *ret);

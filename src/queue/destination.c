@@ -121,7 +121,8 @@ static int ask(struct destination *d, bool cached)
 	if (cached)
 		r = route_target_cached(q->router, &p->hop, destination_domain(d), a, &p->target);
 	else
-		r = route_target(q->router, &p->hop, destination_domain(d), deadline_after(now(), RESOLVE_TIMEOUT), a, &p->target);
+		r = route_target(q->router, &p->hop, destination_domain(d), deadline_after(now(), RESOLVE_TIMEOUT),
+				 a, &p->target);
 	if (r < 0 || (cached && r == 0))
 		return r;
 	p->made = now();
@@ -153,7 +154,9 @@ void destination_outcome(enum target_status status, const char *why, struct outc
 		[TARGET_TEMPORARY] = { OUTCOME_DEFERRED, CLASS_UNREACHABLE, { 451, { 4, 4, 3 }, "The DNS has trouble" } },
 	};
 
-	*ret = (struct outcome) { .kind = told[status].kind, .stage = STAGE_DNS, .class = told[status].class, .reply = told[status].reply };
+	*ret = (struct outcome) {
+		.kind = told[status].kind, .stage = STAGE_DNS, .class = told[status].class, .reply = told[status].reply,
+	};
 	if (why)
 		ret->reply.text = why;
 }
@@ -184,7 +187,8 @@ static void resolved(struct destination *d, int r)
 	struct list waiting;
 
 	if (r < 0) {
-		struct target t = { .status = TARGET_TEMPORARY, .why = r == -ENOMEM ? "this server is short of memory" : NULL };
+		struct target t = { .status = TARGET_TEMPORARY,
+				    .why = r == -ENOMEM ? "this server is short of memory" : NULL };
 
 		learn(d, NULL, &t, now());
 	}
@@ -228,7 +232,8 @@ static int begin_resolving(struct destination *d)
 	return 0;
 }
 
-static int destination_new(struct home *h, const struct hop *hop, const struct key *k, uint64_t hash, struct destination **ret)
+static int destination_new(struct home *h, const struct hop *hop, const struct key *k, uint64_t hash,
+			   struct destination **ret)
 {
 	struct destination *d = calloc(1, sizeof(*d) + k->len);
 	int r;

@@ -91,7 +91,9 @@ struct fair_item *fair_first(const struct fair *f)
 {
 	struct link *k = list_first(&f->ring);
 
-	return k ? container_of(list_first(&container_of(k, struct fair_sender, ring)->items), struct fair_item, link) : NULL;
+	return k ? container_of(list_first(&container_of(k, struct fair_sender, ring)->items), struct fair_item,
+				link)
+		 : NULL;
 }
 
 struct fair_item *fair_pop(struct fair *f)

@@ -82,7 +82,7 @@ void home_due(struct home *h, usec_t at)
 		fiber_wake(h->keeper);
 }
 
-/* --- the books ------------------------------------------------------------------------------------------ */
+/* --- the books -------------------------------------------------------------------------------- */
 
 void home_set_state(struct home *h, struct message *m, unsigned recipient, enum recipient_state state)
 {
@@ -124,7 +124,8 @@ static void remove_message(struct home *h, struct message *m)
 	int r = spool_remove(h->queue->spool, m->entry.id);
 
 	if (r < 0)
-		LOG(h->queue->log, LOG_ERROR, "A finished message could not be taken out of the spool; after a restart it is sent again",
+		LOG(h->queue->log, LOG_ERROR,
+		    "A finished message could not be taken out of the spool; after a restart it is sent again",
 		    F_ID("id", m->entry.id), F_ERRNO("error", r));
 	EVENT(h->queue->events, m->entry.id, EVENT_DONE);
 	heap_remove(&h->due, &m->due);
@@ -135,7 +136,7 @@ static void remove_message(struct home *h, struct message *m)
 	message_free(m);
 }
 
-/* --- notes ------------------------------------------------------------------------------------------------ */
+/* --- notes ------------------------------------------------------------------------------------ */
 
 static void write_note(struct home *h, struct message *m)
 {
@@ -148,7 +149,8 @@ static void write_note(struct home *h, struct message *m)
 	if (r >= 0)
 		r = spool_note(h->queue->spool, m->entry.id, buffer_slice(&note));
 	if (r < 0)
-		LOG(h->queue->log, LOG_ERROR, "The state of a message could not be noted; after a restart it may be sent again",
+		LOG(h->queue->log, LOG_ERROR,
+		    "The state of a message could not be noted; after a restart it may be sent again",
 		    F_ID("id", m->entry.id), F_ERRNO("error", r));
 }
 
@@ -188,7 +190,7 @@ void home_write_notes(struct home *h)
 	}
 }
 
-/* --- settling ----------------------------------------------------------------------------------------------- */
+/* --- settling --------------------------------------------------------------------------------- */
 
 const struct envelope *view_envelope(struct view *v)
 {
@@ -278,8 +280,12 @@ static bool obey_orders(struct view *v)
 		if (m->flags & MESSAGE_REMOVE) {
 			home_drop(v, i, "removed by an administrator");
 		} else if (m->flags & MESSAGE_RETURN) {
-			struct outcome o = { .kind = OUTCOME_FAILED, .stage = STAGE_LOCAL, .class = CLASS_OTHER,
-					     .reply = { 550, { 5, 0, 0 }, "The message was returned by an administrator" } };
+			struct outcome o = {
+				.kind = OUTCOME_FAILED,
+				.stage = STAGE_LOCAL,
+				.class = CLASS_OTHER,
+				.reply = { 550, { 5, 0, 0 }, "The message was returned by an administrator" }
+			};
 
 			recipient_set_last(r, last_reply_new(&o, world_wall(v->home->queue->world)));
 			home_give_up(v, i, "returned by an administrator");
@@ -363,7 +369,8 @@ static void set_due(struct home *h, struct message *m, usec_t t)
 	if (heap_node_linked(&m->due)) {
 		heap_update(&h->due, &m->due, due);
 	} else if (heap_insert(&h->due, &m->due, due) < 0) {
-		LOG(h->queue->log, LOG_ERROR, "No memory to remember when a message is due; it waits for a restart", F_ID("id", m->entry.id));
+		LOG(h->queue->log, LOG_ERROR, "No memory to remember when a message is due; it waits for a restart",
+		    F_ID("id", m->entry.id));
 		return;
 	}
 	home_due(h, due);
@@ -393,7 +400,7 @@ void home_settle(struct home *h, struct message *m, const struct envelope *envel
 	set_due(h, m, v.now);
 }
 
-/* --- the keeper ----------------------------------------------------------------------------------------------- */
+/* --- the keeper ------------------------------------------------------------------------------- */
 
 static void settle_due(struct home *h, usec_t t)
 {

@@ -103,7 +103,7 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 /* What must be added to monotonic time to have calendar time. */
 int64_t queue_wall_offset(struct queue *q);
 
-/* --- home.c ------------------------------------------------------------------------------------------- */
+/* --- home.c ----------------------------------------------------------------------------------- */
 
 int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index);
 void home_done(struct home *h);
@@ -125,7 +125,7 @@ void home_write_notes(struct home *h); /* those that wait */
 struct arena *home_arena(struct home *h); /* from the spare ones; NULL: memory */
 void home_arena_put(struct home *h, struct arena *a);
 
-/* --- view: a message's envelope, unpacked when it is needed ------------------------------------------- */
+/* --- view: a message's envelope, unpacked when it is needed ----------------------------------- */
 
 struct view {
 	struct home *home;
@@ -136,7 +136,7 @@ struct view {
 };
 const struct envelope *view_envelope(struct view *v); /* NULL: no memory, or it can't be read */
 
-/* --- schedule.c ----------------------------------------------------------------------------------------- */
+/* --- schedule.c ------------------------------------------------------------------------------- */
 
 /* Sends all recipients that wait, and whose time has come, on their way. */
 void home_schedule(struct view *v);
@@ -147,7 +147,7 @@ void home_tell_routed(struct home *h, struct job *j);
 /* Calls back what stands in lines. */
 void home_recall(struct home *h, struct message *m);
 
-/* --- outcome handling (outcomes.c) ---------------------------------------------------------------------- */
+/* --- outcome handling (outcomes.c) ------------------------------------------------------------ */
 
 /* A job has come home, on the home's loop; it is freed or kept until its recall has come back, too. */
 void home_take_back(struct home *h, struct job *j);
@@ -160,12 +160,12 @@ void home_hold(struct view *v, unsigned recipient, const char *reason);
 /* The recipient is done without a word to anybody. */
 void home_drop(struct view *v, unsigned recipient, const char *reason);
 
-/* --- bounce.c --------------------------------------------------------------------------------------------- */
+/* --- bounce.c --------------------------------------------------------------------------------- */
 
 /* Has the notifications written that the message owes. */
 void home_report(struct home *h, struct message *m);
 
-/* --- visit.c ---------------------------------------------------------------------------------------------------- */
+/* --- visit.c ---------------------------------------------------------------------------------- */
 
 /* Calls fn(h, context) on the loop of h and returns when it has run. From a fiber of any loop. */
 void home_visit(struct home *h, void (*fn)(struct home *h, void *context), void *context);

@@ -23,7 +23,7 @@ struct cursor {
 	int error;
 };
 
-/* --- one row ------------------------------------------------------------------------------------------------------ */
+/* --- one row ---------------------------------------------------------------------------------- */
 
 static const char *waits_for(struct cursor *c, const struct recipient *r, const struct job *j, const struct path *p)
 {
@@ -35,7 +35,8 @@ static const char *waits_for(struct cursor *c, const struct recipient *r, const 
 	case STATE_POSTED:
 		if (!p)
 			return "the DNS";
-		return atomic_load_explicit(&j->taken, memory_order_relaxed) ? "the end of its delivery" : NULL; /* the owner knows */
+		/* In a line: its owner knows more. */
+		return atomic_load_explicit(&j->taken, memory_order_relaxed) ? "the end of its delivery" : NULL;
 	case STATE_WAITING:
 		if (r->next <= now())
 			return "the scheduler";
@@ -71,7 +72,8 @@ static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct 
 		ret->next = r->next > now() ? (wall_t) r->next + queue_wall_offset(c->queue) : 0;
 		break;
 	case STATE_POSTED:
-		ret->status = j && atomic_load_explicit(&j->taken, memory_order_relaxed) ? RECIPIENT_ACTIVE : RECIPIENT_WAITING;
+		ret->status = j && atomic_load_explicit(&j->taken, memory_order_relaxed) ? RECIPIENT_ACTIVE
+											 : RECIPIENT_WAITING;
 		break;
 	case STATE_HELD:
 		ret->status = RECIPIENT_HELD;
@@ -83,20 +85,26 @@ static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct 
 	if (p)
 		ret->hop = arena_strdup(c->arena, hop_describe(&p->hop, text, sizeof(text)));
 	else if (home_ladder(v, i, &l, &to) >= 0 && l.n_hops > 0)
-		ret->hop = arena_strdup(c->arena, hop_describe(&l.hops[MIN((unsigned) r->rung, l.n_hops - 1)], text, sizeof(text)));
+		ret->hop = arena_strdup(
+			c->arena, hop_describe(&l.hops[MIN((unsigned) r->rung, l.n_hops - 1)], text, sizeof(text)));
 }
 
 static int fill_row(struct cursor *c, struct message *m, struct queue_row *ret)
 {
 	struct view v = { .home = c->home, .message = m, .now = now() };
 	struct envelope *e = arena_new_type(c->arena, struct envelope);
-	struct queue_row_recipient *recipients = arena_new_array(c->arena, struct queue_row_recipient, MAX(m->n_recipients, 1u));
+	struct queue_row_recipient *recipients =
+		arena_new_array(c->arena, struct queue_row_recipient, MAX(m->n_recipients, 1u));
 
 	if (!e || !recipients)
 		return -ENOMEM;
-	*ret = (struct queue_row) {
-		.id = m->entry.id, .arrival = (wall_t) m->arrived + queue_wall_offset(c->queue), .size = m->size, .sender = "?",
-		.n_recipients = m->n_recipients, .recipients = recipients,
+	*ret = (struct queue_row){
+		.id = m->entry.id,
+		.arrival = (wall_t) m->arrived + queue_wall_offset(c->queue),
+		.size = m->size,
+		.sender = "?",
+		.n_recipients = m->n_recipients,
+		.recipients = recipients,
 	};
 	if (m->flags & MESSAGE_STRANGE)
 		return 0;
@@ -110,7 +118,7 @@ static int fill_row(struct cursor *c, struct message *m, struct queue_row *ret)
 	return 0;
 }
 
-/* --- visits -------------------------------------------------------------------------------------------------------- */
+/* --- visits ----------------------------------------------------------------------------------- */
 
 static void refill(struct home *h, void *context)
 {
@@ -169,9 +177,11 @@ static void explain_lines(struct home *h, void *context)
 				r->next = (wall_t) s->until + queue_wall_offset(c->queue);
 				wall_format_rfc3339(r->next, when, sizeof(when));
 			}
-			r->waits_for = arena_printf(c->arena, "its turn at the site, which is %s%s%s%s%s (%u wait, %u of %u connections)", site_state(s, t),
-						    when[0] ? " until " : "", when, s->error ? ": " : "", s->error ? s->error : "", s->line.len,
-						    s->slots, s->window.size);
+			r->waits_for = arena_printf(
+				c->arena,
+				"its turn at the site, which is %s%s%s%s%s (%u wait, %u of %u connections)",
+				site_state(s, t), when[0] ? " until " : "", when, s->error ? ": " : "",
+				s->error ? s->error : "", s->line.len, s->slots, s->window.size);
 		}
 	}
 }
@@ -201,7 +211,8 @@ static struct cursor *oldest(struct cursor *cursors, unsigned n)
 	return best;
 }
 
-static int walk(struct cursor *cursors, unsigned n, unsigned limit, int (*each)(const struct queue_row *row, void *context), void *context)
+static int walk(struct cursor *cursors, unsigned n, unsigned limit,
+		int (*each)(const struct queue_row *row, void *context), void *context)
 {
 	for (unsigned given = 0; limit == 0 || given < limit; given++) {
 		struct cursor *c;
@@ -222,7 +233,8 @@ static int walk(struct cursor *cursors, unsigned n, unsigned limit, int (*each)(
 	return 0;
 }
 
-int queue_list(struct queue *q, const struct queue_filter *f, int (*each)(const struct queue_row *row, void *context), void *context)
+int queue_list(struct queue *q, const struct queue_filter *f,
+	       int (*each)(const struct queue_row *row, void *context), void *context)
 {
 	struct cursor *cursors = calloc(q->n_homes, sizeof(*cursors));
 	int r = cursors ? 0 : -ENOMEM;
@@ -245,7 +257,7 @@ int queue_list(struct queue *q, const struct queue_filter *f, int (*each)(const 
 	return r;
 }
 
-/* --- sums ------------------------------------------------------------------------------------------------------------- */
+/* --- sums ------------------------------------------------------------------------------------- */
 
 static void add_sums(struct home *h, void *context)
 {
@@ -281,7 +293,7 @@ int queue_summarize(struct queue *q, struct queue_summary *ret)
 	return 0;
 }
 
-/* --- sites --------------------------------------------------------------------------------------------------------------- */
+/* --- sites ------------------------------------------------------------------------------------ */
 
 struct site_list {
 	struct arena *arena;

@@ -22,7 +22,8 @@ enum message_flags {
 	MESSAGE_REMOVE = 256,
 	MESSAGE_UNNOTED = 512,      /* on the home's list of those whose note waits a moment */
 	MESSAGE_REPORTING = 1024,   /* on the home's list of those that owe a notification */
-	MESSAGE_STRANGE = 2048,     /* its envelope can't be read: kept, never tried */
+	MESSAGE_RECOVERED = 2048,   /* its ladders were not looked at yet */
+	MESSAGE_STRANGE = 4096,     /* its envelope can't be read: kept, never tried */
 };
 
 struct job;

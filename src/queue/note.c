@@ -15,7 +15,9 @@ static void encode_last(const struct last_reply *l, struct buffer *out)
 	buffer_put_u8(out, l->class);
 	buffer_put_u8(out, l->stage);
 	buffer_put_u8(out, l->from_remote);
-	buffer_put_bytes(out, slice_new((const char *) l->ip.bytes, l->ip.family == 4 ? 4 : l->ip.family == 6 ? 16 : 0));
+	buffer_put_bytes(out, slice_new((const char *) l->ip.bytes, l->ip.family == 4	? 4
+								    : l->ip.family == 6 ? 16
+											: 0));
 	buffer_put_bytes(out, slice_new(l->data, l->host_len));
 	buffer_put_bytes(out, slice_new(last_text(l), l->text_len));
 }
@@ -114,7 +116,8 @@ static int decode_last(struct slice *s, struct last_reply **ret)
 	if (r < 0 || head.stage > STAGE_LOCAL || slice_get_u8(s, &remote) < 0 || remote > 1)
 		return -EBADMSG;
 	head.from_remote = remote;
-	if (get_ip(s, &head.ip) < 0 || get_bytes(s, LAST_HOST_MAX, &host) < 0 || get_bytes(s, LAST_TEXT_MAX, &text) < 0)
+	if (get_ip(s, &head.ip) < 0 || get_bytes(s, LAST_HOST_MAX, &host) < 0 ||
+	    get_bytes(s, LAST_TEXT_MAX, &text) < 0)
 		return -EBADMSG;
 
 	l = malloc(sizeof(*l) + host.len + text.len + 2);
@@ -137,7 +140,8 @@ static int decode_recipient(struct slice *s, int64_t wall_offset, struct recipie
 
 	if (r < 0)
 		return r;
-	if ((head & ~HEAD_BITS) || (head & HEAD_STATE) == STATE_POSTED || ((head & HEAD_LAST) && !(head & HEAD_DETAILS)))
+	if ((head & ~HEAD_BITS) || (head & HEAD_STATE) == STATE_POSTED ||
+	    ((head & HEAD_LAST) && !(head & HEAD_DETAILS)))
 		return -EBADMSG;
 	ret->state = head & HEAD_STATE;
 	if (!(head & HEAD_DETAILS))
@@ -145,8 +149,8 @@ static int decode_recipient(struct slice *s, int64_t wall_offset, struct recipie
 	r = slice_get_u8(s, &ret->flags);
 	if (r < 0 || (ret->flags & ~RECIPIENT_FLAGS))
 		return -EBADMSG;
-	if (slice_get_u8(s, &ret->rung) < 0 || get_limited(s, UINT16_MAX, &attempts) < 0 || slice_get_u64(s, &next) < 0 ||
-	    next > INT64_MAX)
+	if (slice_get_u8(s, &ret->rung) < 0 || get_limited(s, UINT16_MAX, &attempts) < 0 ||
+	    slice_get_u64(s, &next) < 0 || next > INT64_MAX)
 		return -EBADMSG;
 	ret->attempts = (uint16_t) attempts;
 	/* A time that has passed, also one from before this start of the clock, is now. */
@@ -163,7 +167,8 @@ int note_decode(struct slice note, int64_t wall_offset, struct recipient *recipi
 
 	if (note.len == 0)
 		return 0;
-	if (slice_get_u8(&note, &version) < 0 || version != NOTE_VERSION || slice_get_varint(&note, &count) < 0 || count != n)
+	if (slice_get_u8(&note, &version) < 0 || version != NOTE_VERSION || slice_get_varint(&note, &count) < 0 ||
+	    count != n)
 		return -EBADMSG;
 	decoded = calloc(MAX(n, 1u), sizeof(*decoded));
 	if (!decoded)

@@ -1,16 +1,26 @@
 #include "queue/outcome.h"
 
 static const char *const class_names[] = {
-	[CLASS_NONE] = "none", [CLASS_BLOCKED] = "blocked", [CLASS_THROTTLED] = "throttled", [CLASS_GREYLISTED] = "greylisted",
-	[CLASS_MAILBOX_FULL] = "mailbox_full", [CLASS_NO_SUCH_USER] = "no_such_user", [CLASS_SPAM_CONTENT] = "spam_content",
-	[CLASS_TLS] = "tls", [CLASS_AUTH] = "auth", [CLASS_POLICY] = "policy", [CLASS_TOO_BIG] = "too_big", [CLASS_OTHER] = "other",
+	[CLASS_NONE] = "none",
+	[CLASS_BLOCKED] = "blocked",
+	[CLASS_THROTTLED] = "throttled",
+	[CLASS_GREYLISTED] = "greylisted",
+	[CLASS_MAILBOX_FULL] = "mailbox_full",
+	[CLASS_NO_SUCH_USER] = "no_such_user",
+	[CLASS_SPAM_CONTENT] = "spam_content",
+	[CLASS_TLS] = "tls",
+	[CLASS_AUTH] = "auth",
+	[CLASS_POLICY] = "policy",
+	[CLASS_TOO_BIG] = "too_big",
+	[CLASS_OTHER] = "other",
 	[CLASS_UNREACHABLE] = "unreachable",
 };
 
 static const char *const stage_names[] = {
-	[STAGE_DNS] = "dns", [STAGE_CONNECT] = "connect", [STAGE_GREETING] = "greeting", [STAGE_EHLO] = "ehlo",
-	[STAGE_STARTTLS] = "starttls", [STAGE_AUTH] = "auth", [STAGE_MAIL] = "mail", [STAGE_RCPT] = "rcpt", [STAGE_DATA] = "data",
-	[STAGE_DOT] = "dot", [STAGE_LOCAL] = "local",
+	[STAGE_DNS] = "dns",   [STAGE_CONNECT] = "connect",   [STAGE_GREETING] = "greeting",
+	[STAGE_EHLO] = "ehlo", [STAGE_STARTTLS] = "starttls", [STAGE_AUTH] = "auth",
+	[STAGE_MAIL] = "mail", [STAGE_RCPT] = "rcpt",	      [STAGE_DATA] = "data",
+	[STAGE_DOT] = "dot",   [STAGE_LOCAL] = "local",
 };
 
 const char *reply_class_name(enum reply_class c)

@@ -22,7 +22,10 @@ const char *reply_class_name(enum reply_class c);
 int reply_class_from_name(struct slice name, enum reply_class *ret); /* -EINVAL */
 
 /* Where in the dialogue it was said; the classifier knows 552 at RCPT from 552 after the dot. */
-enum stage { STAGE_DNS, STAGE_CONNECT, STAGE_GREETING, STAGE_EHLO, STAGE_STARTTLS, STAGE_AUTH, STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_DOT, STAGE_LOCAL };
+enum stage {
+	STAGE_DNS, STAGE_CONNECT, STAGE_GREETING, STAGE_EHLO, STAGE_STARTTLS, STAGE_AUTH, STAGE_MAIL, STAGE_RCPT,
+	STAGE_DATA, STAGE_DOT, STAGE_LOCAL,
+};
 const char *stage_name(enum stage s);
 int stage_from_name(struct slice name, enum stage *ret); /* -EINVAL */
 

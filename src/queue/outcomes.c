@@ -18,7 +18,7 @@ static const char *hop_text(const struct hop *hop, char *out, size_t size)
 	return hop ? hop_describe(hop, out, size) : NULL;
 }
 
-/* --- good news ------------------------------------------------------------------------------------------------ */
+/* --- good news -------------------------------------------------------------------------------- */
 
 /* Who asked to be told of the success is told by us when the message has come into a mailbox, or has passed to
  * a server that knows nothing of notifications (RFC 3461 sections 5.2.2 and 5.2.7). */
@@ -50,13 +50,14 @@ static void delivered(struct view *v, unsigned i, const struct outcome *o, const
 	owe_success(v, i, o, hop);
 	home_changed(v->message);
 	if (h->queue->events)
-		EVENT(h->queue->events, v->message->entry.id, EVENT_DELIVERED, F_STR("to", address_of(v, i)), F_STR("hop", hop_text(hop, text, sizeof(text))),
-		      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
+		EVENT(h->queue->events, v->message->entry.id, EVENT_DELIVERED, F_STR("to", address_of(v, i)),
+		      F_STR("hop", hop_text(hop, text, sizeof(text))), F_STR("host", o->host),
+		      F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
 		      F_STR("reply", o->reply.code ? reply_to_line(&o->reply, h->scratch) : o->reply.text),
 		      F_BOOL("relayed", o->kind == OUTCOME_RELAYED));
 }
 
-/* --- the end without success ----------------------------------------------------------------------------------- */
+/* --- the end without success ------------------------------------------------------------------ */
 
 void home_give_up(struct view *v, unsigned i, const char *reason)
 {
@@ -77,18 +78,20 @@ void home_give_up(struct view *v, unsigned i, const char *reason)
 	home_changed(m);
 	if (r->last && !reason)
 		reason = last_reply_describe(r->last, text, sizeof(text));
-	EVENT(h->queue->events, m->entry.id, EVENT_FAILED, F_STR("to", e ? e->recipients[i].address : NULL), F_STR("reason", reason),
-	      F_STR("class", reply_class_name(r->last ? r->last->class : CLASS_NONE)), F_UINT("attempts", r->attempts));
+	EVENT(h->queue->events, m->entry.id, EVENT_FAILED, F_STR("to", e ? e->recipients[i].address : NULL),
+	      F_STR("reason", reason), F_STR("class", reply_class_name(r->last ? r->last->class : CLASS_NONE)),
+	      F_UINT("attempts", r->attempts));
 	if ((m->flags & MESSAGE_NULL_SENDER) && e)
-		LOG(h->queue->log, LOG_INFO, "A message from nobody can't be delivered and ends here", F_ID("id", m->entry.id),
-		    F_STR("to", e->recipients[i].address), F_STR("reason", reason));
+		LOG(h->queue->log, LOG_INFO, "A message from nobody can't be delivered and ends here",
+		    F_ID("id", m->entry.id), F_STR("to", e->recipients[i].address), F_STR("reason", reason));
 }
 
 void home_hold(struct view *v, unsigned i, const char *reason)
 {
 	home_set_state(v->home, v->message, i, STATE_HELD);
 	home_changed(v->message);
-	EVENT(v->home->queue->events, v->message->entry.id, EVENT_HELD, F_STR("to", address_of(v, i)), F_STR("reason", reason));
+	EVENT(v->home->queue->events, v->message->entry.id, EVENT_HELD, F_STR("to", address_of(v, i)),
+	      F_STR("reason", reason));
 }
 
 void home_drop(struct view *v, unsigned i, const char *reason)
@@ -96,10 +99,11 @@ void home_drop(struct view *v, unsigned i, const char *reason)
 	home_set_state(v->home, v->message, i, STATE_DONE);
 	v->message->recipients[i].flags &= (uint8_t) ~RECIPIENT_OWES;
 	home_changed(v->message);
-	EVENT(v->home->queue->events, v->message->entry.id, EVENT_REMOVED, F_STR("to", address_of(v, i)), F_STR("reason", reason));
+	EVENT(v->home->queue->events, v->message->entry.id, EVENT_REMOVED, F_STR("to", address_of(v, i)),
+	      F_STR("reason", reason));
 }
 
-/* --- another rung, or another time --------------------------------------------------------------------------------- */
+/* --- another rung, or another time ------------------------------------------------------------ */
 
 static bool step(struct view *v, unsigned i, enum reply_class class, bool permanent, const char *because)
 {
@@ -114,7 +118,8 @@ static bool step(struct view *v, unsigned i, enum reply_class class, bool perman
 		return false;
 	EVENT(h->queue->events, v->message->entry.id, EVENT_STEPPED, F_STR("to", address_of(v, i)),
 	      F_STR("from_hop", r->rung < l.n_hops ? hop_describe(&l.hops[r->rung], from, sizeof(from)) : NULL),
-	      F_STR("to_hop", hop_describe(&l.hops[next], to, sizeof(to))), F_STR("because", reply_class_name(class)), F_STR("reason", because));
+	      F_STR("to_hop", hop_describe(&l.hops[next], to, sizeof(to))),
+	      F_STR("because", reply_class_name(class)), F_STR("reason", because));
 	r->rung = (uint8_t) MIN(next, 255u);
 	r->next = 0;
 	home_set_state(h, v->message, i, STATE_WAITING);
@@ -137,8 +142,9 @@ static void defer(struct view *v, unsigned i, const char *reason, enum reply_cla
 	home_changed(v->message);
 	COUNT(h, deferred);
 	wall_format_rfc3339((wall_t) r->next + queue_wall_offset(h->queue), next, sizeof(next));
-	EVENT(h->queue->events, v->message->entry.id, EVENT_DEFERRED, F_STR("to", address_of(v, i)), F_STR("reason", reason),
-	      F_STR("class", reply_class_name(class)), F_STR("next", next), F_UINT("attempts", r->attempts));
+	EVENT(h->queue->events, v->message->entry.id, EVENT_DEFERRED, F_STR("to", address_of(v, i)),
+	      F_STR("reason", reason), F_STR("class", reply_class_name(class)), F_STR("next", next),
+	      F_UINT("attempts", r->attempts));
 }
 
 static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
@@ -201,7 +207,7 @@ void home_apply(struct view *v, unsigned i, const struct outcome *o, const struc
 	}
 }
 
-/* --- a job comes home ------------------------------------------------------------------------------------------------ */
+/* --- a job comes home ------------------------------------------------------------------------- */
 
 /* It was not its turn yet. What the site's trouble is becomes what the recipient waits for. */
 static void came_back_untried(struct view *v, const struct job *j, unsigned i)
@@ -232,7 +238,8 @@ static void came_back_unfit(struct view *v, const struct job *j, unsigned i)
 static void apply_job(struct view *v, const struct job *j)
 {
 	for (uint32_t n = 0; n < j->n; n++) {
-		const struct delivery_recipient *dr = j->result == JOB_TRIED ? &j->active->delivery.recipients[n] : NULL;
+		const struct delivery_recipient *dr =
+			j->result == JOB_TRIED ? &j->active->delivery.recipients[n] : NULL;
 		uint32_t i = dr ? dr->index : j->recipients[n];
 
 		switch ((enum job_result) j->result) {
@@ -253,7 +260,9 @@ static void apply_job(struct view *v, const struct job *j)
 void home_take_back(struct home *h, struct job *j)
 {
 	struct message *m = j->message;
-	struct view v = { .home = h, .message = m, .now = now(), .envelope = j->active ? &j->active->envelope : NULL };
+	struct view v = {
+		.home = h, .message = m, .now = now(), .envelope = j->active ? &j->active->envelope : NULL
+	};
 
 	if (j->recalling) {
 		j->back = true; /* and again when the recall has come back, too */

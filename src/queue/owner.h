@@ -73,7 +73,7 @@ void owner_kick(struct home *h, const char *site);
 const char *site_state(const struct site *s, usec_t t);
 struct site *owner_find(struct home *h, const char *key);
 
-/* --- between site.c and slot.c ------------------------------------------------------------------------- */
+/* --- between site.c and slot.c ---------------------------------------------------------------- */
 
 #define PER_CONNECTION 100u
 

@@ -11,7 +11,9 @@
 
 struct retry_schedule queue_schedule(const struct queue_config *c)
 {
-	return (struct retry_schedule) { .delays = c->retry, .n_delays = c->n_retry, .expire = c->expire, .warn = c->warn };
+	return (struct retry_schedule){
+		.delays = c->retry, .n_delays = c->n_retry, .expire = c->expire, .warn = c->warn
+	};
 }
 
 struct home *queue_home_here(struct queue *q)
@@ -29,7 +31,7 @@ int64_t queue_wall_offset(struct queue *q)
 	return world_wall(q->world) - (int64_t) world_now(q->world);
 }
 
-/* --- making and ending ------------------------------------------------------------------------------------------ */
+/* --- making and ending ------------------------------------------------------------------------ */
 
 static int load_classifier(struct queue *q, const struct queue_config *config, struct classifier **ret)
 {
@@ -37,12 +39,14 @@ static int load_classifier(struct queue *q, const struct queue_config *config, s
 	int r = classifier_new(q->world, config->reply_classes, ret, &why);
 
 	if (r < 0)
-		LOG(q->log, LOG_ERROR, "The rules for replies can't be used", F_STR("error", why), F_ERRNO("code", r));
+		LOG(q->log, LOG_ERROR, "The rules for replies can't be used", F_STR("error", why),
+		    F_ERRNO("code", r));
 	return r;
 }
 
-int queue_new(struct world *w, const struct log *log, const struct event_sink *events, const struct queue_config *config,
-	      struct router *router, struct courier *courier, struct loop *const *loops, unsigned n_loops, struct queue **ret)
+int queue_new(struct world *w, const struct log *log, const struct event_sink *events,
+	      const struct queue_config *config, struct router *router, struct courier *courier,
+	      struct loop *const *loops, unsigned n_loops, struct queue **ret)
 {
 	_cleanup_(queue_freep) struct queue *q = NULL;
 	struct classifier *classifier = NULL;
@@ -121,7 +125,7 @@ msgid_t queue_new_id(struct queue *q)
 	return id_next(&h->ids, world_wall(q->world));
 }
 
-/* --- taking over what recovery found -------------------------------------------------------------------------------- */
+/* --- taking over what recovery found ---------------------------------------------------------- */
 
 static void take_envelope(struct home *h, struct message *m, const struct envelope *e)
 {
@@ -141,7 +145,9 @@ static int recover_state(struct home *h, const struct spool_found *found, struct
 	int r = note_decode(found->note, queue_wall_offset(h->queue), m->recipients, m->n_recipients);
 
 	if (r == -EBADMSG) {
-		LOG(h->queue->log, LOG_ERROR, "The state of a message can't be read; all its recipients are tried again", F_ID("id", m->entry.id));
+		LOG(h->queue->log, LOG_ERROR,
+		    "The state of a message can't be read; all its recipients are tried again",
+		    F_ID("id", m->entry.id));
 		r = 0;
 	}
 	for (unsigned i = 0; i < m->n_recipients; i++)
@@ -176,9 +182,12 @@ int queue_recover(struct queue *q, const struct spool_found *found)
 	m->size = found->body_size;
 	take_envelope(h, m, &e);
 	if (r < 0) {
-		LOG(q->log, LOG_ERROR, "A message in the spool has an envelope that can't be read; it stays there untouched", F_ID("id", found->id));
+		LOG(q->log, LOG_ERROR,
+		    "A message in the spool has an envelope that can't be read; it stays there untouched",
+		    F_ID("id", found->id));
 		m->flags |= MESSAGE_STRANGE;
 	} else {
+		m->flags |= MESSAGE_RECOVERED;
 		r = recover_state(h, found, m);
 		if (r < 0)
 			return r;
@@ -207,7 +216,7 @@ int queue_start(struct queue *q, struct spool *spool)
 	return 0;
 }
 
-/* --- taking a new one -------------------------------------------------------------------------------------------------- */
+/* --- taking a new one ------------------------------------------------------------------------- */
 
 int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope *e, struct message **ret)
 {
@@ -252,26 +261,90 @@ int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope 
 	struct message *m = NULL;
 	int r = queue_commit(q, w, e, &m);
 
-	if (r >= 0)
-		home_settle(queue_home_here(q), m, e);
-	return r;
+	if (r < 0)
+		return r;
+	EVENT(q->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", e->client_ip ? e->client_ip : "unix"),
+	      F_STR("client_name", e->client_name), F_STR("helo", e->helo), F_STR("protocol", e->protocol), F_STR("tls", e->tls),
+	      F_UINT("size", e->size), F_UINT("recipients", e->n_recipients));
+	home_settle(queue_home_here(q), m, e);
+	return 0;
 }
 
-/* --- stopping -------------------------------------------------------------------------------------------------------------- */
+/* --- stopping --------------------------------------------------------------------------------- */
 
-/* One home being stopped, and who waits for it: a fiber by its completion, a thread without a loop by the latch. */
+/* Work for every home, and who waits for its end: a fiber by the completions, a thread without a loop by the latch. */
 struct latch {
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	unsigned left;
 };
-struct stopping {
+struct errand {
 	struct home *home;
+	int (*fn)(struct home *h, usec_t deadline);
 	usec_t deadline;
 	struct latch *latch;
 	struct completion completion;
 	int result;
 };
+
+static void latch_release(struct latch *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->left--;
+	pthread_cond_signal(&l->ended);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void errand_ended(struct errand *e, int result)
+{
+	e->result = result;
+	if (e->latch)
+		latch_release(e->latch);
+	else
+		completion_done(&e->completion, result);
+}
+
+static void errand_run(void *arg)
+{
+	struct errand *e = arg;
+
+	errand_ended(e, e->fn(e->home, e->deadline));
+}
+
+/* Calls fn in a fiber of every home at the same time and waits until all have returned. */
+static int everywhere(struct queue *q, int (*fn)(struct home *h, usec_t deadline), usec_t deadline)
+{
+	struct latch latch = { .lock = PTHREAD_MUTEX_INITIALIZER,
+			       .ended = PTHREAD_COND_INITIALIZER,
+			       .left = q->n_started };
+	struct errand errands[HOMES_MAX] = { 0 };
+	bool in_fiber = fiber_self() != NULL;
+	int result = 0;
+
+	for (unsigned i = 0; i < q->n_started; i++) {
+		struct errand *e = &errands[i];
+		int r;
+
+		*e = (struct errand) { .home = &q->homes[i], .fn = fn, .deadline = deadline, .latch = in_fiber ? NULL : &latch };
+		if (in_fiber)
+			completion_init(&e->completion);
+		r = loop_spawn(e->home->loop, "queue-stop", errand_run, e);
+		if (r < 0)
+			errand_ended(e, r);
+	}
+	if (!in_fiber) {
+		pthread_mutex_lock(&latch.lock);
+		while (latch.left > 0)
+			pthread_cond_wait(&latch.ended, &latch.lock);
+		pthread_mutex_unlock(&latch.lock);
+	}
+	for (unsigned i = 0; i < q->n_started; i++) {
+		int r = in_fiber ? completion_wait(&errands[i].completion) : errands[i].result;
+
+		result = r < 0 ? r : result;
+	}
+	return result;
+}
 
 static bool is_quiet(const struct home *h)
 {
@@ -285,79 +358,40 @@ static void wait_until_quiet(struct home *h, usec_t deadline)
 			return;
 }
 
-static void stop_home(void *arg)
+static int stop_home(struct home *h, usec_t deadline)
 {
-	struct stopping *s = arg;
-	struct home *h = s->home;
-
 	h->stopping = true;
 	owner_stop(h);
 	fiber_group_cancel(&h->helpers);
 	if (h->keeper)
 		fiber_wake(h->keeper);
-	wait_until_quiet(h, s->deadline);
-	if (!is_quiet(h)) {
-		s->result = -ETIMEDOUT;
-		LOG(h->queue->log, LOG_NOTICE, "Deliveries are cut off, because the server stops", F_UINT("connections", h->n_slots));
-		owner_cancel(h);
-		wait_until_quiet(h, deadline_after(now(), LAST_WORDS));
-	}
-	home_write_notes(h);
-	if (!s->latch) {
-		completion_done(&s->completion, s->result);
-		return;
-	}
-	pthread_mutex_lock(&s->latch->lock);
-	s->latch->left--;
-	pthread_cond_signal(&s->latch->ended);
-	pthread_mutex_unlock(&s->latch->lock);
+	wait_until_quiet(h, deadline);
+	if (is_quiet(h))
+		return 0;
+	LOG(h->queue->log, LOG_NOTICE, "Deliveries are cut off, because the server stops",
+	    F_UINT("connections", h->n_slots));
+	owner_cancel(h);
+	wait_until_quiet(h, deadline_after(now(), LAST_WORDS));
+	return -ETIMEDOUT;
 }
 
-static void wait_outside(struct latch *l)
+static int note_home(struct home *h, usec_t deadline)
 {
-	pthread_mutex_lock(&l->lock);
-	while (l->left > 0)
-		pthread_cond_wait(&l->ended, &l->lock);
-	pthread_mutex_unlock(&l->lock);
+	home_write_notes(h);
+	return 0;
 }
 
 int queue_stop(struct queue *q, usec_t deadline)
 {
-	struct latch latch = { .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER };
-	struct stopping stops[HOMES_MAX] = { 0 };
-	bool in_fiber = fiber_self() != NULL;
-	int result = 0;
-	unsigned n = 0;
+	int result;
 
-	if (!in_fiber && world_is_simulated(q->world))
+	if (!fiber_self() && world_is_simulated(q->world))
 		return -ENOTSUP; /* nobody would run the loops meanwhile */
-	latch.left = q->n_started;
-	for (n = 0; n < q->n_started; n++) {
-		struct stopping *s = &stops[n];
-
-		s->home = &q->homes[n];
-		s->deadline = deadline;
-		s->latch = in_fiber ? NULL : &latch;
-		if (in_fiber)
-			completion_init(&s->completion);
-		s->result = loop_spawn(s->home->loop, "queue-stop", stop_home, s);
-		if (s->result >= 0)
-			continue;
-		if (in_fiber) {
-			completion_done(&s->completion, s->result);
-			continue;
-		}
-		pthread_mutex_lock(&latch.lock);
-		latch.left--;
-		pthread_mutex_unlock(&latch.lock);
-	}
-	if (!in_fiber)
-		wait_outside(&latch);
-	for (unsigned i = 0; i < n; i++) {
-		int r = in_fiber ? completion_wait(&stops[i].completion) : stops[i].result;
-
-		result = r < 0 ? r : result;
-	}
+	result = everywhere(q, stop_home, deadline);
+	/* What the homes have posted to each other until then comes home before this: a job, or a recall, which
+	 * goes there and back. */
+	for (unsigned i = 0; i < 3; i++)
+		everywhere(q, note_home, deadline);
 	q->n_started = 0;
 	return result;
 }

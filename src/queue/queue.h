@@ -48,11 +48,11 @@ struct spool *queue_spool(struct queue *q);
 msgid_t queue_new_id(struct queue *q); /* on a loop of the queue */
 
 /* Commits a message and takes it over: returns 0 when it is durable and on its way; -errno when it is not taken
- * (see spool_writer_commit). The writer is freed in any case; the envelope is copied. From a fiber of one of
+ * (see spool_writer_commit). Emits EVENT_RECEIVED. The writer is freed in any case; the envelope is copied. From a fiber of one of
  * the queue's loops. */
 int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e);
 
-/* --- looking and steering, for admin: from a fiber of any loop; they visit every home ---------------- */
+/* --- looking and steering, for admin: from a fiber of any loop; they visit every home --------- */
 
 enum recipient_status { RECIPIENT_WAITING, RECIPIENT_ACTIVE, RECIPIENT_HELD, RECIPIENT_DONE };
 struct queue_filter {

@@ -22,7 +22,9 @@ struct last_reply *last_reply_new(const struct outcome *o, wall_t at)
 		.text_len = (uint16_t) text.len,
 	};
 	for (unsigned i = 0; i < 3; i++)
-		l->enhanced[i] = (uint16_t) (o->reply.enhanced[i] >= 0 && o->reply.enhanced[i] <= 999 ? o->reply.enhanced[i] : 0);
+		l->enhanced[i] =
+			(uint16_t) (o->reply.enhanced[i] >= 0 && o->reply.enhanced[i] <= 999 ? o->reply.enhanced[i]
+											     : 0);
 	slice_copy(host, l->data, host.len + 1);
 	slice_copy(text, l->data + host.len + 1, text.len + 1);
 	return l;
@@ -35,7 +37,8 @@ const char *last_reply_describe(const struct last_reply *l, char *out, size_t si
 	if (l->code > 0)
 		n = snprintf(out, size, "%u ", l->code);
 	if (l->code > 0 && l->enhanced[0] > 0 && n >= 0 && (size_t) n < size)
-		n += snprintf(out + n, size - (size_t) n, "%u.%u.%u ", l->enhanced[0], l->enhanced[1], l->enhanced[2]);
+		n += snprintf(out + n, size - (size_t) n, "%u.%u.%u ", l->enhanced[0], l->enhanced[1],
+			      l->enhanced[2]);
 	if (n >= 0 && (size_t) n < size)
 		snprintf(out + n, size - (size_t) n, "%s", last_text(l));
 	return out;

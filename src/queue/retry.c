@@ -1,6 +1,7 @@
 #include "queue/retry.h"
 
-static const usec_t default_delays[] = { 5 * USEC_MIN, 15 * USEC_MIN, 30 * USEC_MIN, USEC_HOUR, 2 * USEC_HOUR, 4 * USEC_HOUR };
+static const usec_t default_delays[] = { 5 * USEC_MIN, 15 * USEC_MIN, 30 * USEC_MIN,
+					 USEC_HOUR,    2 * USEC_HOUR, 4 * USEC_HOUR };
 static const usec_t greylist_delays[] = { 5 * USEC_MIN, 10 * USEC_MIN, 15 * USEC_MIN, 30 * USEC_MIN };
 
 #define BACKOFF_FIRST (30 * USEC_SEC)

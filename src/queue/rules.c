@@ -51,7 +51,8 @@ static int get_text(struct reader *rd, const yaml_node_t *n, const char *what, s
 
 /* Calls each() for a text, or for every text of a list. */
 static int for_each_text(struct reader *rd, const yaml_node_t *n, const char *what,
-			 int (*each)(struct reader *rd, const yaml_node_t *n, struct slice text, void *context), void *context)
+			 int (*each)(struct reader *rd, const yaml_node_t *n, struct slice text, void *context),
+			 void *context)
 {
 	struct slice s;
 	int r;
@@ -101,12 +102,15 @@ static int add_enhanced(struct reader *rd, const yaml_node_t *n, struct slice te
 	struct slice rest = text;
 
 	if (rule->n_enhanced == RULE_PATTERNS)
-		return complain(rd, &n->start_mark, "at most %d enhanced codes are possible in one rule", RULE_PATTERNS);
+		return complain(rd, &n->start_mark, "at most %d enhanced codes are possible in one rule",
+				RULE_PATTERNS);
 	for (unsigned i = 0; i < 3; i++) {
 		struct slice part = i < 2 ? slice_cut(rest, '.', &rest) : rest;
 
 		if (parse_part(part, i == 0 ? 5 : 999, &p.part[i]) < 0)
-			return complain(rd, &n->start_mark, "\"%.*s\" is no enhanced code (like 5.7.1, 5.7.606-649 or x.1.x)", SLICE_ARG(text));
+			return complain(rd, &n->start_mark,
+					"\"%.*s\" is no enhanced code (like 5.7.1, 5.7.606-649 or x.1.x)",
+					SLICE_ARG(text));
 	}
 	rule->enhanced[rule->n_enhanced++] = p;
 	return 0;
@@ -132,7 +136,8 @@ static int add_code(struct reader *rd, const yaml_node_t *n, struct slice text, 
 		to = to * 10 + (any ? 9 : (unsigned) (c - '0'));
 	}
 	if (from < 200 || from > 599)
-		return complain(rd, &n->start_mark, "\"%.*s\" is no reply code (like 550, 45x or 5xx)", SLICE_ARG(text));
+		return complain(rd, &n->start_mark, "\"%.*s\" is no reply code (like 550, 45x or 5xx)",
+				SLICE_ARG(text));
 	rule->codes[rule->n_codes++] = (struct range) { (uint16_t) from, (uint16_t) to };
 	return 0;
 }
@@ -143,8 +148,10 @@ static int add_stage(struct reader *rd, const yaml_node_t *n, struct slice text,
 	enum stage stage;
 
 	if (stage_from_name(text, &stage) < 0)
-		return complain(rd, &n->start_mark, "\"%.*s\" is no stage (connect, greeting, ehlo, starttls, auth, mail, rcpt, data, dot)",
-				SLICE_ARG(text));
+		return complain(
+			rd, &n->start_mark,
+			"\"%.*s\" is no stage (connect, greeting, ehlo, starttls, auth, mail, rcpt, data, dot)",
+			SLICE_ARG(text));
 	rule->stages |= 1u << stage;
 	return 0;
 }
@@ -156,12 +163,14 @@ static int set_text(struct reader *rd, const yaml_node_t *n, struct slice text, 
 
 	if (rule->text)
 		return complain(rd, &n->start_mark, "text stands twice in this rule");
-	rule->text = pcre2_compile((PCRE2_SPTR) text.data, text.len, PCRE2_CASELESS | PCRE2_DOTALL | PCRE2_NEVER_BACKSLASH_C, &error, &offset, NULL);
+	rule->text = pcre2_compile((PCRE2_SPTR) text.data, text.len,
+				   PCRE2_CASELESS | PCRE2_DOTALL | PCRE2_NEVER_BACKSLASH_C, &error, &offset, NULL);
 	if (!rule->text) {
 		PCRE2_UCHAR message[160] = "";
 
 		pcre2_get_error_message(error, message, sizeof(message));
-		return complain(rd, &n->start_mark, "the pattern is wrong at character %zu: %s", (size_t) offset + 1, (const char *) message);
+		return complain(rd, &n->start_mark, "the pattern is wrong at character %zu: %s",
+				(size_t) offset + 1, (const char *) message);
 	}
 	pcre2_jit_compile(rule->text, PCRE2_JIT_COMPLETE); /* where it can't, it is interpreted */
 	return 0;
@@ -175,7 +184,8 @@ static int set_provider(struct reader *rd, const yaml_node_t *n, struct slice te
 		rule->provider = p;
 		return 0;
 	}
-	return complain(rd, &n->start_mark, "no provider is called \"%.*s\"; providers are defined above the rules", SLICE_ARG(text));
+	return complain(rd, &n->start_mark, "no provider is called \"%.*s\"; providers are defined above the rules",
+			SLICE_ARG(text));
 }
 
 static int set_treat(struct reader *rd, const yaml_node_t *n, struct slice text, struct rule *rule)
@@ -192,14 +202,17 @@ static int set_treat(struct reader *rd, const yaml_node_t *n, struct slice text,
 static int set_class(struct reader *rd, const yaml_node_t *n, struct slice text, struct rule *rule)
 {
 	if (reply_class_from_name(text, &rule->class) < 0 || rule->class == CLASS_NONE)
-		return complain(rd, &n->start_mark, "\"%.*s\" is no class (blocked, throttled, greylisted, mailbox_full, no_such_user, "
-				"spam_content, tls, auth, policy, too_big, other)", SLICE_ARG(text));
+		return complain(rd, &n->start_mark,
+				"\"%.*s\" is no class (blocked, throttled, greylisted, mailbox_full, no_such_user, "
+				"spam_content, tls, auth, policy, too_big, other)",
+				SLICE_ARG(text));
 	return 0;
 }
 
 static int read_entry(struct reader *rd, const yaml_node_t *key_node, const yaml_node_t *n, struct rule *rule)
 {
-	static const char *const keys[] = { "name", "provider", "code", "enhanced", "stage", "text", "class", "treat" };
+	static const char *const keys[] = { "name",  "provider", "code",  "enhanced",
+					    "stage", "text",	 "class", "treat" };
 	struct slice key, text = SLICE_NULL;
 	const char *near;
 	int r = get_text(rd, key_node, "a key", &key);
@@ -214,8 +227,8 @@ static int read_entry(struct reader *rd, const yaml_node_t *key_node, const yaml
 		return for_each_text(rd, n, "stage", add_stage, rule);
 	near = suggest_nearest(key, keys, ARRAY_LEN(keys));
 	if (!near || !slice_eq_str(key, near))
-		return complain(rd, &key_node->start_mark, "unknown key \"%.*s\"%s%s%s", SLICE_ARG(key), near ? "; did you mean \"" : "",
-				near ? near : "", near ? "\"?" : "");
+		return complain(rd, &key_node->start_mark, "unknown key \"%.*s\"%s%s%s", SLICE_ARG(key),
+				near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	r = get_text(rd, n, near, &text);
 	if (r < 0)
 		return r;
@@ -289,7 +302,8 @@ static int add_suffix(struct reader *rd, const yaml_node_t *n, struct slice text
 static int read_providers(struct reader *rd, const yaml_node_t *n)
 {
 	if (n->type != YAML_MAPPING_NODE)
-		return complain(rd, &n->start_mark, "providers is a mapping from names to lists of host name endings");
+		return complain(rd, &n->start_mark,
+				"providers is a mapping from names to lists of host name endings");
 	for (yaml_node_pair_t *pair = n->data.mapping.pairs.start; pair < n->data.mapping.pairs.top; pair++) {
 		struct provider *p;
 		struct slice name;
@@ -345,7 +359,8 @@ static int read_root(struct reader *rd)
 		else if (slice_eq_str(key, "rules"))
 			r = read_rules(rd, node_at(rd, p->value));
 		else
-			r = complain(rd, &key_node->start_mark, "unknown key \"%.*s\"; known are providers and rules", SLICE_ARG(key));
+			r = complain(rd, &key_node->start_mark,
+				     "unknown key \"%.*s\"; known are providers and rules", SLICE_ARG(key));
 		if (r < 0)
 			return r;
 	}

@@ -40,7 +40,8 @@ int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct a
 	r = parse_address(v, recipient, &to);
 	if (r < 0)
 		return r == -ENOMEM ? r : -EINVAL;
-	null_path = e->reverse_path[0] == '\0' || address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, &from) < 0;
+	null_path = e->reverse_path[0] == '\0' ||
+		    address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, &from) < 0;
 	r = route_find(v->home->queue->router, &to, null_path ? NULL : &from, v->home->scratch, &l);
 	if (r < 0)
 		return r;
@@ -76,16 +77,18 @@ static void tell_routed(struct view *v, unsigned i, const struct ladder *l, unsi
 		return;
 	for (unsigned n = 0; n < l->n_hops && used < sizeof(ladder); n++) {
 		bool conditional = l->hops[n].when != 0;
-		int len = snprintf(ladder + used, sizeof(ladder) - used, "%s%s%s%s%s", n > 0 ? ", " : "", hop_describe(&l->hops[n], hop, sizeof(hop)),
-				   conditional ? " when [" : "", conditional ? hop_when_describe(&l->hops[n], when, sizeof(when)) : "",
+		int len = snprintf(ladder + used, sizeof(ladder) - used, "%s%s%s%s%s", n > 0 ? ", " : "",
+				   hop_describe(&l->hops[n], hop, sizeof(hop)), conditional ? " when [" : "",
+				   conditional ? hop_when_describe(&l->hops[n], when, sizeof(when)) : "",
 				   conditional ? "]" : "");
 
 		if (len < 0)
 			break;
 		used += (size_t) len;
 	}
-	EVENT(sink, v->message->entry.id, EVENT_ROUTED, F_STR("to", v->envelope->recipients[i].address), F_STR("rule", l->rule),
-	      F_STR("ladder", ladder), F_UINT("rung", rung), F_STR("hop", rung < l->n_hops ? hop_describe(&l->hops[rung], hop, sizeof(hop)) : "mx"),
+	EVENT(sink, v->message->entry.id, EVENT_ROUTED, F_STR("to", v->envelope->recipients[i].address),
+	      F_STR("rule", l->rule), F_STR("ladder", ladder), F_UINT("rung", rung),
+	      F_STR("hop", rung < l->n_hops ? hop_describe(&l->hops[rung], hop, sizeof(hop)) : "mx"),
 	      F_STR("site", path_site(p)));
 }
 
@@ -101,7 +104,7 @@ void home_tell_routed(struct home *h, struct job *j)
 	arena_reset(h->scratch);
 }
 
-/* --- filling jobs ------------------------------------------------------------------------------------------ */
+/* --- filling jobs ----------------------------------------------------------------------------- */
 
 /* The job of this batch for this destination, or one that goes to the same site. NULL: none has room. */
 static struct job *find_open(const struct batch *b, const struct destination *d, unsigned escapes)
@@ -114,7 +117,8 @@ static struct job *find_open(const struct batch *b, const struct destination *d,
 	if (!d->path)
 		return NULL;
 	for (struct job *j = b->jobs; j && looked < 32; j = j->next, looked++)
-		if (j->path && j->n < b->most && j->escapes == escapes && j->path->hash == d->path->hash && strcmp(path_site(j->path), path_site(d->path)) == 0)
+		if (j->path && j->n < b->most && j->escapes == escapes && j->path->hash == d->path->hash &&
+		    strcmp(path_site(j->path), path_site(d->path)) == 0)
 			return j;
 	return NULL;
 }
@@ -146,7 +150,8 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 }
 
 /* The hop leads somewhere: finds the destination and puts the recipient into a job, or fails it. */
-static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung, const struct hop *hop, const struct address *to)
+static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung, const struct hop *hop,
+	      const struct address *to)
 {
 	struct view *v = b->view;
 	struct destination *d = NULL;
@@ -172,8 +177,13 @@ static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung
 
 static void reject_recipient(struct view *v, unsigned i, const struct hop *hop)
 {
-	struct outcome o = { .kind = OUTCOME_FAILED, .stage = STAGE_LOCAL, .class = CLASS_POLICY,
-			     .reply = { 550, { 5, 7, 1 }, hop->text ? hop->text : "A route of this server refuses mail to this address" } };
+	struct outcome o = { .kind = OUTCOME_FAILED,
+			     .stage = STAGE_LOCAL,
+			     .class = CLASS_POLICY,
+			     .reply = { 550,
+					{ 5, 7, 1 },
+					hop->text ? hop->text
+						  : "A route of this server refuses mail to this address" } };
 
 	home_set_state(v->home, v->message, i, STATE_POSTED);
 	home_apply(v, i, &o, hop);
@@ -236,7 +246,7 @@ static int route_recipient(struct batch *b, unsigned i)
 	}
 }
 
-/* --- sending them off ------------------------------------------------------------------------------------------ */
+/* --- sending them off ------------------------------------------------------------------------- */
 
 static void send_off(struct batch *b)
 {
@@ -256,13 +266,34 @@ static void send_off(struct batch *b)
 	}
 }
 
+/* After a restart those that wait for a later time are not routed now, but a rung of theirs may open before. */
+static void note_delays(struct view *v)
+{
+	struct message *m = v->message;
+
+	m->flags &= ~(uint32_t) MESSAGE_RECOVERED;
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct address to;
+		struct ladder l;
+
+		if (m->recipients[i].state == STATE_WAITING && m->recipients[i].next > v->now &&
+		    home_ladder(v, i, &l, &to) >= 0)
+			note_delay(m, &l, ladder_start(&l, message_age(m, v->now)));
+	}
+}
+
 void home_schedule(struct view *v)
 {
 	const struct queue_config *c = queue_configuration(v->home->queue);
 	struct message *m = v->message;
-	struct batch b = { .view = v, .number = ++v->home->batch, .most = c->recipients_per_transaction ? c->recipients_per_transaction : PER_TRANSACTION };
+	struct batch b = { .view = v,
+			   .number = ++v->home->batch,
+			   .most = c->recipients_per_transaction ? c->recipients_per_transaction
+								 : PER_TRANSACTION };
 	unsigned passes = 0;
 
+	if (m->flags & MESSAGE_RECOVERED)
+		note_delays(v);
 	do {
 		b.again = false;
 		for (unsigned i = 0; i < m->n_recipients; i++) {
@@ -279,6 +310,8 @@ void home_schedule(struct view *v)
 
 void home_recall(struct home *h, struct message *m)
 {
+	if (h->stopping)
+		return;
 	for (struct job *j = m->jobs, *next; j; j = next) {
 		next = j->next;
 		if (j->path) {

@@ -51,7 +51,7 @@ static void set_timer(struct site *s, usec_t at)
 	home_due(s->home, at);
 }
 
-/* --- jobs come and go ------------------------------------------------------------------------------- */
+/* --- jobs come and go ------------------------------------------------------------------------- */
 
 static void come_home(struct post *p)
 {
@@ -165,7 +165,7 @@ static void sweep(struct site *s)
 	}
 }
 
-/* --- the mode of the site --------------------------------------------------------------------------- */
+/* --- the mode of the site --------------------------------------------------------------------- */
 
 static void end_idle_slots(struct site *s)
 {
@@ -211,9 +211,10 @@ static void back_off(struct site *s, const struct verdict *v)
 	delay = retry_backoff(s->failures, MIN(cap, retry_longest(&schedule)), random);
 	s->mode = SITE_BACKOFF;
 	s->until = deadline_after(now(), delay);
-	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits", F_STR("site", path_site(s->path)),
-	    F_STR("because", s->error), F_STR("class", reply_class_name(v->class)), F_USEC("retry_in", delay),
-	    F_UINT("waiting", s->line.len), F_UINT("failures", s->failures));
+	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits",
+	    F_STR("site", path_site(s->path)), F_STR("because", s->error),
+	    F_STR("class", reply_class_name(v->class)), F_USEC("retry_in", delay), F_UINT("waiting", s->line.len),
+	    F_UINT("failures", s->failures));
 	set_timer(s, s->until);
 	end_idle_slots(s);
 	sweep(s);
@@ -222,7 +223,8 @@ static void back_off(struct site *s, const struct verdict *v)
 static void open_again(struct site *s)
 {
 	if (s->mode != SITE_OPEN)
-		LOG(s->home->queue->log, LOG_NOTICE, "A site works again", F_STR("site", path_site(s->path)), F_UINT("waiting", s->line.len));
+		LOG(s->home->queue->log, LOG_NOTICE, "A site works again", F_STR("site", path_site(s->path)),
+		    F_UINT("waiting", s->line.len));
 	s->mode = SITE_OPEN;
 	s->failures = s->faults = 0;
 	s->until = 0;
@@ -232,7 +234,9 @@ static void open_again(struct site *s)
 
 static void cool_down(struct site *s, const struct verdict *v)
 {
-	usec_t time = v->conditions & WHEN_BLOCKED ? COOL_BLOCKED : v->conditions & WHEN_TLS ? COOL_TLS : COOL_THROTTLED;
+	usec_t time = v->conditions & WHEN_BLOCKED ? COOL_BLOCKED
+		      : v->conditions & WHEN_TLS   ? COOL_TLS
+						   : COOL_THROTTLED;
 
 	for (unsigned i = 0; i < s->cool_times && time < COOL_CAP; i++)
 		time *= 2;
@@ -291,7 +295,8 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 	if (!v->answered)
 		return;
 	if (s->cool && (was_canary || now() >= s->cool_until)) {
-		LOG(s->home->queue->log, LOG_NOTICE, "A site takes our mail again", F_STR("site", path_site(s->path)));
+		LOG(s->home->queue->log, LOG_NOTICE, "A site takes our mail again",
+		    F_STR("site", path_site(s->path)));
 		s->cool = s->cool_times = 0;
 	}
 	if (s->error && s->cool == 0)
@@ -308,7 +313,7 @@ bool site_allows(const struct site *s, const struct slot *slot)
 	return busy <= (s->mode == SITE_PROBING ? 1 : s->window.size);
 }
 
-/* --- slots -------------------------------------------------------------------------------------------- */
+/* --- slots ------------------------------------------------------------------------------------ */
 
 static void starve(struct site *s)
 {
@@ -387,7 +392,7 @@ void site_slot_ended(struct site *s, bool barren)
 		cond_broadcast(&h->quiet);
 }
 
-/* --- the owner's book ----------------------------------------------------------------------------------- */
+/* --- the owner's book ------------------------------------------------------------------------- */
 
 struct site *owner_find(struct home *h, const char *key)
 {
@@ -548,7 +553,8 @@ static void site_tick(struct site *s, usec_t t)
 	site_pump(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
 		return;
-	if (s->line.len == 0 && t >= deadline_after(MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0)), IDLE_KEPT))
+	if (s->line.len == 0 &&
+	    t >= deadline_after(MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0)), IDLE_KEPT))
 		site_free(s);
 	else
 		set_timer(s, deadline_after(t, IDLE_KEPT));
@@ -609,6 +615,8 @@ const char *site_state(const struct site *s, usec_t t)
 	if (s->mode == SITE_PROBING)
 		return "being probed";
 	if (s->cool && t < s->cool_until)
-		return s->cool & WHEN_BLOCKED ? "blocking us" : s->cool & WHEN_TLS ? "without good TLS" : "throttling us";
+		return s->cool & WHEN_BLOCKED ? "blocking us"
+		       : s->cool & WHEN_TLS   ? "without good TLS"
+					      : "throttling us";
 	return s->slots > 0 || s->line.len > 0 ? "open" : "idle";
 }

@@ -4,7 +4,7 @@
 
 #include "queue/ladder.h"
 
-/* --- from a job to a delivery ------------------------------------------------------------------------- */
+/* --- from a job to a delivery ----------------------------------------------------------------- */
 
 static int fill(struct job *j, struct arena *a, struct active **ret)
 {
@@ -53,7 +53,8 @@ struct delivery *slot_fill(struct site *s, struct job *j)
 			home_arena_put(s->home, a);
 		if (j->canary)
 			s->canary = false;
-		job_return(j, JOB_UNFIT, CLASS_OTHER, r == -ENOMEM ? "This server is short of memory" : "The envelope can't be read");
+		job_return(j, JOB_UNFIT, CLASS_OTHER,
+			   r == -ENOMEM ? "This server is short of memory" : "The envelope can't be read");
 		return NULL;
 	}
 	j->active = active;
@@ -62,7 +63,7 @@ struct delivery *slot_fill(struct site *s, struct job *j)
 	return &active->delivery;
 }
 
-/* --- the life of a slot --------------------------------------------------------------------------------- */
+/* --- the life of a slot ----------------------------------------------------------------------- */
 
 static void slot_has_asked(struct slot *slot)
 {
@@ -101,8 +102,11 @@ int slot_start(struct site *s)
 		return -ENOMEM;
 	slot->site = s;
 	slot->path = path_ref(s->path);
-	slot->info = (struct slot_info) {
-		.site = path_site(slot->path), .hop = &slot->path->hop, .target = &slot->path->target, .domain = slot->path->target.domain,
+	slot->info = (struct slot_info){
+		.site = path_site(slot->path),
+		.hop = &slot->path->hop,
+		.target = &slot->path->target,
+		.domain = slot->path->target.domain,
 	};
 	r = fiber_spawn("courier", slot_run, slot, &slot->fiber);
 	if (r < 0) {
@@ -189,9 +193,10 @@ int slot_next(struct slot *slot, usec_t deadline, struct delivery **ret)
 	return 0;
 }
 
-/* --- what came of a delivery ----------------------------------------------------------------------------- */
+/* --- what came of a delivery ------------------------------------------------------------------ */
 
-static void emit_attempt(struct home *h, const struct slot *slot, const struct delivery *d, const struct delivery_recipient *dr, const char *rule)
+static void emit_attempt(struct home *h, const struct slot *slot, const struct delivery *d,
+			 const struct delivery_recipient *dr, const char *rule)
 {
 	static const char *const kinds[] = {
 		[OUTCOME_NONE] = "not tried", [OUTCOME_DELIVERED] = "delivered", [OUTCOME_RELAYED] = "relayed",
@@ -200,10 +205,11 @@ static void emit_attempt(struct home *h, const struct slot *slot, const struct d
 	const struct outcome *o = &dr->outcome;
 	char ip[IP_TEXT];
 
-	EVENT(h->queue->events, d->id, EVENT_ATTEMPT, F_STR("to", dr->address), F_STR("site", slot->info.site), F_STR("host", o->host),
-	      F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
-	      F_STR("reply", reply_to_line(&o->reply, d->arena)), F_STR("class", reply_class_name(o->class)), F_STR("rule", rule),
-	      F_STR("stage", stage_name(o->stage)), F_STR("outcome", kinds[o->kind]));
+	EVENT(h->queue->events, d->id, EVENT_ATTEMPT, F_STR("to", dr->address), F_STR("site", slot->info.site),
+	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL),
+	      F_STR("tls", o->tls), F_STR("reply", reply_to_line(&o->reply, d->arena)),
+	      F_STR("class", reply_class_name(o->class)), F_STR("rule", rule), F_STR("stage", stage_name(o->stage)),
+	      F_STR("outcome", kinds[o->kind]));
 }
 
 /* Gives an outcome that is no success its class, and corrects the kind where a rule says so. Returns the rule's
@@ -223,7 +229,8 @@ static const char *classify_outcome(struct home *h, struct outcome *o)
 	return c.rule;
 }
 
-static void look_at(struct home *h, struct slot *slot, struct delivery *d, struct delivery_recipient *dr, struct verdict *v)
+static void look_at(struct home *h, struct slot *slot, struct delivery *d, struct delivery_recipient *dr,
+		    struct verdict *v)
 {
 	struct outcome *o = &dr->outcome;
 	const char *rule;

@@ -74,7 +74,8 @@ static bool some_site(const struct message *m, const struct envelope *e, const c
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		const char *at = strrchr(e->recipients[i].address, '@');
 
-		if (m->recipients[i].state != STATE_DONE && at && wildcard_match(slice_from(pattern), slice_from(at + 1)))
+		if (m->recipients[i].state != STATE_DONE && at &&
+		    wildcard_match(slice_from(pattern), slice_from(at + 1)))
 			return true;
 	}
 	return false;

@@ -45,10 +45,8 @@ int cmd_mail(struct session *s, const struct command *c)
 
 	if (s->transaction)
 		return session_reply(s, REPLY_NESTED_MAIL);
-	if (s->messages >= session_limits(s)->messages) {
-		s->over = true;
-		return session_reply_number(s, REPLY_TOO_MANY_MESSAGES, session_limits(s)->messages);
-	}
+	if (s->messages >= session_limits(s)->messages)
+		return session_close_at_limit(s, REPLY_TOO_MANY_MESSAGES, session_limits(s)->messages);
 	r = mail_args_parse(c->args, s->offered & EXT_SMTPUTF8, &args);
 	if (r < 0)
 		return session_reply(s, refusal(r, s->offered & EXT_SMTPUTF8));

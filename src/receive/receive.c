@@ -45,6 +45,18 @@ static void opened_close(struct opened *o, unsigned n)
 	free(TAKE_PTR(o->listeners));
 }
 
+/* Sharing a port between our loops would also share it with another server of the same user, silently; so it is
+ * asked for alone first. 0 or -EADDRINUSE and the like. */
+static int is_free(struct world *w, const struct endpoint *at)
+{
+	struct listener *alone;
+	int r = listener_open(w, at, NULL, &alone);
+
+	if (r >= 0)
+		listener_close(alone);
+	return r < 0 ? r : 0;
+}
+
 static int open_address(struct receiver *r, const struct receive_listener *config, struct opened *o, char **ret_why)
 {
 	struct endpoint at = config->address;
@@ -60,7 +72,9 @@ static int open_address(struct receiver *r, const struct receive_listener *confi
 	if (!o->listeners)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++) {
-		res = listener_open(r->shared.world, &at, &(struct listen_options) { .reuse_port = n > 1 }, &o->listeners[i]);
+		res = i == 0 && n > 1 ? is_free(r->shared.world, &at) : 0;
+		if (res >= 0)
+			res = listener_open(r->shared.world, &at, &(struct listen_options) { .reuse_port = n > 1 }, &o->listeners[i]);
 		if (res < 0) {
 			char error[128];
 

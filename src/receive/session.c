@@ -96,6 +96,12 @@ int session_close(struct session *s, enum reply_id id)
 	return session_reply(s, id);
 }
 
+int session_close_at_limit(struct session *s, enum reply_id id, unsigned limit)
+{
+	s->over = s->linger = true;
+	return session_reply_number(s, id, limit);
+}
+
 int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
 {
 	s->over = true;
@@ -213,12 +219,6 @@ static int read_command(struct session *s, struct command *ret)
 	return 1;
 }
 
-static int close_at_limit(struct session *s, enum reply_id id, unsigned limit)
-{
-	s->over = true;
-	return session_reply_number(s, id, limit);
-}
-
 /* What ends a session although the client would go on. */
 static int check_limits(struct session *s)
 {
@@ -230,9 +230,9 @@ static int check_limits(struct session *s)
 	if (s->acceptor->stopping && !s->transaction)
 		return session_close(s, REPLY_STOPPING);
 	if (s->errors >= l->errors)
-		return close_at_limit(s, REPLY_TOO_MANY_ERRORS, l->errors);
+		return session_close_at_limit(s, REPLY_TOO_MANY_ERRORS, l->errors);
 	if (s->idle_commands >= l->commands)
-		return close_at_limit(s, REPLY_TOO_MANY_COMMANDS, l->commands);
+		return session_close_at_limit(s, REPLY_TOO_MANY_COMMANDS, l->commands);
 	/* The waits have deadlines, but whoever sends without a pause never lets us wait. */
 	if (now() >= session_end(s))
 		return time_out(s, 0);

@@ -81,6 +81,8 @@ int session_put(struct session *s, struct slice wire);
 /* A reply after which the session ends. */
 int session_close(struct session *s, enum reply_id id);
 int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second);
+/* The same for a client that reached a limit, perhaps with more commands under way: it gets the reply all the same. */
+int session_close_at_limit(struct session *s, enum reply_id id, unsigned limit);
 /* The reply to an error of our own (-ENOSPC, -ENOMEM, -ECANCELED, -ETIMEDOUT ...), which ends the session where it
  * can't go on. Gives the error back when the client is gone. */
 int session_reply_error(struct session *s, int error);

@@ -13,19 +13,44 @@
 
 /* --- begin and end ----------------------------------------------------------------------------------- */
 
+/* Our Received field stands in front of the content. Text would continue that field, or be taken for a part of the
+ * header: a blank line keeps it apart. The separator of a mailbox file would end the header: it becomes a field. */
+static int write_beginning(struct transaction *t, enum header_start start, struct slice data)
+{
+	struct slice prefix = start == HEADER_START_TEXT      ? SLICE("\r\n")
+			      : start == HEADER_START_MAILBOX ? SLICE("X-Mailbox-Line: ")
+							      : SLICE_NULL;
+	int r = spool_writer_append(t->writer, prefix);
+
+	if (r >= 0)
+		r = spool_writer_append(t->writer, slice_new(t->held, t->n_held));
+	if (r >= 0)
+		r = spool_writer_append(t->writer, data);
+	t->begun = true;
+	return r;
+}
+
+static int look_at_beginning(struct transaction *t, struct slice data)
+{
+	enum header_start start = t->n_held == 0 ? header_start(data) : HEADER_START_UNKNOWN;
+	size_t n;
+
+	if (start != HEADER_START_UNKNOWN)
+		return write_beginning(t, start, data);
+	n = MIN(data.len, sizeof(t->held) - t->n_held);
+	if (n > 0)
+		memcpy(t->held + t->n_held, data.data, n);
+	t->n_held += (unsigned) n;
+	start = header_start(slice_new(t->held, t->n_held));
+	return start == HEADER_START_UNKNOWN ? 0 : write_beginning(t, start, slice_skip(data, n));
+}
+
 static int content_write(void *context, struct slice data)
 {
 	struct transaction *t = context;
 	const struct receive_limits *l = session_limits(t->session);
 
 	if (!t->header.done) {
-		/* A first line that begins with a blank would continue our Received field; it is text. */
-		if (t->header.octets == 0 && data.len > 0 && (data.data[0] == ' ' || data.data[0] == '\t')) {
-			int r = spool_writer_append(t->writer, SLICE("\r\n"));
-
-			if (r < 0)
-				return r;
-		}
 		header_scanner_feed(&t->header, data);
 		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
 		if (t->header.received > l->received_hops)
@@ -33,7 +58,7 @@ static int content_write(void *context, struct slice data)
 		if (t->header.octets > l->header_size)
 			return ERROR_HEADER_TOO_LARGE;
 	}
-	return spool_writer_append(t->writer, data);
+	return t->begun ? spool_writer_append(t->writer, data) : look_at_beginning(t, data);
 }
 
 int transaction_begin(struct session *s, const struct address *sender)
@@ -269,6 +294,8 @@ static void fill_envelope(struct session *s, const struct content_facts *facts)
 	e->client_ip = s->stream->peer.kind == ENDPOINT_IP ? s->client : NULL;
 	e->client_name = s->client_name;
 	e->helo = s->helo;
+	if (s->tls)
+		e->tls = arena_printf(t->arena, "%s %s", s->tls->version, s->tls->cipher);
 	e->size = spool_writer_size(t->writer);
 }
 
@@ -276,19 +303,13 @@ static void note_accepted(struct session *s)
 {
 	const struct envelope *e = &s->transaction->envelope;
 	struct acceptor *a = s->acceptor;
-	char tls[sizeof(s->tls->version) + sizeof(s->tls->cipher) + 1];
 
-	if (s->tls)
-		snprintf(tls, sizeof(tls), "%s %s", s->tls->version, s->tls->cipher);
 	s->messages++;
 	s->errors = s->idle_commands = 0;
 	s->progress = now();
 	atomic_fetch_add_explicit(&a->accepted, e->n_recipients, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->messages, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->bytes, e->size, memory_order_relaxed);
-	EVENT(a->shared->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", s->client),
-	      F_STR("client_name", s->client_name), F_STR("helo", s->helo), F_STR("protocol", e->protocol),
-	      F_STR("tls", s->tls ? tls : NULL), F_UINT("size", e->size), F_UINT("recipients", e->n_recipients));
 }
 
 /* The reply to the final dot is the moment of responsibility: before it the client owns the message, after it we
@@ -299,6 +320,10 @@ static int commit(struct session *s, const struct content_facts *facts)
 	struct content_facts failed = { 0 };
 	char id[MSGID_TEXT];
 
+	if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
+		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
+	if (failed.error < 0)
+		return reply_to_each(s, t->accepted, reply_refused, &failed);
 	fill_envelope(s, facts);
 	failed.error = queue_submit(session_shared(s)->queue, TAKE_PTR(t->writer), &t->envelope);
 	if (failed.error < 0)

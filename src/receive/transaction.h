@@ -28,6 +28,9 @@ struct transaction {
 	bool smtputf8;                  /* said in MAIL */
 	struct spool_writer *writer;
 	struct header_scanner header;
+	bool begun;                     /* the beginning of the content was looked at and written */
+	unsigned n_held;                /* octets that are held until enough is there to look at */
+	char held[HEADER_START_OCTETS];
 	bool chunked;                   /* a BDAT was taken */
 	struct content_check chunks;    /* the content so far, when it comes by BDAT */
 	struct content_sink sink;

@@ -55,7 +55,9 @@ const char *hop_describe(const struct hop *h, char *out, size_t size)
 
 const char *tls_policy_name(enum tls_policy p)
 {
-	static const char *const names[] = { [TLS_MAY] = "may", [TLS_NONE] = "none", [TLS_REQUIRED] = "required", [TLS_VERIFY] = "verify" };
+	static const char *const names[] = {
+		[TLS_MAY] = "may", [TLS_NONE] = "none", [TLS_REQUIRED] = "required", [TLS_VERIFY] = "verify"
+	};
 
 	return names[p];
 }
@@ -82,7 +84,8 @@ const char *hop_when_describe(const struct hop *h, char *out, size_t size)
 			continue;
 		if (names[i].bit == WHEN_DELAYED)
 			duration_format(h->delayed, duration, sizeof(duration));
-		n = snprintf(out + used, size - used, "%s%s%s%s", used > 0 ? ", " : "", names[i].name, duration[0] ? " " : "", duration);
+		n = snprintf(out + used, size - used, "%s%s%s%s", used > 0 ? ", " : "", names[i].name,
+			     duration[0] ? " " : "", duration);
 		if (n < 0)
 			break;
 		used += (size_t) n;

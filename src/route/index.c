@@ -81,7 +81,8 @@ void route_index_free(struct route_index *i)
 
 static const struct domain_entry *find_domain(const struct route_index *i, struct slice name)
 {
-	for (struct hash_node *n = hash_find(&i->by_domain, hash_bytes(&i->key, name.data, name.len)); n; n = hash_find_next(n)) {
+	for (struct hash_node *n = hash_find(&i->by_domain, hash_bytes(&i->key, name.data, name.len)); n;
+	     n = hash_find_next(n)) {
 		const struct domain_entry *e = container_of(n, struct domain_entry, node);
 
 		if (slice_eq_str(name, e->domain->name))

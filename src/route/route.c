@@ -6,9 +6,11 @@
 #include "route/router.h"
 
 static const struct hop default_hop = { .kind = HOP_MX };
-static const struct hop no_way_hop = { .kind = HOP_REJECT, .text = "There is no way to this kind of address literal" };
+static const struct hop no_way_hop = { .kind = HOP_REJECT,
+				       .text = "There is no way to this kind of address literal" };
 
-int router_new(struct world *w, const struct log *log, struct resolver *resolver, const struct route_config *config, struct router **ret)
+int router_new(struct world *w, const struct log *log, struct resolver *resolver, const struct route_config *config,
+	       struct router **ret)
 {
 	_cleanup_(router_freep) struct router *r = calloc(1, sizeof(*r));
 	struct route_index *index = NULL;
@@ -34,7 +36,8 @@ void router_reload(struct router *r, const struct route_config *config)
 	int error = route_index_new(r, config, &index);
 
 	if (error < 0) {
-		LOG(r->log, LOG_ERROR, "The routes were not reloaded; the old ones stay in force", F_ERRNO("error", error));
+		LOG(r->log, LOG_ERROR, "The routes were not reloaded; the old ones stay in force",
+		    F_ERRNO("error", error));
 		return;
 	}
 	index->older = atomic_load(&r->index);
@@ -90,7 +93,8 @@ international:
 
 /* The domain of ours that an address belongs to, or NULL. <postmaster> without a domain belongs to the host
  * itself, and where that is no mail domain, to the first one (RFC 5321 section 4.5.1). */
-static const struct domain_entry *home_domain(const struct route_index *i, const struct address *to, const char *domain)
+static const struct domain_entry *home_domain(const struct route_index *i, const struct address *to,
+					      const char *domain)
 {
 	const struct domain_entry *e;
 
@@ -146,7 +150,8 @@ enum locality route_locality(struct router *r, const struct address *to)
 }
 
 /* An address literal has no MX: the rungs that would ask for one go straight to the address. */
-static int ladder_for_literal(const struct route_config *config, const struct address *to, struct arena *a, struct ladder *ladder)
+static int ladder_for_literal(const struct route_config *config, const struct address *to, struct arena *a,
+			      struct ladder *ladder)
 {
 	struct hop *hops = arena_new_array(a, struct hop, ladder->n_hops);
 
@@ -185,7 +190,8 @@ static void first_matching_rule(const struct route_config *config, const struct 
 	*ret = (struct ladder) { .rule = "default", .n_hops = 1, .hops = &default_hop };
 }
 
-int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a, struct ladder *ret)
+int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a,
+	       struct ladder *ret)
 {
 	static const struct address null_path = { .text = { "", 0 } };
 	const struct route_index *i = router_index(r);
@@ -198,7 +204,7 @@ int route_find(struct router *r, const struct address *to, const struct address 
 	if (error == -ENOMEM)
 		return error;
 	if (error < 0)
-		slice_copy(to->domain, to_domain, sizeof(to_domain)); /* no rule for it but "*"; the DNS will not know it */
+		slice_copy(to->domain, to_domain, sizeof(to_domain)); /* only "*" matches; the DNS won't know it */
 	e = home_domain(i, to, to_domain);
 	if (e) {
 		*ret = (struct ladder) { .rule = e->rule, .n_hops = 1, .hops = &e->domain->deliver };

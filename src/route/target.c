@@ -162,8 +162,10 @@ static int target_of_mx(const struct question *q, const struct hop *hop, struct 
 	if (!t.hosts)
 		return -ENOMEM;
 	for (unsigned i = 0; i < t.n_hosts; i++)
-		t.hosts[i] = (struct target_host) {
-			.name = set.hosts[i].name, .port = route_mx_port(q->config), .preference = set.hosts[i].preference,
+		t.hosts[i] = (struct target_host){
+			.name = set.hosts[i].name,
+			.port = route_mx_port(q->config),
+			.preference = set.hosts[i].preference,
 		};
 	r = drop_ourselves(q, t.hosts, t.n_hosts);
 	if (r < 0)
@@ -184,7 +186,8 @@ static struct target_host from_host_port(const struct host_port *h, uint16_t pre
 }
 
 /* Hops that need no DNS. 1, or -ENOMEM. */
-static int target_of_configured(const struct question *q, const struct hop *hop, struct slice domain, struct target *ret)
+static int target_of_configured(const struct question *q, const struct hop *hop, struct slice domain,
+				struct target *ret)
 {
 	struct target t = { .status = TARGET_OK, .ttl = UINT32_MAX };
 	char text[ENDPOINT_TEXT + DOMAIN_TEXT + 16], name[DOMAIN_MAX + 1], suffix[24];
@@ -228,7 +231,8 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 		return -ENOMEM;
 	*ret = t;
 	/* An address literal, or a fixed host, that is this very server. */
-	if (hop->kind == HOP_HOST && !hop->host.name && route_is_own_address(q->router, &hop->host.ip, hop->host.port))
+	if (hop->kind == HOP_HOST && !hop->host.name &&
+	    route_is_own_address(q->router, &hop->host.ip, hop->host.port))
 		return fail(ret, TARGET_LOOP, "the mail loops back: this address is this host");
 	return 1;
 }
@@ -238,13 +242,16 @@ static int find_target(const struct question *q, const struct hop *hop, struct s
 	return hop->kind == HOP_MX ? target_of_mx(q, hop, domain, ret) : target_of_configured(q, hop, domain, ret);
 }
 
-int route_target(struct router *r, const struct hop *hop, struct slice domain, usec_t deadline, struct arena *a, struct target *ret)
+int route_target(struct router *r, const struct hop *hop, struct slice domain, usec_t deadline, struct arena *a,
+		 struct target *ret)
 {
 	struct question q = { .router = r, .config = router_config(r), .arena = a };
 	struct target t = { .status = TARGET_TEMPORARY };
 	int error;
 
-	q.deadline = MIN(deadline, deadline_after(world_now(r->world), q.config->dns_timeout ? q.config->dns_timeout : DNS_TIMEOUT_DEFAULT));
+	q.deadline =
+		MIN(deadline, deadline_after(world_now(r->world),
+					     q.config->dns_timeout ? q.config->dns_timeout : DNS_TIMEOUT_DEFAULT));
 	error = find_target(&q, hop, domain, &t);
 	if (error < 0)
 		return error;
@@ -252,7 +259,8 @@ int route_target(struct router *r, const struct hop *hop, struct slice domain, u
 	return 0;
 }
 
-int route_target_cached(struct router *r, const struct hop *hop, struct slice domain, struct arena *a, struct target *ret)
+int route_target_cached(struct router *r, const struct hop *hop, struct slice domain, struct arena *a,
+			struct target *ret)
 {
 	struct question q = { .router = r, .config = router_config(r), .cached = true, .arena = a };
 	struct target t = { .status = TARGET_TEMPORARY };
@@ -263,7 +271,8 @@ int route_target_cached(struct router *r, const struct hop *hop, struct slice do
 	return found;
 }
 
-int route_addresses(struct router *r, const struct target_host *host, usec_t deadline, struct arena *a, struct address_list *ret)
+int route_addresses(struct router *r, const struct target_host *host, usec_t deadline, struct arena *a,
+		    struct address_list *ret)
 {
 	struct dns_address_list list;
 	int error;

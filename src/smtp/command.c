@@ -55,7 +55,7 @@ int command_parse(struct slice line, struct command *ret)
 
 	if (text_has_control(line))
 		return -EILSEQ;
-	if (name.len == 0 || !ascii_is_alpha(name.data[0]))
+	if (name.len == 0 || !ascii_is_alpha(name.data[0]) || !text_is_ascii(name))
 		return -EINVAL;
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		if (slice_ieq_str(name, verbs[i].name)) {
@@ -159,12 +159,20 @@ static bool is_address_literal(struct slice s)
 	return address_parse(slice_new(text, s.len + 2), 0, &parsed) == 0 && parsed.literal;
 }
 
+/* [2001:db8::1] without "IPv6:", from a widespread mail library. */
+static bool is_untagged_ipv6(struct slice s)
+{
+	struct ip ip;
+
+	return s.len > 2 && s.data[s.len - 1] == ']' && ip_parse(slice_new(s.data + 1, s.len - 2), &ip) >= 0 && ip.family == 6;
+}
+
 int helo_parse(struct slice args, bool lenient, struct slice *ret)
 {
 	if (args.len == 0 || args.len > DOMAIN_MAX)
 		return -EINVAL;
 	if (args.data[0] == '[') {
-		if (!is_address_literal(args))
+		if (!is_address_literal(args) && !(lenient && is_untagged_ipv6(args)))
 			return -EINVAL;
 	} else if (!lenient) {
 		if (!domain_is_valid(args, true))

@@ -33,8 +33,8 @@ struct command {
 	struct slice name; /* the verb as written */
 	struct slice args; /* what follows, without spaces at both ends */
 };
-/* line: without CRLF. -EILSEQ: a control character (also TAB, NUL, DEL); -EINVAL: empty, or not beginning
- * with a letter. A verb that we don't know is VERB_UNKNOWN, not an error. */
+/* line: without CRLF. -EILSEQ: a control character (also TAB, NUL, DEL); -EINVAL: empty, or the first
+ * word does not begin with a letter or is not ASCII. A verb that we don't know is VERB_UNKNOWN, not an error. */
 int command_parse(struct slice line, struct command *ret);
 
 #define PARAMETERS_MAX 16
@@ -56,6 +56,6 @@ int mail_args_parse(struct slice args, bool allow_utf8, struct path_args *ret);
 int rcpt_args_parse(struct slice args, bool allow_utf8, struct path_args *ret);
 
 /* The name behind EHLO, HELO or LHLO: a domain or an address literal. lenient: also what clients really send
- * (underscores, a trailing dot, a bare word), as long as it is printable ASCII without spaces or brackets
- * and fits. -EINVAL. */
+ * (underscores, a trailing dot, a bare word), as long as it is printable ASCII without spaces or brackets and
+ * fits, and an IPv6 literal without its tag. -EINVAL. */
 int helo_parse(struct slice args, bool lenient, struct slice *ret);

@@ -280,13 +280,17 @@ int batch_place(struct spool *s, struct item *i)
 
 static void apply_commit(struct spool *s, struct spool_writer *w, bool *wake_tidy)
 {
-	struct entry *e = w->copy ? index_find(&s->index, w->id) : index_insert(&s->index, w->id);
+	struct entry *e = index_find(&s->index, w->id);
 
-	if (w->copy) {
+	/* Without copy it is there only if two in this batch have the same id: the later one counts, as in recovery. */
+	if (e) {
 		entry_release(s, e, wake_tidy);
 		segments_set_emptied(&s->segments, segments_find(&s->segments, e->commit_segment));
-		s->stats.compacted_bytes += w->size + w->length;
 	} else
+		e = index_insert(&s->index, w->id);
+	if (w->copy)
+		s->stats.compacted_bytes += w->size + w->length;
+	else
 		s->stats.commits++;
 	e->size = w->size;
 	e->commit_segment = w->segment;

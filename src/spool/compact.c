@@ -207,9 +207,10 @@ static int move_message(struct compaction *c, msgid_t id, uint32_t offset)
 		free(k->commit_record);
 		free(k->note_record);
 		note_error(c, r);
-		if (r == -EBADMSG)
-			LOG(s->log, LOG_ERROR, "a message in the spool is damaged and stays where it is",
-			    F_ID("id", id), F_UINT("segment", c->segment->number), F_UINT("offset", offset));
+		if (r == -EBADMSG || r == -EIO)
+			LOG(s->log, LOG_ERROR, "a message in the spool can't be read whole and stays where it is",
+			    F_ID("id", id), F_UINT("segment", c->segment->number), F_UINT("offset", offset),
+			    F_ERRNO("error", r));
 		return 0;
 	}
 	c->count++;

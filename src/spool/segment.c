@@ -188,8 +188,8 @@ int segment_write_header(struct spool *s, struct segment *g)
 	h->created = world_wall(s->world);
 	h->secret = s->secret;
 	spool_lock(s);
-	for (uint32_t i = 0; i < s->segments.count && h->cut_count < SEGMENT_MAX_CUTS; i++) {
-		const struct segment *other = s->segments.list[i];
+	for (uint32_t i = s->segments.count; i > 0 && h->cut_count < SEGMENT_MAX_CUTS; i--) {
+		const struct segment *other = s->segments.list[i - 1];
 
 		if (other->failed)
 			h->cuts[h->cut_count++] = (struct cut) { .segment = other->number, .offset = other->cut };

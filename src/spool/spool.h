@@ -69,10 +69,11 @@ DEFINE_FREEP(struct spool, spool_close)
 
 /* --- writing --------------------------------------------------------------------------------------- */
 
-/* -ENOSPC when the disk is nearly full, -EROFS after a failure that stopped the spool, -ENOMEM.
+/* -ENOSPC when the disk is nearly full, -EROFS after a failure that stopped the spool, -ENOMEM, -EINVAL (no id).
  * The chunk buffer is taken on the first append, so a writer that is never used costs little. */
 int spool_writer_new(struct spool *s, msgid_t id, struct spool_writer **ret);
-/* Waits only when too many chunks of this writer are under way. Bytes are copied once. */
+/* Waits only when too many chunks of this writer are under way. Bytes are copied once. -EIO, -ENOSPC when an earlier
+ * chunk was lost, -ENOMEM, -EFBIG beyond 1 GiB. */
 int spool_writer_append(struct spool_writer *w, struct slice data);
 /* Room in the chunk buffer for writing in place (at least 1 byte, at most `want`): then commit what was used. */
 int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t *ret_len);
@@ -80,6 +81,8 @@ void spool_writer_used(struct spool_writer *w, size_t len);
 uint64_t spool_writer_size(const struct spool_writer *w); /* bytes appended so far */
 /* Makes the message exist; returns when it is durable (0), or -errno: then it does not exist, and won't after
  * a recovery either, except that after -EIO a crash may still bring it back (say 4xx). Not cancellable.
+ * -EIO: the disk failed. -ENOSPC, -EROFS as above. -EEXIST: there is a message with this id. -EFBIG: the envelope and
+ * note don't fit into a segment. -ENOMEM.
  * The writer is freed in any case. note: first state to keep with it, may be empty. */
 int spool_writer_commit(struct spool_writer *w, struct slice envelope, struct slice note);
 /* Forgets the message; NULL is fine. What was written of it is dead space. */
@@ -87,11 +90,12 @@ void spool_writer_abort(struct spool_writer *w);
 DEFINE_FREEP(struct spool_writer, spool_writer_abort)
 
 /* Replaces the note of a message, lazily durable: it is written soon and synced with whatever is synced
- * next, at the latest after lazy_sync. Does not wait. */
+ * next, at the latest after lazy_sync. Does not wait. -ENOENT: no such message; -EROFS, -EFBIG, -ENOMEM. */
 int spool_note(struct spool *s, msgid_t id, struct slice note);
 /* The same, but returns when it is durable. */
 int spool_note_sync(struct spool *s, msgid_t id, struct slice note);
-/* The message is done; lazily durable, doesn't wait. Its body must not be read any more. */
+/* The message is done; lazily durable, doesn't wait. To the outside it is gone at once (-ENOENT), readers that are
+ * open read on. -ENOENT, -EROFS, -ENOMEM. */
 int spool_remove(struct spool *s, msgid_t id);
 
 /* --- reading --------------------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@
 #define LAZY_WRITE (2 * USEC_MS) /* so long lazy records gather before they are written */
 #define RETRY_ROOM USEC_SEC      /* how often a full disk is asked again */
 #define FAILURES_MAX 3           /* in a row, then the spool stops accepting */
-#define POOL_MAX 256             /* free chunks kept, of each size */
+#define POOL_BYTES (4u << 20)    /* of free chunks kept, of each size */
 
 /* A piece of a body: what is written is head and data in one, so the bytes are not copied again. */
 struct chunk {

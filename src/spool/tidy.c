@@ -196,8 +196,9 @@ static void compact(struct spool *s, struct segment *g)
 	spool_unlock(s);
 	if (free_now || r == -ECANCELED)
 		return;
-	later(s, g, r == -EBADMSG ? RETRY_DAMAGED : RETRY_TIDY);
-	if (r < 0 && r != -EBADMSG && r != -EROFS && r != -ENOSPC)
+	/* A message that can't be read was named in the log and keeps its segment. */
+	later(s, g, r == -EBADMSG || r == -EIO ? RETRY_DAMAGED : RETRY_TIDY);
+	if (r < 0 && r != -EBADMSG && r != -EIO && r != -EROFS && r != -ENOSPC)
 		LOG(s->log, LOG_WARNING, "cannot compact a segment of the spool; tried again soon",
 		    F_STR("spool", s->path), F_UINT("segment", g->number), F_ERRNO("error", r));
 }

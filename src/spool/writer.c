@@ -34,7 +34,7 @@ void chunk_put(struct spool *s, struct chunk *k)
 	struct chunk_pool *pool = k->capacity == s->chunk_large ? &s->large_chunks : &s->small_chunks;
 
 	pthread_mutex_lock(&s->pool_mutex);
-	if (pool->count < POOL_MAX) {
+	if (pool->count < POOL_BYTES / k->capacity) {
 		k->item.next = pool->free;
 		pool->free = &k->item;
 		pool->count++;

@@ -130,6 +130,8 @@ class Peer:
 
     def _serve(self, connection, number):
         connection.settimeout(240)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             PeerSession(self, connection, number).run()
         except (OSError, EOFError, ValueError, IndexError):

@@ -6,6 +6,7 @@ YIZHAN_CRASH_ROUNDS says how often (12); the long run has 200."""
 import os
 import random
 import re
+import struct
 import threading
 import time
 from collections import Counter
@@ -204,13 +205,30 @@ def test_a_damaged_record_in_the_middle_costs_only_itself(filled):
     assert "checksum" in server.log().lower() or "damaged" in server.log().lower(), server.log()
 
 
-def test_an_unknown_version_of_the_format_is_refused(filled):
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for octet in data:
+        crc ^= octet
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_a_newer_version_of_the_format_is_refused_and_left_alone(filled):
+    """Docs/SPOOL.md: in both copies of a segment's header the version and the size of a copy stand behind the magic."""
     server, _ = filled
-    first = segments(server)[0]
-    data = bytearray(first.read_bytes())
-    data[4:16] = b"\xee" * 12
-    first.write_bytes(data)
+    for path in segments(server):
+        data = bytearray(path.read_bytes())
+        if not data.startswith(b"Yizhan"):
+            continue
+        size = struct.unpack_from("<I", data, 12)[0]
+        for at in (0, size):
+            struct.pack_into("<I", data, at + 8, 99)
+            struct.pack_into("<I", data, at + size - 4, crc32c(data[at : at + size - 4]))
+        path.write_bytes(data)
+    before = {p: p.read_bytes() for p in segments(server)}
     server.start(wait=False)
-    status = server.process.wait(15 * harness.SLOW)
-    assert status == 1, server.log()
-    assert first.name in server.log() or "spool" in server.log()
+    assert server.process.wait(15 * harness.SLOW) == 1, server.log()
+    assert "newer version" in server.log()
+    assert {p: p.read_bytes() for p in segments(server)} == before
+    server.process = None

@@ -385,7 +385,7 @@ def test_remove_forgets_without_a_word(pair):
     _, server = pair({"RCPT": "451 4.3.0 later"}, queue={"retry": ["1h"]})
     keep, gone = server.submit(SENDER, "keep@dest.example"), server.submit(SENDER, "gone@dest.example")
     server.command("queue", "remove", gone)
-    assert [r["id"] for r in server.rows()] == [keep]
+    wait_for(lambda: [r["id"] for r in server.rows()] == [keep], what="the end of the message that was removed")
     assert mailbox(server) == []
     server.stop()
     server.start()

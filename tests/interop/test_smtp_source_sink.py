@@ -53,7 +53,9 @@ def to(sink):
 
 
 def identities(dumps):
-    return Counter(re.search(r"^Message-Id: (\S+)", d["content"], re.M | re.I).group(1) for d in dumps)
+    """How often each message is there. A sink that ended in the middle leaves pieces without a Message-Id."""
+    found = (re.search(r"^Message-Id: (\S+)$", d["content"], re.M | re.I) for d in dumps)
+    return Counter(m.group(1) for m in found if m)
 
 
 def is_empty(server, timeout=60):
@@ -76,7 +78,6 @@ def bounces(server, local="source"):
         (["-m", "50", "-s", "5", "-r", "20"], 50, 20),
         (["-m", "100", "-s", "10", "-N"], 100, 1),
         (["-m", "60", "-s", "6", "-r", "3", "-N", "-d"], 60, 3),
-        (["-m", "20", "-l", "0"], 20, 1),
         (["-m", "20", "-l", "1"], 20, 1),
         (["-m", "20", "-s", "4", "-l", "100000"], 20, 1),
         (["-m", "4", "-s", "2", "-l", "5000000"], 4, 1),
@@ -247,7 +248,7 @@ def test_a_sink_that_hangs_up_at_random(place, source, sink):
         if server.queue_is_empty():
             break
         short = sink("-M", "10", port=port, dump=True)
-        wait_for(lambda: short.process.poll() is not None or server.queue_is_empty(), 20, "ten messages")
+        wait_for(lambda: short.process.poll() is not None or server.queue_is_empty(), 60, "ten messages")
         seen += identities(short.dumps())
     is_empty(server)
     assert len(seen) == 200

@@ -150,14 +150,14 @@ static void notification_arrived(struct scene *s, const char *address, struct sl
 	}
 }
 
-static void note_copy(struct scene *s, struct letter *l, struct addressee *t, struct slice header, bool at_remote, usec_t at)
+static void note_copy(struct scene *s, struct letter *l, struct addressee *t, struct slice header, bool at_remote, usec_t at, usec_t told)
 {
 	struct copy *c;
 
 	s->copies = realloc(s->copies, (s->n_copies + 1) * sizeof(*s->copies));
 	assert_non_null(s->copies);
 	c = &s->copies[s->n_copies++];
-	*c = (struct copy) { .letter = l, .target = (unsigned) (t - l->targets), .at_remote = at_remote, .at = at };
+	*c = (struct copy) { .letter = l, .target = (unsigned) (t - l->targets), .at_remote = at_remote, .at = at, .told = told };
 	read_hops(header, c);
 	t->copies++;
 }
@@ -190,7 +190,7 @@ static void check_content(struct scene *s, const struct letter *l, struct slice 
 			   SLICE_ARG(slice_head(slice_skip(came, same), 100)), SLICE_ARG(slice_head(slice_skip(buffer_slice(&sent), same), 100)));
 }
 
-void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at)
+void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at, usec_t told)
 {
 	_cleanup_buffer_ struct buffer plain = { 0 };
 	struct slice header;
@@ -211,7 +211,7 @@ void letter_arrived(struct scene *s, const char *address, struct slice text, boo
 	t = find_target(l, slice_from(address));
 	scene_check(s, t, "letter %u came to %s, to whom it was not sent", l->number, address);
 	check_content(s, l, buffer_slice(&plain));
-	note_copy(s, l, t, header, at_remote, at);
+	note_copy(s, l, t, header, at_remote, at, told);
 }
 
 /* --- mailboxes ------------------------------------------------------------------------------------------------ */
@@ -240,13 +240,15 @@ static int read_file(const char *name, void *context)
 	_cleanup_(freep) char *path = NULL, *text = NULL;
 	char address[96];
 	size_t len;
+	usec_t at;
 	int r;
 
 	assert(asprintf(&path, "%s/%s", w->directory, name) > 0);
 	r = file_read_all(w->node->world, path, MESSAGE_MAX, &text, &len);
 	scene_check(w->scene, r == 0, "%s can't be read: %s", path, strerrorname_np(-r));
 	(void) snprintf(address, sizeof(address), "%s@%s", w->local, w->node->domain);
-	letter_arrived(w->scene, address, slice_new(text, len), true, false, time_of_name(w->scene, name));
+	at = time_of_name(w->scene, name);
+	letter_arrived(w->scene, address, slice_new(text, len), true, false, at, at);
 	return 0;
 }
 
@@ -285,7 +287,7 @@ static usec_t time_of_id(const struct scene *s, const char *text)
 static void judge_local_pair(struct scene *s, const struct copy *first, struct tally *tally)
 {
 	const struct node *n = first->letter->targets[first->target].node;
-	usec_t from = first->at - MIN(first->at, RECORD_TIME), until = first->at + RECORD_TIME;
+	usec_t from = first->at - MIN(first->at, RECORD_TIME), until = first->told + RECORD_TIME;
 
 	if (scene_was_troubled(s, TROUBLE_DEATH, n, from, until))
 		tally->twice_by_death++;
@@ -303,7 +305,7 @@ static void judge_sent_pair(struct scene *s, const struct copy *first, struct ta
 	const struct letter *l = first->letter;
 	const struct node *to = l->targets[first->target].node;
 	usec_t from = first->n_hops > 0 && !first->at_remote ? time_of_id(s, first->ids[0]) : first->at;
-	usec_t until = first->at + RECORD_TIME;
+	usec_t until = first->told + RECORD_TIME;
 
 	from -= MIN(from, RECORD_TIME);
 	if (scene_was_troubled(s, TROUBLE_NETWORK, l->entry, from, until))

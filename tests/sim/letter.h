@@ -55,7 +55,7 @@ struct copy {
 	bool at_remote;
 	unsigned n_hops;
 	char ids[COPY_HOPS][MSGID_TEXT]; /* under which servers had it, the last one first */
-	usec_t at;                       /* when it came */
+	usec_t at, told;                 /* when it came, and when whoever sent it was told so */
 };
 
 /* What came of it, over all letters. */
@@ -72,8 +72,8 @@ void letter_add(struct letter *l, enum target_kind kind, const struct node *node
 /* Its header and body as they go over the wire, without dot-stuffing. */
 void letter_content(const struct letter *l, struct buffer *out);
 /* Something has arrived for address: finds out which letter it is (or which notification) and notes it. Fails the
- * test when it is none, or altered. lf: lines end with LF alone. */
-void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at);
+ * test when it is none, or altered. lf: lines end with LF alone. at, told: as in struct copy. */
+void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at, usec_t told);
 /* Reads all mailboxes of servers that are up. Once, at the end. */
 void letters_collect(struct scene *s);
 /* Judges all letters; adds to *tally. */

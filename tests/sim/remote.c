@@ -70,10 +70,11 @@ static int gather(void *context, struct slice data)
 	return buffer_error(context);
 }
 
-static void keep(struct visit *v, struct slice content)
+/* at: when the last octet was there. */
+static void keep(struct visit *v, struct slice content, usec_t at)
 {
 	for (unsigned i = 0; i < v->n_recipients; i++)
-		letter_arrived(v->remote->scene, v->recipients[i], content, false, true, now());
+		letter_arrived(v->remote->scene, v->recipients[i], content, false, true, at, now());
 	v->remote->taken++;
 }
 
@@ -91,7 +92,7 @@ static void note_unsure(struct visit *v, struct slice content)
 static int close_silently(struct visit *v, struct slice content)
 {
 	if (scene_chance(v->remote->scene, 50)) {
-		keep(v, content);
+		keep(v, content, now());
 		note_unsure(v, content);
 	}
 	return -ECONNABORTED;
@@ -103,6 +104,7 @@ static int take_content(struct visit *v)
 	struct content_sink sink = { .write = gather, .context = &content };
 	struct content_limits limits = { .idle_timeout = PATIENCE };
 	struct content_result result;
+	usec_t at;
 	int r;
 
 	if (v->n_recipients == 0)
@@ -120,10 +122,11 @@ static int take_content(struct visit *v)
 		return answer(v, "552 5.3.4 too large for me after all\r\n");
 	if (v->behaviour == REMOTE_DROPS && v->stream->bytes_in + v->stream->bytes_out >= v->budget)
 		return -ECONNABORTED;
+	at = now();
 	r = answer(v, "250 2.0.0 taken\r\n");
 	if (r >= 0)
 		r = stream_flush(v->stream, deadline_after(now(), PATIENCE));
-	keep(v, buffer_slice(&content));
+	keep(v, buffer_slice(&content), at);
 	if (r < 0 || v->over)
 		note_unsure(v, buffer_slice(&content));
 	return r;

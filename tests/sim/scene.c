@@ -396,6 +396,22 @@ static bool is_drained(const struct scene *s)
 	return true;
 }
 
+/* A spool whose disk has failed too often takes nothing more until somebody has looked at the disk and starts the
+ * server again. */
+static void obey_log(struct node *n)
+{
+	struct spool_stats stats;
+
+	if (n->state != NODE_UP)
+		return;
+	spool_stats(server_spool(n->server), &stats);
+	if (!stats.failed)
+		return;
+	scene_tell(n->scene, "%s is stopped and started, because its spool asks for that", n->name);
+	node_stop(n);
+	node_start(n);
+}
+
 bool scene_drain(struct scene *s, usec_t limit)
 {
 	usec_t step = 5 * USEC_SEC;
@@ -403,6 +419,8 @@ bool scene_drain(struct scene *s, usec_t limit)
 	while (!is_drained(s)) {
 		if (scene_now(s) >= limit)
 			return false;
+		for (unsigned i = 0; i < s->n_nodes; i++)
+			obey_log(&s->nodes[i]);
 		scene_run(s, MIN(deadline_after(scene_now(s), step), limit));
 		step = MIN(step * 2, 10 * USEC_MIN);
 	}

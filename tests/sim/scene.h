@@ -108,7 +108,8 @@ void scene_free(struct scene *s);
 void scene_run(struct scene *s, usec_t until);
 /* The same for so long. */
 void scene_run_for(struct scene *s, usec_t time);
-/* Runs until all servers are up and have empty spools; false when that takes until `limit`. */
+/* Runs until all servers are up and have empty spools; false when that takes until `limit`. Starts again what asks
+ * for it in its log. */
 bool scene_drain(struct scene *s, usec_t limit);
 usec_t scene_now(const struct scene *s);
 uint64_t scene_dice(struct scene *s, uint64_t n); /* uniform in [0, n) */

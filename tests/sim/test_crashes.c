@@ -111,7 +111,7 @@ static void break_disk(struct run *r, struct node *n)
 static void fill_disk(struct run *r, struct node *n)
 {
 	struct scene *s = r->scene;
-	uint64_t left = scene_dice(s, 3u << 20);
+	uint64_t left = scene_dice(s, 1200u << 10); /* the servers keep 1 MiB in reserve */
 
 	r->totals->full_disks++;
 	scene_tell(s, "the disk of %s has %llu KiB left", n->name, (unsigned long long) (left >> 10));
@@ -260,9 +260,9 @@ static void run_seed(uint64_t seed, void *context)
 		plan.server = &s->nodes[i];
 		plan.context = &s->nodes[i];
 		plan.sessions = 1 + (unsigned) scene_dice(s, 4);
-		plan.letters = 40;
+		plan.letters = 60;
 		plan.until = until;
-		plan.pause = scene_dice(s, 40 * USEC_SEC);
+		plan.pause = scene_dice(s, scene_chance(s, 30) ? USEC_SEC : 40 * USEC_SEC);
 		plan.hang_up_per_cent = (unsigned) scene_dice(s, 10);
 		client_new(s, i ? "client-b" : "client-a", i ? "192.0.2.101" : "192.0.2.100", &plan, &clients[i]);
 	}

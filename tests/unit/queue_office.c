@@ -65,7 +65,7 @@ static void write_line(void *context, const char *line, size_t len)
 		print_message("%.*s", (int) len, line);
 }
 
-/* --- the courier ------------------------------------------------------------------------------------------ */
+/* --- the courier ------------------------------------------------------------------------------ */
 
 static void deliver_all(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
 {
@@ -111,7 +111,7 @@ static void carry(struct courier *c, struct slot *slot)
 	}
 }
 
-/* --- the machine -------------------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------------ */
 
 static int found(const struct spool_found *m, void *context)
 {
@@ -141,18 +141,44 @@ static bool is_done(void *context)
 	return ((struct office *) context)->done;
 }
 
+/* A machine that is up, with a fresh program on it. */
+static void boot(struct office *s)
+{
+	struct zone *zone;
+	char *why;
+
+	assert_int_equal(zone_parse(slice_from(zone_text), "z", &zone, &why), 0);
+	assert_int_equal(zone_resolver_new(s->world, zone, 0, &s->resolver), 0);
+	assert_int_equal(router_new(s->world, &s->log, s->resolver, &s->routes, &s->router), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(loop_new(s->world, "queue", 0, 0, &s->loops[i]), 0);
+		assert_int_equal(loop_start(s->loops[i]), 0);
+	}
+	start(s);
+}
+
+static void halt(struct office *s)
+{
+	for (unsigned i = 0; i < 2; i++)
+		loop_stop(s->loops[i]);
+	spool_close(s->spool);
+	queue_free(s->queue);
+	for (unsigned i = 0; i < 2; i++)
+		loop_free(s->loops[i]);
+	router_free(s->router);
+	resolver_free(s->resolver);
+	world_free(s->world);
+}
+
 static void run(struct office *s, void (*body)(struct office *s))
 {
-	start(s);
 	s->body = body;
 	s->done = false;
 	assert_int_equal(loop_spawn(s->loops[0], "body", play, s), 0);
 	assert_true(sim_run_until(s->sim, is_done, s, sim_now(s->sim) + 30 * USEC_DAY));
-	spool_close(s->spool);
-	queue_free(s->queue);
 }
 
-void office_play(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s))
+static const struct route_rule *the_rules(unsigned *ret_n)
 {
 	static const struct host_port relay_hosts[] = { { .name = "smtp.provider.example", .port = 587 } };
 	static const struct relay backup = { .name = "backup", .n_hosts = 1, .hosts = relay_hosts };
@@ -167,10 +193,15 @@ void office_play(void (*prepare)(struct office *s), void (*body)(struct office *
 		{ .to = held, .n_to = 1, .ladder = { "routes[2]", 1, hold } },	     { .to = dropped, .n_to = 1, .ladder = { "routes[3]", 1, discard } },
 		{ .to = rejected, .n_to = 1, .ladder = { "routes[4]", 1, reject } },
 	};
+
+	*ret_n = ARRAY_LEN(rules);
+	return rules;
+}
+
+static struct office *open_office(uint64_t seed, void (*prepare)(struct office *s))
+{
 	static const struct route_domain domains[] = { { .name = "local.example", .deliver = { .kind = HOP_MAILDIR, .maildir = "/mail" } } };
 	struct office *s = calloc(1, sizeof(*s));
-	struct zone *zone;
-	char *why;
 
 	assert_non_null(s);
 	s->attempts = calloc(OFFICE_DELIVERIES, sizeof(*s->attempts));
@@ -180,61 +211,111 @@ void office_play(void (*prepare)(struct office *s), void (*body)(struct office *
 	s->courier.run = carry;
 	s->log = (struct log) { .level = LOG_DEBUG, .now = office_wall, .write = write_line, .context = s };
 	s->events = (struct event_sink) { .emit = emit, .context = s };
-	s->routes = (struct route_config) { .hostname = "us.example", .domains = domains, .n_domains = 1, .rules = rules, .n_rules = ARRAY_LEN(rules), .mx_port = 25 };
+	s->routes = (struct route_config) { .hostname = "us.example", .domains = domains, .n_domains = 1, .mx_port = 25 };
+	s->routes.rules = the_rules(&s->routes.n_rules);
 	s->config = (struct queue_config) { .hostname = "us.example" };
 	s->spool_config = (struct spool_config) { .path = "/spool", .reserve = 1 };
 	if (prepare)
 		prepare(s);
-
-	assert_int_equal(sim_new(&(struct sim_options) { .seed = 1 }, &s->sim), 0);
-	assert_int_equal(sim_host_new(s->sim, "us", "192.0.2.99", &s->host, &s->world), 0);
 	assert_int_equal(arena_new(0, &s->arena), 0);
-	assert_int_equal(zone_parse(slice_from(zone_text), "z", &zone, &why), 0);
-	assert_int_equal(zone_resolver_new(s->world, zone, 0, &s->resolver), 0);
-	assert_int_equal(router_new(s->world, &s->log, s->resolver, &s->routes, &s->router), 0);
-	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(loop_new(s->world, "queue", 0, 0, &s->loops[i]), 0);
-		assert_int_equal(loop_start(s->loops[i]), 0);
-	}
-	run(s, body);
-	if (afterwards)
-		run(s, afterwards);
-	for (unsigned i = 0; i < 2; i++) {
-		loop_stop(s->loops[i]);
-		loop_free(s->loops[i]);
-	}
-	router_free(s->router);
-	resolver_free(s->resolver);
-	arena_free(s->arena);
-	world_free(s->world);
+	assert_int_equal(sim_new(&(struct sim_options) { .seed = seed }, &s->sim), 0);
+	assert_int_equal(sim_host_new(s->sim, "us", "192.0.2.99", &s->host, &s->world), 0);
+	return s;
+}
+
+static void close_office(struct office *s)
+{
 	sim_free(s->sim);
+	arena_free(s->arena);
 	free(s->attempts);
 	free(s);
 }
 
-/* --- for the body ----------------------------------------------------------------------------------------------- */
+void office_play(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s))
+{
+	struct office *s = open_office(1, prepare);
 
-msgid_t office_submit(struct office *s, const char *from, const char *recipients)
+	boot(s);
+	run(s, body);
+	if (afterwards) {
+		spool_close(s->spool);
+		queue_free(s->queue);
+		start(s);
+		run(s, afterwards);
+	}
+	halt(s);
+	close_office(s);
+}
+
+static void spawned_body(void *arg)
+{
+	struct office *s = arg;
+
+	s->body(s);
+}
+
+void office_crash(uint64_t seed, unsigned crashes, void (*prepare)(struct office *s), void (*body)(struct office *s),
+		  void (*check)(struct office *s))
+{
+	struct office *s = open_office(seed, prepare);
+
+	for (unsigned i = 0; i < crashes; i++) {
+		boot(s);
+		s->body = body;
+		assert_int_equal(loop_spawn(s->loops[i % 2], "body", spawned_body, s), 0);
+		sim_run(s->sim, sim_now(s->sim) + sim_random_below(s->sim, 3 * USEC_SEC));
+		s->crashes[s->n_crashes++] = sim_now(s->sim);
+		if (sim_random_below(s->sim, 2))
+			sim_host_crash(s->host);
+		else
+			sim_host_kill(s->host);
+		halt(s);
+		assert_int_equal(sim_host_restart(s->host, &s->world), 0);
+	}
+	boot(s);
+	run(s, check);
+	halt(s);
+	close_office(s);
+}
+
+/* --- for the body ----------------------------------------------------------------------------- */
+
+int office_try_submit(struct office *s, const char *from, const char *recipients, msgid_t *ret_id)
 {
 	static const char content[] = "Subject: test\r\n\r\nHello\r\n";
 	struct envelope_recipient *list = arena_new_array(s->arena, struct envelope_recipient, 1000);
 	struct envelope e = { .id = queue_new_id(s->queue), .arrival = world_wall(s->world), .reverse_path = from, .recipients = list, .protocol = "ESMTP" };
 	struct slice rest = slice_from(recipients);
 	struct spool_writer *w = NULL;
+	int r;
 
 	assert_non_null(list);
 	while (rest.len > 0) {
 		struct slice notify, word = slice_cut(rest, ' ', &rest);
-		struct envelope_recipient *r = &list[e.n_recipients++];
+		struct envelope_recipient *rcpt = &list[e.n_recipients++];
 
 		word = slice_cut(word, '/', &notify);
-		r->address = arena_slice(s->arena, word);
-		r->notify = notify.data ? (unsigned) atoi(notify.data) : 0;
+		rcpt->address = arena_slice(s->arena, word);
+		rcpt->notify = notify.data ? (unsigned) atoi(notify.data) : 0;
 	}
-	assert_int_equal(spool_writer_new(s->spool, e.id, &w), 0);
-	assert_int_equal(spool_writer_append(w, slice_new(content, sizeof(content) - 1)), 0);
-	assert_int_equal(queue_submit(s->queue, w, &e), 0);
-	return e.id;
+	r = spool_writer_new(s->spool, e.id, &w);
+	if (r < 0)
+		return r;
+	r = spool_writer_append(w, slice_new(content, sizeof(content) - 1));
+	if (r < 0) {
+		spool_writer_abort(w);
+		return r;
+	}
+	*ret_id = e.id;
+	return queue_submit(s->queue, w, &e);
+}
+
+msgid_t office_submit(struct office *s, const char *from, const char *recipients)
+{
+	msgid_t id = MSGID_NONE;
+
+	assert_int_equal(office_try_submit(s, from, recipients, &id), 0);
+	return id;
 }
 
 void office_wait(usec_t time)

@@ -46,11 +46,22 @@ struct office {
 	void (*body)(struct office *s);
 	bool done;
 	struct arena *arena;
+
+	/* office_crash: what was accepted, and when the power went. */
+	msgid_t accepted[OFFICE_DELIVERIES];
+	unsigned n_accepted;
+	usec_t crashes[16];
+	unsigned n_crashes;
 };
 
 /* Runs body in a fiber of the first loop of a fresh machine, with everything started; then stops the queue. With
  * afterwards, all of it is restarted for another round. */
 void office_play(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s));
+
+/* Runs body for up to three seconds and takes the power away, or kills the process, so many times (at most 16); then
+ * starts once more, for check. */
+void office_crash(uint64_t seed, unsigned crashes, void (*prepare)(struct office *s), void (*body)(struct office *s),
+		  void (*check)(struct office *s));
 
 /* Answers for the courier. */
 void answer_reply(struct delivery_recipient *r, enum stage stage, int code, int subject, int detail, const char *text);
@@ -59,6 +70,8 @@ void answer_fault(struct delivery_recipient *r, enum stage stage, const char *te
 /* Submits a message; recipients: addresses separated by spaces, each perhaps with "/NOTIFY" as a number. From the
  * body. Returns its id. */
 msgid_t office_submit(struct office *s, const char *from, const char *recipients);
+/* The same, when it may fail: 0 or what queue_submit returned. */
+int office_try_submit(struct office *s, const char *from, const char *recipients, msgid_t *ret_id);
 /* Lets virtual time pass. */
 void office_wait(usec_t time);
 struct queue_summary office_summary(struct office *s);

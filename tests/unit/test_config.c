@@ -383,7 +383,7 @@ static void test_errors_are_counted_but_not_without_end(void **state)
 static void test_included_files_add_their_keys(void **state)
 {
 	struct scene *s = *state;
-	char path[128], other[128];
+	char path[128], other[256];
 
 	put_file(s, "domains.yaml", "domains: {b.example: {deliver: \"maildir:mail/{local}\"}}\nroutes: [{to: b, via: hold}]\n", other, sizeof(other));
 	put_file(s, "main.yaml", "include: domains.yaml\nhostname: a.example\ndomains: {c.example: {deliver: discard}}\n"
@@ -400,7 +400,7 @@ static void test_included_files_add_their_keys(void **state)
 static void test_mistakes_in_included_files_name_that_file(void **state)
 {
 	struct scene *s = *state;
-	char path[128], other[128], line[256];
+	char path[128], other[128], line[512];
 
 	put_file(s, "more.yaml", "hostname: b.example\nlog: {levl: info}\n", other, sizeof(other));
 	put_file(s, "main.yaml", "include: [more.yaml, absent.yaml]\nhostname: a.example\n", path, sizeof(path));

@@ -171,6 +171,38 @@ static void test_repeated_fields_and_long_lines_are_noticed(void **state)
 	assert_int_equal(s.longest_line, strlen("Date: 0123456789"));
 }
 
+static void test_what_a_message_begins_with(void **state)
+{
+	static const struct {
+		const char *text;
+		enum header_start start;
+	} rows[] = {
+		{ "Subject: x", HEADER_START_FIELD },
+		{ "Subject :x", HEADER_START_FIELD },
+		{ "From: a", HEADER_START_FIELD },
+		{ "From : a", HEADER_START_FIELD },
+		{ "\r\nbody", HEADER_START_FIELD },
+		{ "From a Mon", HEADER_START_MAILBOX },
+		{ "Fromage is", HEADER_START_TEXT },
+		{ "just text: so", HEADER_START_TEXT },
+		{ "text\r\n", HEADER_START_TEXT },
+		{ " Subject: x", HEADER_START_TEXT },
+		{ "\tx", HEADER_START_TEXT },
+		{ ": x", HEADER_START_TEXT },
+		{ "\xc3\xa4: x", HEADER_START_TEXT },
+		{ "", HEADER_START_UNKNOWN },
+		{ "Subject", HEADER_START_UNKNOWN },
+		{ "From ", HEADER_START_UNKNOWN },
+	};
+	char longest[HEADER_START_OCTETS];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(header_start(slice_from(rows[i].text)), rows[i].start);
+	memset(longest, 'x', sizeof(longest));
+	assert_int_equal(header_start(slice_new(longest, sizeof(longest) - 1)), HEADER_START_UNKNOWN);
+	assert_int_equal(header_start(slice_new(longest, sizeof(longest))), HEADER_START_TEXT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_the_scanner_sees_the_same_however_it_is_fed),
 		cmocka_unit_test(test_scanner_and_memory_agree_on_where_the_section_ends),
 		cmocka_unit_test(test_repeated_fields_and_long_lines_are_noticed),
+		cmocka_unit_test(test_what_a_message_begins_with),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,21 @@ static void test_a_line_longer_than_any_buffer_is_one_error(void **state)
 	buffer_done(&c.seen);
 }
 
+static void test_a_line_without_end_is_given_up(void **state)
+{
+	_cleanup_buffer_ struct buffer wire = { 0 };
+	struct session c = { .max = 1000 };
+	struct script_step step;
+
+	for (unsigned i = 0; i < LINE_DROP_MAX + STREAM_BUFFER; i++)
+		buffer_append_char(&wire, i % 2 ? '\n' : 'x');
+	step = (struct script_step) { buffer_slice(&wire), 0 };
+	read_steps(&c, &step, 1, false);
+	assert_string_equal(c.seen.data, "");
+	assert_int_equal(c.last, -EMSGSIZE);
+	buffer_done(&c.seen);
+}
+
 static void test_who_waits_behind_a_bare_lf_gets_an_answer_after_a_second(void **state)
 {
 	struct script_step steps[] = { { SLICE("NOOP\n"), 0 }, { SLICE("QUIT\r\n"), 2 * USEC_SEC } };
@@ -211,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_a_nul_is_refused),
 		cmocka_unit_test(test_a_line_of_the_limit_is_taken_and_a_longer_one_passed_over),
 		cmocka_unit_test(test_a_line_longer_than_any_buffer_is_one_error),
+		cmocka_unit_test(test_a_line_without_end_is_given_up),
 		cmocka_unit_test(test_who_waits_behind_a_bare_lf_gets_an_answer_after_a_second),
 		cmocka_unit_test(test_what_follows_a_bare_lf_soon_belongs_to_its_line),
 		cmocka_unit_test(test_silence_is_a_time_out),

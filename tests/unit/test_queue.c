@@ -24,7 +24,7 @@ static void assert_empty(struct office *s)
 	assert_int_equal(sum.active, 0);
 }
 
-/* --- what goes well ------------------------------------------------------------------------------------------- */
+/* --- what goes well --------------------------------------------------------------------------- */
 
 static void delivers(struct office *s)
 {
@@ -113,7 +113,7 @@ static void test_the_window_opens_and_keeps_its_limit(void **state)
 	office_play(slow_courier, many, NULL);
 }
 
-/* --- again, later ----------------------------------------------------------------------------------------------- */
+/* --- again, later ----------------------------------------------------------------------------- */
 
 static void twice_not_now(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
 {
@@ -241,7 +241,7 @@ static void test_trouble_of_the_dns_defers_and_its_answers_decide(void **state)
 	office_play(NULL, dns_trouble, NULL);
 }
 
-/* --- the ladder --------------------------------------------------------------------------------------------------- */
+/* --- the ladder ------------------------------------------------------------------------------- */
 
 static void ladder_dead(struct office *s)
 {
@@ -328,7 +328,28 @@ static void test_a_rung_for_the_delayed_opens_in_time(void **state)
 	office_play(NULL, later_rung, NULL);
 }
 
-/* --- routes that deliver nothing ------------------------------------------------------------------------------------- */
+static void later_rung_1(struct office *s)
+{
+	s->answer = nobody_home;
+	office_submit(s, "a@sender.example", "late@dead.example");
+	office_wait(22 * USEC_MIN); /* the third attempt is due at 50 minutes or so */
+}
+
+static void later_rung_2(struct office *s)
+{
+	office_wait(7 * USEC_MIN);
+	assert_int_equal(office_count(s, NULL, RELAY), 0);
+	office_wait(2 * USEC_MIN);
+	assert_int_equal(office_count(s, NULL, RELAY), 1);
+	assert_empty(s);
+}
+
+static void test_a_rung_for_the_delayed_opens_in_time_after_a_restart(void **state)
+{
+	office_play(NULL, later_rung_1, later_rung_2);
+}
+
+/* --- routes that deliver nothing -------------------------------------------------------------- */
 
 static void special(struct office *s)
 {
@@ -364,7 +385,7 @@ static void test_hold_discard_and_reject(void **state)
 	office_play(NULL, special, NULL);
 }
 
-/* --- notifications ------------------------------------------------------------------------------------------------------ */
+/* --- notifications ---------------------------------------------------------------------------- */
 
 static void refuse_strangers(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
 {
@@ -503,7 +524,7 @@ static void test_a_notification_says_what_was_answered(void **state)
 	office_play(NULL, text_of_bounce, NULL);
 }
 
-/* --- steering ---------------------------------------------------------------------------------------------------------------- */
+/* --- steering --------------------------------------------------------------------------------- */
 
 static int count_rows(const struct queue_row *row, void *context)
 {
@@ -629,7 +650,7 @@ static void test_a_retry_by_hand_does_not_wait_for_the_back_off(void **state)
 	office_play(NULL, retry_now, NULL);
 }
 
-/* --- restarts --------------------------------------------------------------------------------------------------------------- */
+/* --- restarts --------------------------------------------------------------------------------- */
 
 static void restarts(struct office *s)
 {
@@ -701,6 +722,74 @@ static void test_a_notification_that_could_not_be_written_is_written_later(void 
 	office_play(NULL, unsent_bounce, NULL);
 }
 
+static void restless(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (sim_random_below(s->sim, 4) == 0)
+		answer_reply(r, STAGE_RCPT, 450, 2, 0, "Later");
+	else
+		answer_reply(r, STAGE_DOT, 250, 0, 0, "OK"), r->outcome.kind = OUTCOME_DELIVERED;
+}
+
+static void restless_office(struct office *s)
+{
+	s->answer = restless;
+	s->service = 3 * USEC_MS;
+}
+
+static void submit_for_ever(struct office *s)
+{
+	msgid_t id;
+
+	while (!fiber_cancelled()) {
+		int r = office_try_submit(s, "a@sender.example", "x@one.example y@two.example", &id);
+
+		if (r >= 0)
+			s->accepted[s->n_accepted++] = id;
+		if (fiber_sleep_until(now() + 2 * USEC_MS) < 0)
+			return;
+	}
+}
+
+/* A delivery may be repeated only when the power went before its record was synced. */
+static void check_deliveries(struct office *s, msgid_t id, const char *address)
+{
+	unsigned delivered = 0;
+	usec_t at = 0;
+
+	for (unsigned i = 0; i < s->n_attempts; i++) {
+		const struct attempt *a = &s->attempts[i];
+		bool excused = false;
+
+		if (a->id != id || a->kind != OUTCOME_DELIVERED || strcmp(a->address, address) != 0)
+			continue;
+		for (unsigned n = 0; n < s->n_crashes; n++)
+			excused |= delivered > 0 && s->crashes[n] >= at && s->crashes[n] - at < 200 * USEC_MS;
+		if (delivered > 0 && !excused)
+			fail_msg("delivered again without a reason");
+		delivered++;
+		at = a->at;
+	}
+	if (delivered == 0)
+		fail_msg("an accepted message was lost");
+}
+
+static void everything_arrives(struct office *s)
+{
+	office_wait(USEC_DAY);
+	assert_empty(s);
+	assert_true(s->n_accepted > 0);
+	for (unsigned i = 0; i < s->n_accepted; i++) {
+		check_deliveries(s, s->accepted[i], "x@one.example");
+		check_deliveries(s, s->accepted[i], "y@two.example");
+	}
+}
+
+static void test_no_accepted_message_is_lost_in_a_crash(void **state)
+{
+	for (uint64_t seed = 1; seed <= 12; seed++)
+		office_crash(seed, 4, restless_office, submit_for_ever, everything_arrives);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -716,6 +805,7 @@ int main(void)
 		cmocka_unit_test(test_when_nobody_answers_the_next_rung_takes_all_that_waits),
 		cmocka_unit_test(test_when_our_address_is_blocked_the_next_rung_is_used),
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time),
+		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time_after_a_restart),
 		cmocka_unit_test(test_hold_discard_and_reject),
 		cmocka_unit_test(test_failures_are_told_as_the_sender_asked),
 		cmocka_unit_test(test_nothing_is_ever_sent_about_a_notification),
@@ -728,6 +818,7 @@ int main(void)
 		cmocka_unit_test(test_a_restart_goes_on_where_it_was),
 		cmocka_unit_test(test_stopping_cuts_off_what_takes_too_long_and_loses_nothing),
 		cmocka_unit_test(test_a_notification_that_could_not_be_written_is_written_later),
+		cmocka_unit_test(test_no_accepted_message_is_lost_in_a_crash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,7 @@ static const char zone_text[] =
 	"b.mx       A 192.0.2.20\n"
 	"c.mx       A 192.0.2.30\n";
 
-/* --- the configuration ------------------------------------------------------------------------------ */
+/* --- the configuration ------------------------------------------------------------------------ */
 
 static const char *const alice_and_bob[] = { "alice", "bob" };
 static const char *const lan[] = { "*.lan.example" };
@@ -92,7 +92,7 @@ static const struct route_config config = {
 };
 static const struct route_config empty_config = { .hostname = "us.example", .mx_port = 25 };
 
-/* --- the scene ---------------------------------------------------------------------------------------- */
+/* --- the scene -------------------------------------------------------------------------------- */
 
 struct fixture {
 	struct sim *sim;
@@ -165,7 +165,7 @@ static struct ladder ladder(struct fixture *f, const char *to, const char *from)
 	return l;
 }
 
-/* --- rules ---------------------------------------------------------------------------------------------- */
+/* --- rules ------------------------------------------------------------------------------------ */
 
 static void local_domains(struct fixture *f)
 {
@@ -237,7 +237,7 @@ static void test_an_address_literal_is_its_own_host(void **state)
 	in_fiber(literals);
 }
 
-/* --- targets -------------------------------------------------------------------------------------------- */
+/* --- targets ---------------------------------------------------------------------------------- */
 
 static const struct hop mx = { .kind = HOP_MX };
 
