@@ -154,9 +154,17 @@ void buffer_append_json(struct buffer *b, struct slice s)
 	size_t plain = 0; /* bytes at the front of s that can be copied as they are */
 
 	while (plain < s.len) {
-		struct slice rest = slice_skip(s, plain);
+		unsigned char first = (unsigned char) s.data[plain];
+		struct slice rest;
 		uint32_t c = 0;
-		size_t n = utf8_decode(rest, &c);
+		size_t n;
+
+		if (first >= 0x20 && first < 0x7f && first != '"' && first != '\\') {
+			plain++; /* nearly all bytes of nearly all texts */
+			continue;
+		}
+		rest = slice_skip(s, plain);
+		n = utf8_decode(rest, &c);
 
 		/* The C1 controls are as harmful on a terminal as the others. */
 		if (n > 0 && c >= 0x20 && c != '"' && c != '\\' && (c < 0x7f || c > 0x9f)) {

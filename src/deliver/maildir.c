@@ -141,57 +141,32 @@ static char *path_in(const char *directory, const char *below, const char *name)
 	return asprintf(&path, "%s/%s/%s", directory, below, name) < 0 ? NULL : path;
 }
 
-/* The directory that holds the last component; NULL when memory is out. "." for a bare name, "/" for the root. */
-static char *parent_of(const char *path)
+static int make_part(struct job *j, const char *part)
 {
-	const char *slash = strrchr(path, '/');
+	_cleanup_(freep) char *path = NULL;
+	int r;
 
-	if (!slash)
-		return slice_dup(SLICE("."));
-	return slice_dup(slice_new(path, slash == path ? 1 : (size_t) (slash - path)));
-}
-
-/* Makes a directory and those above it, and syncs each directory that got a new entry. */
-static int make_directories(struct world *w, const char *path, unsigned depth)
-{
-	_cleanup_(freep) char *parent = NULL;
-	int r = path_make_directory(w, path, 0700);
-
-	if (r == -EEXIST)
-		return 0;
-	if (r < 0 && r != -ENOENT)
-		return r;
-	parent = parent_of(path);
-	if (!parent)
+	if (asprintf(&path, "%s/%s", j->directory, part) < 0) {
+		path = NULL;
 		return -ENOMEM;
-	if (r == -ENOENT) {
-		if (depth == 0 || strcmp(parent, path) == 0)
-			return -ENOENT;
-		r = make_directories(w, parent, depth - 1);
-		if (r >= 0)
-			r = path_make_directory(w, path, 0700);
-		if (r < 0 && r != -EEXIST)
-			return r;
 	}
-	return path_sync_directory(w, parent);
+	r = path_make_directory(j->world, path, 0700);
+	return r == -EEXIST ? 0 : r;
 }
 
+/* tmp comes last, when the rest is durable: whoever finds it need not ask whether another, who began to make the
+ * mailbox, was interrupted or is still at it. */
 static int make_mailbox(struct job *j)
 {
-	static const char *const parts[] = { "tmp", "new", "cur" };
-	int r = make_directories(j->world, j->directory, 32);
+	int r = path_make_directories_durably(j->world, j->directory, 0700);
 
-	for (size_t i = 0; i < ARRAY_LEN(parts) && r >= 0; i++) {
-		_cleanup_(freep) char *path = path_in(j->directory, parts[i], "");
-
-		if (!path)
-			return -ENOMEM;
-		path[strlen(path) - 1] = '\0';
-		r = path_make_directory(j->world, path, 0700);
-		if (r == -EEXIST)
-			r = 0;
-	}
-	return r < 0 ? r : path_sync_directory(j->world, j->directory);
+	if (r >= 0)
+		r = make_part(j, "new");
+	if (r >= 0)
+		r = make_part(j, "cur");
+	if (r >= 0)
+		r = path_sync_directory(j->world, j->directory);
+	return r < 0 ? r : make_part(j, "tmp");
 }
 
 static int open_tmp(struct job *j)

@@ -133,6 +133,8 @@ static int put(struct transaction *t, struct buffer *b)
 {
 	int r = buffer_error(b);
 
+	if (r >= 0 && stream_peek(t->client->stream).len > 0)
+		r = -EALREADY;
 	if (r >= 0)
 		r = stream_put(t->client->stream, buffer_slice(b),
 			       deadline_after(now(), t->client->settings->config.command_timeout));

@@ -192,8 +192,8 @@ static bool copy_string(struct arena *a, const char **s)
 int envelope_copy(const struct envelope *e, struct arena *a, struct envelope *ret)
 {
 	struct envelope copy = *e;
-	bool ok = copy_string(a, &copy.reverse_path) && copy_string(a, &copy.envid) && copy_string(a, &copy.client_ip) && copy_string(a, &copy.tls) &&
-		  copy_string(a, &copy.client_name) && copy_string(a, &copy.helo) && copy_string(a, &copy.user) &&
+	bool ok = copy_string(a, &copy.reverse_path) && copy_string(a, &copy.envid) && copy_string(a, &copy.client_ip) &&
+		  copy_string(a, &copy.tls) && copy_string(a, &copy.client_name) && copy_string(a, &copy.helo) && copy_string(a, &copy.user) &&
 		  copy_string(a, &copy.protocol);
 
 	copy.recipients = NULL;

@@ -52,6 +52,16 @@ static const char *reason_of(const struct recipient *r, enum dsn_action action, 
 	return NULL;
 }
 
+/* The name of the server that answered, or its address. NULL for one behind a unix socket. */
+static const char *remote_mta(const struct last_reply *l, struct arena *a)
+{
+	char ip[IP_TEXT];
+
+	if (last_host(l) || l->ip.family == 0)
+		return last_host(l);
+	return arena_printf(a, "[%s]", ip_format(&l->ip, ip));
+}
+
 int bounce_recipient(const struct recipient *r, const struct envelope *e, unsigned index, usec_t expire,
 		     struct arena *a, struct dsn_recipient *ret)
 {
@@ -69,7 +79,7 @@ int bounce_recipient(const struct recipient *r, const struct envelope *e, unsign
 	if (action == DSN_DELAYED)
 		d.retry_until = e->arrival + (wall_t) expire;
 	if (l && l->from_remote) {
-		d.remote_mta = last_host(l);
+		d.remote_mta = remote_mta(l, a);
 		d.diagnostic = arena_strdup(a, last_reply_describe(l, text, sizeof(text)));
 		if (!d.diagnostic)
 			return -ENOMEM;

@@ -8,7 +8,7 @@
 
 #include "spool/state.h"
 
-/* --- the gather list ------------------------------------------------------------------------------------ */
+/* --- the gather list -------------------------------------------------------------------------- */
 
 static void gather(struct committer *c, const void *data, size_t len)
 {
@@ -69,7 +69,7 @@ int batch_write(struct spool *s)
 	return r;
 }
 
-/* --- placing --------------------------------------------------------------------------------------------- */
+/* --- placing ---------------------------------------------------------------------------------- */
 
 /* Bytes of the head kept for notes and removals when there is no other segment: without them a full disk
  * could not even note what was delivered. */
@@ -276,7 +276,7 @@ int batch_place(struct spool *s, struct item *i)
 	return r;
 }
 
-/* --- when it is on disk ------------------------------------------------------------------------------------ */
+/* --- when it is on disk ----------------------------------------------------------------------- */
 
 static void apply_commit(struct spool *s, struct spool_writer *w, bool *wake_tidy)
 {
@@ -406,7 +406,7 @@ void batch_apply(struct spool *s)
 		tidy_wake(s);
 }
 
-/* --- when it is not ---------------------------------------------------------------------------------------- */
+/* --- when it is not --------------------------------------------------------------------------- */
 
 void batch_refuse(struct spool *s, struct item *i, int error, struct waiter_batch *answers)
 {

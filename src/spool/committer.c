@@ -57,7 +57,7 @@ static void push_front(struct item_list *l, struct item *i)
 	item_list_splice_front(l, &one);
 }
 
-/* --- failing ---------------------------------------------------------------------------------------------- */
+/* --- failing ---------------------------------------------------------------------------------- */
 
 static void stop_accepting(struct spool *s)
 {
@@ -159,7 +159,7 @@ static void write_failed(struct spool *s, int error)
 		segment_failed(s, error, "write");
 }
 
-/* --- a batch ------------------------------------------------------------------------------------------------ */
+/* --- a batch ---------------------------------------------------------------------------------- */
 
 /* Writes what was placed, syncs if need be, applies and answers. After a failure all of that is settled, too. */
 static int finish_batch(struct spool *s)
@@ -333,7 +333,7 @@ static void handle_all(struct spool *s)
 	}
 }
 
-/* --- the fiber ------------------------------------------------------------------------------------------------ */
+/* --- the fiber -------------------------------------------------------------------------------- */
 
 /* Returns whether something has come that should not lie. */
 static bool take_new(struct spool *s)

@@ -88,7 +88,7 @@ static int next_copy(struct compaction *c, msgid_t id, struct copy **ret)
 	return 0;
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------ */
+/* --- messages --------------------------------------------------------------------------------- */
 
 /* Whether the message lives and one of its records is the one at `offset` of the segment. With the mutex. */
 static bool refers_here(const struct compaction *c, const struct entry *e, uint32_t offset)
@@ -218,7 +218,7 @@ static int move_message(struct compaction *c, msgid_t id, uint32_t offset)
 	return 0;
 }
 
-/* --- notes and removals ---------------------------------------------------------------------------------------- */
+/* --- notes and removals ----------------------------------------------------------------------- */
 
 static void submit_state(struct compaction *c, struct copy *k, struct state_item *t)
 {

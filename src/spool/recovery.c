@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- which files are there ---------------------------------------------------------------------------------- */
+/* --- which files are there -------------------------------------------------------------------- */
 
 /* PREFIX, eight hex digits, ".log". */
 static bool parse_name(const char *name, const char *prefix, uint32_t *ret)
@@ -133,7 +133,7 @@ static int set_all_aside(struct spool *s, struct spool_recovery *stats)
 	return 0;
 }
 
-/* --- one segment ----------------------------------------------------------------------------------------------- */
+/* --- one segment ------------------------------------------------------------------------------ */
 
 static ssize_t read_file(void *file, void *data, size_t len, uint64_t offset)
 {
@@ -308,7 +308,7 @@ static int read_segment(struct recovery *v, struct segment *g)
 	return r;
 }
 
-/* --- what was found ---------------------------------------------------------------------------------------------- */
+/* --- what was found --------------------------------------------------------------------------- */
 
 static int report_lost(struct recovery *v)
 {

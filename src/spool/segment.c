@@ -19,7 +19,7 @@ const char *segment_free_path(const struct spool *s, uint32_t number, char *out)
 	return out;
 }
 
-/* --- the table --------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 /* The first place whose number is not below `number`. */
 static uint32_t place_of(const struct segments *t, uint32_t number)
@@ -172,7 +172,7 @@ bool segment_has_living_target(const struct segments *t, const struct segment *g
 	return false;
 }
 
-/* --- making ------------------------------------------------------------------------------------------- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 int segment_write_header(struct spool *s, struct segment *g)
 {
@@ -310,7 +310,7 @@ int segment_create(struct spool *s, bool reserve, struct segment **ret)
 	return 0;
 }
 
-/* --- using --------------------------------------------------------------------------------------------- */
+/* --- using ------------------------------------------------------------------------------------ */
 
 void segment_use(struct spool *s, struct segment *g)
 {
@@ -383,7 +383,7 @@ void segment_unuse(struct spool *s, struct segment *g)
 		segment_free(g);
 }
 
-/* --- retiring ------------------------------------------------------------------------------------------- */
+/* --- retiring --------------------------------------------------------------------------------- */
 
 /* Whether the file may be overwritten as another segment: nobody reads it, it is whole and of the right size.
  * Nothing living is in it, so no reader can come any more. */

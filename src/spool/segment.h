@@ -73,7 +73,8 @@ void segments_done(struct segments *t); /* closes and frees all; nobody uses the
 
 /* Without the mutex. */
 /* A new file, or a recycled one, as the segment with the next number: header and directory are synced, it is in the
- * table as SEGMENT_PREPARED, its file open. reserve: with space for all of it. -ENOSPC, -EIO... One caller at a time. */
+ * table as SEGMENT_PREPARED, its file open. reserve: with space for all of it. -ENOSPC, -EIO... One caller at a
+ * time. */
 int segment_create(struct spool *s, bool reserve, struct segment **ret);
 /* Writes and syncs the header with the present list of cuts. */
 int segment_write_header(struct spool *s, struct segment *g);

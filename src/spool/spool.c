@@ -7,7 +7,7 @@
 #include "base/crc32c.h"
 #include "spool/state.h"
 
-/* --- notes and removals ------------------------------------------------------------------------------------ */
+/* --- notes and removals ----------------------------------------------------------------------- */
 
 void spool_submit(struct spool *s, struct item *first, bool lazy)
 {
@@ -121,7 +121,7 @@ int spool_remove(struct spool *s, msgid_t id)
 	return 0;
 }
 
-/* --- opening --------------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static int fill_config(struct spool *s, const struct spool_config *config)
 {
@@ -153,29 +153,6 @@ static int fill_config(struct spool *s, const struct spool_config *config)
 	s->chunk_large = (uint32_t) MIN((uint64_t) CHUNK_LARGE, c->segment_size / 4);
 	s->chunk_small = MIN(CHUNK_SMALL, s->chunk_large) - (uint32_t) sizeof(struct chunk) - RECORD_ALIGN;
 	return 0;
-}
-
-/* A new directory is durable when each that was made for it is in its parent. */
-static int make_directory(struct spool *s)
-{
-	_cleanup_(freep) char *parent = NULL;
-	struct file_info info;
-	char *slash;
-	int r;
-
-	if (path_info(s->world, s->path, &info) >= 0)
-		return info.is_directory ? 0 : -ENOTDIR;
-	r = path_make_directories(s->world, s->path, 0700);
-	parent = r >= 0 ? strdup(s->path) : NULL;
-	if (!parent)
-		return r < 0 ? r : -ENOMEM;
-	while ((slash = strrchr(parent, '/')) && slash > parent) {
-		*slash = '\0';
-		r = path_sync_directory(s->world, parent);
-		if (r < 0)
-			return r;
-	}
-	return path_sync_directory(s->world, slash ? "/" : ".");
 }
 
 static int take_lock(struct spool *s)
@@ -280,7 +257,7 @@ int spool_open(struct world *w, const struct log *log, const struct spool_config
 	if (r >= 0)
 		r = committer_init(s);
 	if (r >= 0)
-		r = make_directory(s);
+		r = path_make_directories_durably(w, s->path, 0700);
 	if (r >= 0)
 		r = take_lock(s);
 	if (r >= 0)

@@ -170,8 +170,9 @@ void entry_release(struct spool *s, const struct entry *e, bool *wake_tidy);
 int batch_place(struct spool *s, struct item *i);
 int batch_write(struct spool *s);   /* what was placed and not written yet */
 void batch_apply(struct spool *s);  /* all placed are on disk, durable if they asked for it: index, answers */
-void batch_refuse(struct spool *s, struct item *i, int error, struct waiter_batch *answers); /* one that comes to nothing */
-/* All placed come to nothing; lazy ones, and on request those written since the last sync, are queued again in front. */
+/* One item that comes to nothing. */
+void batch_refuse(struct spool *s, struct item *i, int error, struct waiter_batch *answers);
+/* All placed come to nothing; lazy ones, and on request those written since the last sync, are queued again. */
 void batch_fail(struct spool *s, int error, bool unsynced_too);
 
 /* --- tidy.c --- */

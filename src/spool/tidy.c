@@ -14,7 +14,7 @@ void tidy_wake(struct spool *s)
 		waker_wake(&s->tidy_waker, false);
 }
 
-/* --- the next segment -------------------------------------------------------------------------------------- */
+/* --- the next segment ------------------------------------------------------------------------- */
 
 int spool_next_segment(struct spool *s, struct segment **ret)
 {
@@ -69,7 +69,7 @@ static int prepare_next(struct spool *s)
 	return r < 0 ? r : 1;
 }
 
-/* --- space --------------------------------------------------------------------------------------------------- */
+/* --- space ------------------------------------------------------------------------------------ */
 
 /* The files kept for recycling are the first to go. */
 static bool drop_free_files(struct spool *s)
@@ -127,7 +127,7 @@ static void check_space(struct spool *s, int prepared)
 		    F_STR("spool", s->path), F_UINT("free", unused));
 }
 
-/* --- dead and nearly dead ---------------------------------------------------------------------------------------- */
+/* --- dead and nearly dead --------------------------------------------------------------------- */
 
 /* The first segment that can go as it is, or is due to be compacted; when none, the time when one will be. */
 static struct segment *choose(struct spool *s, usec_t time, bool *ret_dead, usec_t *deadline)

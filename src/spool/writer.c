@@ -4,7 +4,7 @@
 #include "base/crc32c.h"
 #include "spool/state.h"
 
-/* --- chunks ------------------------------------------------------------------------------------------- */
+/* --- chunks ----------------------------------------------------------------------------------- */
 
 static struct chunk *chunk_get(struct spool *s, bool large)
 {
@@ -61,7 +61,7 @@ void chunk_pools_done(struct spool *s)
 	pool_done(&s->large_chunks);
 }
 
-/* --- the writer ---------------------------------------------------------------------------------------- */
+/* --- the writer ------------------------------------------------------------------------------- */
 
 int writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
 {

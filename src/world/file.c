@@ -206,6 +206,23 @@ int path_make_directories(struct world *w, const char *path, unsigned mode)
 	return info.is_directory ? 0 : -ENOTDIR;
 }
 
+int path_make_directories_durably(struct world *w, const char *path, unsigned mode)
+{
+	_cleanup_(freep) char *above = strdup(path);
+	char *slash;
+	int r = above ? path_make_directories(w, path, mode) : -ENOMEM;
+
+	while (r >= 0 && (slash = strrchr(above, '/')) && slash > above) {
+		*slash = '\0';
+		r = path_sync_directory(w, above);
+		if (r == -EACCES || r == -EPERM)
+			r = 0;
+	}
+	if (r >= 0)
+		r = path_sync_directory(w, path[0] == '/' ? "/" : ".");
+	return r == -EACCES || r == -EPERM ? 0 : r;
+}
+
 int path_rename(struct world *w, const char *from, const char *to)
 {
 	struct request q = { .call = CALL_RENAME, .world = w, .path = from, .to = to };

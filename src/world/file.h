@@ -57,6 +57,9 @@ struct file_info {
 int path_info(struct world *w, const char *path, struct file_info *ret); /* -ENOENT... */
 int path_make_directory(struct world *w, const char *path, unsigned mode); /* -EEXIST as mkdir(2) */
 int path_make_directories(struct world *w, const char *path, unsigned mode); /* with parents; fine when there */
+/* The same, and afterwards the path survives a power cut, whoever made it and however far that came: every directory
+ * above it is synced. Those that we may not read are others' and have stood before. */
+int path_make_directories_durably(struct world *w, const char *path, unsigned mode);
 int path_rename(struct world *w, const char *from, const char *to);
 int path_link(struct world *w, const char *from, const char *to); /* hard link; -EEXIST */
 int path_unlink(struct world *w, const char *path);

@@ -1,6 +1,7 @@
 """The way out against next hops that break every rule: each accepted message ends once, delivered or bounced, and what
 trace and the bounces say about it is right."""
 
+import email.utils
 import itertools
 import re
 import socket
@@ -292,12 +293,187 @@ def test_nonsense_at_any_stage_only_delays(out, rogue, name, stage):
 
 
 @pytest.mark.parametrize("extensions", [EVERYTHING, PLAIN], ids=["everything", "plain"])
-@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "MAIL", "RSET"])
+@pytest.mark.parametrize("stage", ["CONNECT", "EHLO", "RCPT"])
 def test_a_reply_too_many_is_never_taken_for_the_one_to_the_message(out, rogue, stage, extensions):
     """The server says yes once more than asked, and refuses the message: all later replies would be off by one."""
-    usual = {"CONNECT": b"220 rogue\r\n", "EHLO": b"250 rogue\r\n"}.get(stage, b"250 2.0.0 ok\r\n")
-    r = rogue({stage: usual + b"250 2.0.0 surprise\r\n", "RCPT": b"250 ok\r\n", "DOT": b"550 5.7.0 never\r\n"}, extensions)
+    usual = {"CONNECT": b"220 rogue\r\n", "EHLO": b"250-rogue\r\n250-PIPELINING\r\n250 CHUNKING\r\n"}
+    many = usual.get(stage, b"250 2.1.5 ok\r\n") + b"250 2.0.0 surprise\r\n"
+    r = rogue({stage: many, "DOT": b"550 5.7.0 never\r\n"}, extensions)
     identity = send(out, r)
-    time.sleep(1.0)
-    events = [e["event"] for e in out.events(identity)]
-    assert "delivered" not in events
+    deferred = last_event(out, identity, "deferred")
+    assert "it answered more than it was asked" in deferred["reason"]
+    assert not [e for e in out.events(identity) if e["event"] == "delivered"]
+
+
+# --- other servers of the same domain --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", [{"MAIL": None}, {"RCPT": "421 4.3.2 closing"}, {"DATA": None, "BDAT": None}])
+def test_a_server_that_breaks_down_later_does_not_keep_the_next_one_from_being_asked(net, answers):
+    net.host(1, answers=answers, extensions=PLAIN)
+    second = net.host(2)
+    net.mx((10, 1), (20, 2))
+    server = net.server()
+    identity = server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: second.messages, what="the arrival at the second")
+    wait_for(lambda: [e for e in server.events(identity) if e["event"] == "done"], what="the end")
+    attempts = [e for e in server.events(identity) if e["event"] == "attempt"]
+    assert [(e["host"], e["outcome"]) for e in attempts] == [("mx1.dest.example", "next host")]
+
+
+def test_only_those_without_an_answer_go_to_the_next_server(net):
+    replies = iter(["550 5.1.1 no such user", "250 ok", None])
+    first = net.host(1, answers={"RCPT": lambda a, n: next(replies, None)}, extensions=PLAIN)
+    second = net.host(2)
+    net.mx((10, 1), (20, 2))
+    server = net.server()
+    server.submit(SENDER, [f"{n}@dest.example" for n in ("eve", "bob", "joe")])
+    wait_for(lambda: second.messages, what="the arrival at the second")
+    assert sorted(second.messages[0]["to"]) == ["TO:<bob@dest.example>", "TO:<joe@dest.example>"]
+    wait_for(lambda: reports(server.maildir("example.org", "alice")), what="the bounce")
+    found = reports(server.maildir("example.org", "alice"))
+    assert [r["Final-Recipient"] for r in found[0].recipients] == ["rfc822; eve@dest.example"]
+    assert first.connections == 1
+
+
+def test_each_host_that_did_not_work_is_in_the_trace(net):
+    net.dead_host(1)
+    net.host(2, answers={"CONNECT": "421 4.3.2 too busy"})
+    third = net.host(3)
+    net.mx((10, 1), (20, 2), (30, 3))
+    server = net.server()
+    identity = server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: third.messages, what="the arrival at the third")
+    wait_for(lambda: [e for e in server.events(identity) if e["event"] == "delivered"], what="the end")
+    attempts = [e for e in server.events(identity) if e["event"] == "attempt"]
+    assert [(e["host"], e["stage"]) for e in attempts] == [
+        ("mx1.dest.example", "connect"),
+        ("mx2.dest.example", "greeting"),
+    ]
+    text = server.command("trace", identity).stdout
+    assert "mx1.dest.example" in text and "too busy" in text, text
+
+
+def test_a_connection_that_was_closed_after_a_refusal_costs_no_attempt(net):
+    """The server refuses somebody and hangs up while the connection is kept for the next message."""
+    first = net.host(1, answers={"RCPT": lambda a, n: "550 5.1.1 no such user" if "eve" in a else True})
+    net.mx((10, 1))
+    server = net.server(deliver={"idle_timeout": "3s"})
+    server.submit(SENDER, "eve@dest.example")
+    wait_for(lambda: reports(server.maildir("example.org", "alice")), what="the bounce")
+    for connection in list(first.open_connections):
+        connection.shutdown(socket.SHUT_RDWR)
+    time.sleep(0.1)
+    identity = server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: first.messages, what="the arrival")
+    wait_for(lambda: [e for e in server.events(identity) if e["event"] == "delivered"], what="the end")
+    assert not [e for e in server.events(identity) if e["event"] == "attempt"]
+
+
+# --- what senders are told -------------------------------------------------------------------------------------------
+
+CLASS_OF_ACTION = {"failed": "45", "delayed": "4", "delivered": "2", "relayed": "2"}
+
+
+def check_report(r, sender=SENDER, mta="out.example.net"):
+    """What RFC 3464, RFC 3461 section 6 and RFC 3834 ask of every notification."""
+    assert r.mail["From"] and "MAILER-DAEMON" in r.mail["From"]
+    assert r.mail["To"] == f"<{sender}>"
+    assert r.mail["Auto-Submitted"] == "auto-replied" and r.mail["MIME-Version"] == "1.0"
+    assert r.mail["Return-Path"] == "<>"
+    assert r.mail["Message-ID"] and email.utils.parsedate_to_datetime(r.mail["Date"])
+    assert not r.mail.defects and all(not p.defects for p in r.mail.walk()), [p.defects for p in r.mail.walk()]
+    assert all(len(line) <= 998 for line in r.raw.splitlines())
+    assert r.message["Reporting-MTA"] == f"dns; {mta}"
+    assert email.utils.parsedate_to_datetime(r.message["Arrival-Date"])
+    assert r.recipients
+    for fields in r.recipients:
+        assert re.fullmatch(r"(rfc822|utf-8); \S.*", fields["Final-Recipient"]), fields.as_string()
+        assert fields["Action"] in CLASS_OF_ACTION
+        assert re.fullmatch(rf"[{CLASS_OF_ACTION[fields['Action']]}]\.\d{{1,3}}\.\d{{1,3}}", fields["Status"]), fields.as_string()
+        for name in ("Last-Attempt-Date", "Will-Retry-Until"):
+            assert fields[name] is None or email.utils.parsedate_to_datetime(fields[name])
+        assert (fields["Will-Retry-Until"] is not None) == (fields["Action"] == "delayed")
+        assert fields["Remote-MTA"] is None or fields["Remote-MTA"].startswith("dns; ")
+        if fields["Diagnostic-Code"] and fields["Diagnostic-Code"].startswith("smtp;"):
+            assert re.match(r"smtp; [2-5]\d\d", fields["Diagnostic-Code"]), fields.as_string()
+            assert fields["Remote-MTA"]
+        for name in fields.keys():
+            assert len(fields.get_all(name)) == 1, f"{name} twice"
+
+
+HOSTILE_REFUSALS = {
+    "many lines": b"".join(b"550-5.7.1 line %d of a long story\r\n" % i for i in range(100)) + b"550 5.7.1 end\r\n",
+    "one long word": b"550 5.1.1 " + b"x" * 3900 + b"\r\n",
+    "latin-1": "550 5.1.1 größenwahnsinnig\r\n".encode("latin-1"),
+    "utf-8": "550 5.1.1 größenwahnsinnig 邮箱不存在\r\n".encode(),
+    "looks like header fields": b"550-5.1.1 no\r\n550-Action: delivered\r\n550 Status: 2.0.0\r\n",
+    "looks like a boundary": b"550-5.1.1 no\r\n550---=_boundary--\r\n550 .\r\n",
+    "the wrong class": b"550 2.0.0 no\r\n",
+    "no text": b"550\r\n",
+    "a temporary status": b"550 4.2.0 no\r\n",
+    "control characters": b"550 5.1.1 no\x1b[31m\x07\ttab\r\n",
+}
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA", "DOT"])
+@pytest.mark.parametrize("name", HOSTILE_REFUSALS)
+def test_a_bounce_is_well_formed_whatever_the_server_said(out, rogue, name, stage):
+    r = rogue({stage: HOSTILE_REFUSALS[name]}, PLAIN)
+    identity = send(out, r)
+    report = report_about(out, identity)
+    check_report(report)
+    fields = report.recipients[0]
+    assert fields["Action"] == "failed" and fields["Final-Recipient"] == f"rfc822; {to(r)}"
+    assert fields["Status"][0] == ("4" if name == "a temporary status" and fields["Status"][0] == "4" else "5")
+    assert fields["Diagnostic-Code"].startswith("smtp; 550")
+    assert len(report.recipients) == 1
+    out.command("trace", identity)
+
+
+def parameters(ret, envid):
+    return (f" RET={ret}" if ret else "") + (f" ENVID={envid}" if envid else "")
+
+
+@pytest.mark.parametrize("ret", [None, "HDRS", "FULL"])
+@pytest.mark.parametrize("notify", [None, "NEVER", "SUCCESS", "FAILURE", "DELAY", "SUCCESS,FAILURE", "SUCCESS,FAILURE,DELAY"])
+@pytest.mark.parametrize("extensions", [EVERYTHING, PLAIN], ids=["dsn", "no dsn"])
+def test_ret_and_notify_are_obeyed(out, rogue, extensions, notify, ret):
+    r = rogue({"RCPT": lambda w: b"550 5.1.1 nobody\r\n" if "eve" in r.said("RCPT")[-1] else True}, [e for e in extensions if e != "PIPELINING"])
+    rcpt = " ORCPT=rfc822;some+2Bbody@else.example" + (f" NOTIFY={notify}" if notify else "")
+    before = len(out.maildir("example.org", "alice"))
+    identity = send(out, r, b"Subject: secret\r\n\r\nthe body of it\r\n", ("bob", "eve"),
+                    parameters=parameters(ret, "my+3Did"), rcpt_parameters=rcpt)
+    wait_for(lambda: [e for e in out.events(identity) if e["event"] == "done"], what="the end")
+    words = (notify or "FAILURE").split(",")
+    expected = {}
+    if "FAILURE" in words:
+        expected[to(r, "eve")] = "failed"
+    if "SUCCESS" in words and "DSN" not in extensions:
+        expected[to(r, "bob")] = "relayed"
+
+    def told():
+        found = [x for x in reports(out.maildir("example.org", "alice")[before:]) if identity in x.raw.decode()]
+        return found if sum(len(x.recipients) for x in found) >= len(expected) else None
+
+    found = wait_for(told, what="the reports") if expected else []
+    if not expected:
+        time.sleep(0.2)
+        found = told() or []
+    got = {}
+    for report in found:
+        check_report(report)
+        assert report.message["Original-Envelope-Id"] == "my=id"
+        for fields in report.recipients:
+            got[fields["Final-Recipient"].split("; ")[1]] = fields["Action"]
+            assert fields["Original-Recipient"] == "rfc822; some+body@else.example"
+        full = "failed" in [f["Action"] for f in report.recipients] and ret != "HDRS"
+        assert report.original_type == ("message/rfc822" if full else "text/rfc822-headers")
+        assert (b"the body of it" in report.original) == full and b"secret" in report.original
+    assert got == expected
+    if "DSN" in extensions:
+        assert all(f"ENVID=my+3Did" in c and ((f" RET={ret}" in c) if ret else " RET=" not in c) for c in r.said("MAIL"))
+        assert all("ORCPT=rfc822;some+2Bbody@else.example" in c for c in r.said("RCPT"))
+        assert all((f" NOTIFY={notify}" in c) if notify else "NOTIFY" not in c for c in r.said("RCPT"))
+    else:
+        assert not [c for c in r.commands if "ENVID" in c or "ORCPT" in c or "NOTIFY" in c or "RET=" in c]
