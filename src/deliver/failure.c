@@ -40,9 +40,8 @@ void failure_reply(struct outcome *ret, enum stage stage, const struct remote *r
 	/* A status of success would make a strange notification (RFC 3464 section 2.3.4). */
 	if (reply->code < 400 && !(stage == STAGE_DOT && REPLY_OK(reply)))
 		memset(ret->reply.enhanced, 0, sizeof(ret->reply.enhanced));
-	/* RFC 5321 section 4.5.3.1.10: 552 to RCPT was once the reply for too many recipients. An enhanced code may
-	 * say that it means something else. */
-	if (stage == STAGE_RCPT && reply->code == 552 && reply_may_mean_surplus(reply))
+	/* RFC 5321 section 4.5.3.1.10: 552 to RCPT was once the reply for too many recipients, and counts as 452. */
+	if (stage == STAGE_RCPT && reply->code == 552)
 		ret->kind = OUTCOME_DEFERRED;
 }
 
