@@ -67,10 +67,10 @@ def greets(port):
 class Yizhan:
     name = "Yizhan"
     processes = set()
+    binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
 
     def __init__(self, scenario, sink_port=0, sessions=0):
         WORK.mkdir(parents=True, exist_ok=True)
-        self.binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
         self.dir = Path(tempfile.mkdtemp(prefix="yizhan-", dir=WORK))
         self.port = free_port()
         self.config = self.dir / "yizhan.yaml"
@@ -113,8 +113,9 @@ log: {{format: json, level: info}}
         )
         return json.loads(r.stdout)
 
-    def version(self):
-        return subprocess.run([self.binary, "--version"], capture_output=True, text=True).stdout.strip()
+    @classmethod
+    def version(cls):
+        return subprocess.run([cls.binary, "--version"], capture_output=True, text=True).stdout.strip()
 
     def queued(self):
         return self._json("queue", "summary")["messages"]
@@ -259,7 +260,8 @@ class Postfix:
         self.root_pid = int((self.dir / "spool/pid/master.pid").read_text())
         wait_until(lambda: greets(self.port), 20, "the start of Postfix")
 
-    def version(self):
+    @classmethod
+    def version(cls):
         return (
             "Postfix "
             + subprocess.run(

@@ -3,7 +3,7 @@
 #
 # On Debian and its children what is missing is installed when we are root or may use sudo; else, and on
 # every other system, it is named, and the exit status is 1. Each line of the tables is
-#     Debian package | how to see that it is there: cmd:PROGRAM, pkg:PKG-CONFIG-NAME, py:MODULE, file:PATH
+#     Debian package | how to see that it is there: cmd:PROGRAM, pkg:PKG-CONFIG-NAME, py:MODULE, perl:MODULE, file:PATH
 set -u
 
 build_packages='
@@ -27,6 +27,7 @@ test_packages='
 libcmocka-dev|pkg:cmocka
 python3-pytest|py:pytest
 swaks|cmd:swaks
+libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
 universal-ctags|cmd:ctags
 '
@@ -51,6 +52,7 @@ is_there()
 	pkg:*) pkg-config --exists "${1#pkg:}" 2>/dev/null ;;
 	# Debian's own Python has what its packages bring; another one may come first on the path.
 	py:*) /usr/bin/python3 -c "import ${1#py:}" 2>/dev/null || python3 -c "import ${1#py:}" 2>/dev/null ;;
+	perl:*) perl -M"${1#perl:}" -e 1 2>/dev/null ;;
 	file:*) [ -e "${1#file:}" ] ;;
 	esac
 }
@@ -71,7 +73,7 @@ find_missing
 [ -z "$missing" ] && exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "These are missing (cmd: a program, pkg: what pkg-config calls it, py: a Python module):" >&2
+	echo "These are missing (cmd: a program, pkg: what pkg-config calls it, py: a Python module, perl: one of Perl):" >&2
 	for probe in $probes; do echo "    $probe" >&2; done
 	echo "Please install them with your system's package manager and run make again." >&2
 	exit 1

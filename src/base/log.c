@@ -191,17 +191,19 @@ void log_write(const struct log *log, enum log_level level, const char *text, co
 	static const char lost_json[] = "{\"level\":\"error\",\"message\":\"a log line was lost: out of memory\"}\n";
 	_cleanup_buffer_ struct buffer line = { 0 };
 	char time[25];
+	bool json;
 
-	if (!log || level < log->level)
+	if (!log || level < __atomic_load_n(&log->level, __ATOMIC_RELAXED))
 		return;
+	json = __atomic_load_n(&log->json, __ATOMIC_RELAXED);
 	wall_format_rfc3339(log->now(log->context), time, sizeof(time));
-	if (log->json)
+	if (json)
 		json_line(&line, time, level, text, fields, n);
 	else
 		text_line(&line, time, level, text, fields, n);
 	if (buffer_error(&line) == 0)
 		log->write(log->context, line.data, line.len);
-	else if (log->json)
+	else if (json)
 		log->write(log->context, lost_json, sizeof(lost_json) - 1);
 	else
 		log->write(log->context, lost_text, sizeof(lost_text) - 1);

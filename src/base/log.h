@@ -35,7 +35,7 @@ struct field {
 #define F_USEC(n, v) ((struct field) { .name = (n), .type = FIELD_USEC, .u = (v) }) /* a duration; written in seconds */
 
 struct log {
-	enum log_level level; /* lines below it are not even formatted */
+	enum log_level level; /* lines below it are not even formatted; a reload may change it at any time */
 	bool json;
 	wall_t (*now)(void *context);
 	/* One finished line with its newline. Must not block and may be called from any thread. */
@@ -48,7 +48,7 @@ void log_write(const struct log *log, enum log_level level, const char *text, co
 #define LOG(to, lvl, text, ...)                                                                     \
 	do {                                                                                        \
 		const struct log *_log = (to);                                                      \
-		if (_log && (lvl) >= _log->level) {                                                 \
+		if (_log && (lvl) >= __atomic_load_n(&_log->level, __ATOMIC_RELAXED)) {             \
 			const struct field _fields[] = { __VA_ARGS__ };                             \
 			log_write(_log, (lvl), (text), _fields, sizeof(_fields) / sizeof(struct field)); \
 		}                                                                                   \

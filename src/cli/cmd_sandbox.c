@@ -101,13 +101,15 @@ static void find_id(struct tour *t)
 
 static int send_message(struct tour *t)
 {
+	static const char letter[] =
+		"From: Alice <alice@alpha.example>\r\nTo: Bob <bob@beta.example>\r\nSubject: The first message\r\n"
+		"\r\nDear Bob,\r\nthe horses are fresh and the road is open.\r\n\r\nAlice\r\n.\r\n";
 	static const char *const dialogue[] = {
 		"EHLO sandbox.example\r\n",
 		"MAIL FROM:<alice@alpha.example>\r\n",
 		"RCPT TO:<bob@beta.example>\r\n",
 		"DATA\r\n",
-		"From: Alice <alice@alpha.example>\r\nTo: Bob <bob@beta.example>\r\nSubject: The first message\r\n"
-		"\r\nDear Bob,\r\nthe horses are fresh and the road is open.\r\n\r\nAlice\r\n.\r\n",
+		letter,
 	};
 	int code = connect_to(t, &t->sandbox->alpha);
 

@@ -111,6 +111,7 @@ static int config_finish(struct config *c, struct world *w, const struct config_
 	r = read_sections(&reader, w, root, c);
 	if (r < 0)
 		return r;
+	config_errors_sort(errors);
 	if (buffer_error(&errors->text) < 0)
 		return -ENOMEM;
 	return errors->count ? -EBADMSG : 0;

@@ -6,49 +6,6 @@
 
 #include "world/file.h"
 
-void config_errors_done(struct config_errors *e)
-{
-	buffer_done(&e->text);
-	buffer_done(&e->warnings);
-	e->count = 0;
-}
-
-static _printf_(3, 0) void add_line(struct buffer *to, const struct config_mark *at, const char *format, va_list ap)
-{
-	char text[1024];
-
-	vsnprintf(text, sizeof(text), format, ap);
-	for (char *c = text; *c; c++)
-		if ((unsigned char) *c < ' ' || *c == 0x7f)
-			*c = '?'; /* what a message quotes must not forge another line */
-	if (at->line)
-		buffer_printf(to, "%s:%u:%u: %s\n", at->file, at->line, at->column, text);
-	else
-		buffer_printf(to, "%s: %s\n", at->file, text);
-}
-
-void config_error(struct config_errors *e, const struct config_mark *at, const char *format, ...)
-{
-	va_list ap;
-
-	if (++e->count > CONFIG_ERRORS_MAX)
-		return;
-	va_start(ap, format);
-	add_line(&e->text, at, format, ap);
-	va_end(ap);
-	if (e->count == CONFIG_ERRORS_MAX)
-		buffer_append_str(&e->text, "(further errors are not shown)\n");
-}
-
-void config_warning(struct config_errors *e, const struct config_mark *at, const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	add_line(&e->warnings, at, format, ap);
-	va_end(ap);
-}
-
 const char *config_kind_name(enum config_kind kind)
 {
 	switch (kind) {

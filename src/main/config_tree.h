@@ -10,7 +10,7 @@
 #pragma once
 
 #include "base/arena.h"
-#include "base/buffer.h"
+#include "main/config_errors.h"
 #include "world/world.h"
 
 #define CONFIG_FILE_MAX (16u << 20)  /* bytes of one file */
@@ -18,24 +18,6 @@
 #define CONFIG_DEPTH_MAX 32u         /* of nesting */
 #define CONFIG_FILES_MAX 64u         /* included in all */
 #define CONFIG_INCLUDE_DEPTH_MAX 8u
-#define CONFIG_ERRORS_MAX 100u       /* lines kept; the rest is counted */
-
-struct config_mark {
-	const char *file;
-	unsigned line, column; /* from 1; 0: the file as a whole */
-};
-
-/* Zeroed: none yet. */
-struct config_errors {
-	struct buffer text; /* one line each, with its newline */
-	unsigned count;
-	struct buffer warnings; /* the same for what is doubtful, but no reason to refuse the file */
-};
-void config_errors_done(struct config_errors *e);
-#define _cleanup_config_errors_ _cleanup_(config_errors_done)
-/* Adds "file:line:column: text". */
-void config_error(struct config_errors *e, const struct config_mark *at, const char *format, ...) _printf_(3, 4);
-void config_warning(struct config_errors *e, const struct config_mark *at, const char *format, ...) _printf_(3, 4);
 
 enum config_kind { CONFIG_NULL, CONFIG_SCALAR, CONFIG_LIST, CONFIG_MAP };
 

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -25,6 +26,7 @@ struct run {
 	struct server *server;
 	pthread_t stopper;
 	bool stopping;
+	atomic_bool stopped; /* by the thread `stopper`: the server is gone */
 	int status;
 };
 
@@ -174,6 +176,7 @@ static void *stop_server(void *arg)
 	if (server_stop(run->server, deadline_after(world_now(run->world), grace)) < 0)
 		LOG(&run->log, LOG_WARNING, "what was still under way after stop_timeout is cut off");
 	server_free(TAKE_PTR(run->server));
+	atomic_store(&run->stopped, true);
 	kill(getpid(), SIGNAL_STOPPED);
 	return NULL;
 }
@@ -201,7 +204,7 @@ static void handle_signals(struct run *run, const sigset_t *set)
 	for (;;) {
 		int signal = sigwaitinfo(set, NULL);
 
-		if (signal == SIGNAL_STOPPED && run->stopping && !run->server)
+		if (signal == SIGNAL_STOPPED && atomic_load(&run->stopped))
 			break;
 		if (signal == SIGHUP && !run->stopping)
 			reload(run);

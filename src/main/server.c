@@ -418,6 +418,11 @@ struct journal *server_journal(struct server *s)
 	return s->journal;
 }
 
+struct resolver *server_resolver(struct server *s)
+{
+	return s->resolver;
+}
+
 struct loop *server_loop(struct server *s, unsigned i)
 {
 	return s->loops[i];

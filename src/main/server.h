@@ -41,4 +41,5 @@ struct queue *server_queue(struct server *s);
 struct spool *server_spool(struct server *s); /* NULL before the start */
 const struct spool_recovery *server_recovery(const struct server *s); /* what the start found */
 struct journal *server_journal(struct server *s);
+struct resolver *server_resolver(struct server *s);
 struct loop *server_loop(struct server *s, unsigned i);

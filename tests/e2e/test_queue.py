@@ -54,7 +54,7 @@ def only_recipient(server):
 @pytest.mark.parametrize("reply", ["451 4.3.0 later", "421 4.3.2 closing", None])
 def test_trouble_at_any_step_only_delays(pair, stage, reply):
     """4xx, 421 and a lost connection: once each, then the peer works."""
-    peer, server = pair({stage: [reply, True]})
+    peer, server = pair({stage: [reply, True]}, {"extensions": ["PIPELINING"] if stage == "DATA" else ["CHUNKING"]})
     server.submit(SENDER, "bob@dest.example", b"Subject: delayed\r\n\r\nx\r\n")
     wait_for(lambda: peer.messages, what="the delivery")
     is_empty(server)

@@ -477,3 +477,354 @@ def test_ret_and_notify_are_obeyed(out, rogue, extensions, notify, ret):
         assert all((f" NOTIFY={notify}" in c) if notify else "NOTIFY" not in c for c in r.said("RCPT"))
     else:
         assert not [c for c in r.commands if "ENVID" in c or "ORCPT" in c or "NOTIFY" in c or "RET=" in c]
+
+
+def done(out, identity):
+    wait_for(lambda: [e for e in out.events(identity) if e["event"] == "done"], what=f"the end of {identity}")
+
+
+def test_nobody_is_told_about_a_message_from_nobody(out, rogue):
+    r = rogue({"RCPT": b"550 5.1.1 no such user\r\n"})
+    before = len(out.maildir("example.org", "alice"))
+    identity = out.submit("", to(r), parameters=" ENVID=x", rcpt_parameters=" NOTIFY=SUCCESS,FAILURE,DELAY")
+    done(out, identity)
+    assert [e["event"] for e in out.events(identity)].count("failed") == 1
+    assert "bounced" not in [e["event"] for e in out.events(identity)]
+    assert len(out.maildir("example.org", "alice")) == before
+
+
+def test_a_bounce_that_bounces_ends_there(out, rogue):
+    r = rogue({"RCPT": b"550 5.1.1 no such user\r\n"})
+    identity = out.submit(to(r, "sender"), to(r, "bob"))
+    done(out, identity)
+    wait_for(out.queue_is_empty, what="an empty queue")
+    assert len(r.said("MAIL")) == 2 and r.said("MAIL")[1].startswith("MAIL FROM:<>")
+    about = [e for e in out.events(identity) if e["event"] == "bounced"]
+    assert len(about) == 1
+    assert [e["event"] for e in out.events(about[0]["dsn"])][-1] == "done"
+
+
+def test_delays_and_failures_of_one_message_are_told_apart(place):
+    refusals = {"gone": "550 5.1.1 no such user", "full": "452 4.2.2 mailbox full", "slow": "451 4.3.0 later"}
+    peer = place.peer(answers={"RCPT": lambda a, n: next((v for k, v in refusals.items() if k in a), True)})
+    server = place.mx(
+        hostname="out.example.net",
+        routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}],
+        queue={"retry": ["300ms"], "warn": "1s", "expire": "3s"},
+    )
+    identity = server.submit(SENDER, [f"{n}@dest.example" for n in ("gone", "full", "slow", "fine")])
+    done(server, identity)
+    wait_for(server.queue_is_empty, what="an empty queue")
+    time.sleep(0.3)
+    found = reports(server.maildir("example.org", "alice"))
+    told = []
+    for r in found:
+        check_report(r)
+        told += [(f["Final-Recipient"].split("; ")[1].split("@")[0], f["Action"], f["Status"]) for f in r.recipients]
+    assert sorted(told) == [
+        ("full", "delayed", "4.2.2"),
+        ("full", "failed", "4.4.7"),
+        ("gone", "failed", "5.1.1"),
+        ("slow", "delayed", "4.3.0"),
+        ("slow", "failed", "4.4.7"),
+    ]
+    assert len(peer.messages) == 1
+
+
+# --- extensions ------------------------------------------------------------------------------------------------------
+
+OPTIONAL = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING")
+
+
+@pytest.mark.parametrize("number", range(1 << len(OPTIONAL)))
+def test_only_what_is_offered_is_used(out, rogue, number):
+    offered = [word for i, word in enumerate(OPTIONAL) if number & (1 << i)]
+    r = rogue(extensions=["ENHANCEDSTATUSCODES", *offered])
+    plain = send(out, r, b"Subject: plain\r\n\r\n..dot\r\n", parameters=" ENVID=a RET=HDRS")
+    eight = send(out, r, "Subject: eight\r\n\r\ngrüße\r\n".encode(), parameters=" BODY=8BITMIME")
+    utf8 = out.submit(SENDER, f"jürgen@[{r.address}]", b"Subject: utf8\r\n\r\nx\r\n", parameters=" SMTPUTF8")
+    for identity in (plain, eight, utf8):
+        done(out, identity)
+
+    def fate(identity):
+        found = [e for e in out.events(identity) if e["event"] in ("delivered", "failed")]
+        assert len(found) == 1
+        return found[0]["event"], found[0].get("reason", "")
+
+    assert fate(plain)[0] == "delivered"
+    assert fate(eight)[0] == ("delivered" if "8BITMIME" in offered else "failed")
+    assert "8BITMIME" in offered or "5.6.3" in fate(eight)[1]
+    can = "SMTPUTF8" in offered and "8BITMIME" in offered
+    assert fate(utf8)[0] == ("delivered" if can else "failed")
+    assert can or "5.6.7" in fate(utf8)[1] or "5.6.3" in fate(utf8)[1]
+    said = "\n".join(r.commands)
+    for word, trace in {"8BITMIME": "BODY=", "SMTPUTF8": "SMTPUTF8", "DSN": "ENVID=", "CHUNKING": "BDAT"}.items():
+        assert (trace in said) <= (word in offered), said
+    assert ("BDAT" in said) == ("CHUNKING" in offered)
+    contents = [m["data"] for m in r.messages]
+    assert any(b"\r\n\r\n.dot\r\n" in c or b"\r\n\r\n..dot\r\n" in c for c in contents)
+
+
+def test_a_message_above_the_announced_size_fails_without_being_named(out, rogue):
+    r = rogue(extensions=["SIZE 100", "8BITMIME"])
+    identity = send(out, r, b"Subject: x\r\n\r\n" + b"y" * 1000 + b"\r\n")
+    report = report_about(out, identity)
+    check_report(report)
+    assert report.recipients[0]["Status"] == "5.3.4" and r.said("MAIL") == []
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def tls_answer(place, then=b"", extensions=("8BITMIME",), stop_after=None):
+    """For the stage STARTTLS: a handshake with a certificate nobody knows, then a dialogue of its own."""
+    import ssl
+
+    certificate = place.certificate("other.example")
+
+    def deed(wire):
+        wire.send(b"220 go\r\n" + then)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*map(str, certificate))
+        wire.connection = context.wrap_socket(wire.connection, server_side=True)
+        wire.buffer = b""
+        if stop_after == "handshake":
+            raise EOFError
+
+    return deed
+
+
+def test_what_is_offered_under_tls_counts(out, rogue, shared):
+    r = rogue(extensions=["STARTTLS", "SIZE 10", "CHUNKING"])
+    hello = b"250-rogue.example\r\n250 8BITMIME\r\n"
+    r.at["STARTTLS"] = tls_answer(shared)
+    r.at["EHLO"] = [True, hello]
+    identity = send(out, r)
+    done(out, identity)
+    event = last_event(out, identity, "delivered")
+    assert event["tls"].startswith("TLSv1") and r.said("DATA") and not r.said("BDAT")
+
+
+BROKEN_TLS = {
+    "refused": b"454 4.7.0 TLS not available\r\n",
+    "refused for good": b"502 5.5.1 no\r\n",
+    "garbage": lambda w: (w.send(b"220 go\r\n"), w.more(), w.send(b"this is no handshake\r\n"), w.hang_up()),
+    "hang-up": lambda w: (w.send(b"220 go\r\n"), w.hang_up()),
+    "reset": lambda w: (w.send(b"220 go\r\n"), w.more(), w.reset()),
+    "silence": lambda w: (w.send(b"220 go\r\n"), w.stall()),
+    "alert": lambda w: (w.send(b"220 go\r\n"), w.more(), w.send(b"\x15\x03\x01\x00\x02\x02\x28"), w.hang_up()),
+    "injection": lambda w: (w.send(b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n"), w.more(), w.hang_up()),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_TLS)
+def test_broken_tls_goes_in_the_clear_where_nobody_asked_for_more(out, rogue, name):
+    r = rogue({"STARTTLS": BROKEN_TLS[name]}, extensions=["STARTTLS", "8BITMIME"])
+    identity = send(out, r)
+    done(out, identity)
+    assert last_event(out, identity, "delivered").get("tls") is None
+    assert len(r.messages) == 1 and r.connections == (1 if name.startswith("refused") else 2)
+    if not name.startswith("refused"):
+        attempts = [e for e in out.events(identity) if e["event"] == "attempt"]
+        assert [e["outcome"] for e in attempts] == ["again without TLS"]
+
+
+# --- logging in ------------------------------------------------------------------------------------------------------
+
+ODD_LOGINS = {
+    "a challenge that is no base64": (["AUTH PLAIN"], b"334 !!!!\r\n"),
+    "challenges without end": (["AUTH LOGIN"], b"334 VXNlcm5hbWU6\r\n"),
+    "welcome without proof": (["AUTH SCRAM-SHA-256"], b"235 2.7.0 welcome\r\n"),
+    "an empty challenge for SCRAM": (["AUTH SCRAM-SHA-256"], b"334 \r\n"),
+    "nothing we know": (["AUTH GSSAPI NTLM"], b"235 ok\r\n"),
+    "no AUTH": ([], b"235 ok\r\n"),
+    "a refusal": (["AUTH PLAIN LOGIN"], b"535 5.7.8 wrong password\r\n"),
+    "a temporary refusal": (["AUTH PLAIN LOGIN"], b"454 4.7.0 backend is down\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_LOGINS)
+def test_a_login_that_does_not_work_delays_and_says_why(place, name):
+    extensions, answer = ODD_LOGINS[name]
+    port = harness.free_port()
+    words = [b"250-rogue.example\r\n", *[b"250-" + e.encode() + b"\r\n" for e in extensions], b"250 8BITMIME\r\n"]
+    r = Rogue("127.0.0.1", port, {"AUTH": answer, "STARTTLS": tls_answer(place)}, ["STARTTLS"])
+    r.at["EHLO"] = lambda w: b"".join(words) if hasattr(w.connection, "cipher") else True
+    # The lines of the exchange behind AUTH are no verbs.
+    r.deed, usual = (lambda stage, u, w: usual(stage if stage in STAGES + ("QUIT", "STARTTLS") else "AUTH", u, w)), r.deed
+    secret = place.tmp / "secret"
+    secret.write_text("open sesame\n")
+    secret.chmod(0o600)
+    server = place.mx(
+        relays={"out": {"hosts": [f"127.0.0.1:{port}"], "tls": "required", "login": {"user": "us", "password_file": str(secret)}}},
+        routes=[{"to": "*", "via": [{"relay": "out"}]}],
+        deliver=TIMES,
+    )
+    identity = server.submit(SENDER, "bob@dest.example")
+    event = last_event(server, identity, "deferred")
+    print(server.command("trace", identity).stdout)
+    assert event["class"] == "auth" and len(event["reason"]) > 20
+    assert not r.said("MAIL") and "open sesame" not in server.log()
+    r.close()
+
+
+# --- many recipients -------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_recipients_at_several_sites_each_get_it_once(out, rogue):
+    count = itertools.count()
+    places = [
+        rogue(),
+        rogue(extensions=PLAIN),
+        # takes 37 in a transaction
+        rogue({"MAIL": lambda w: (setattr(w, "n", 0), True)[1], "RCPT": lambda w: thirty_seven(w)}, PLAIN),
+        rogue({"DOT": [b"451 4.3.0 later\r\n"] * 2 + [True]}),
+    ]
+
+    def thirty_seven(w):
+        w.n += 1
+        return True if w.n <= 37 else b"452 4.5.3 too many recipients\r\n"
+
+    everybody = [f"u{next(count)}@[{r.address}]" for _ in range(250) for r in places]
+    identity = out.submit(SENDER, everybody)
+    done(out, identity)
+    got = [c.split("<")[1].split(">")[0] for r in places for m in r.messages for c in m["to"]]
+    assert sorted(got) == sorted(everybody)
+    assert max(len(m["to"]) for r in places for m in r.messages) <= 100
+    assert len(places[2].messages) == 9 or len(places[2].messages) <= 12
+
+
+# --- while deliveries are under way ------------------------------------------------------------------------------------
+
+
+def test_a_stop_in_the_middle_loses_nothing(place):
+    """Deliveries stand still at every stage; what the server knew of the message is there after the restart."""
+    port = harness.free_port()
+    stuck = threading.Event()
+    stuck.set()
+
+    def stall(wire):
+        return wire.stall() if stuck.is_set() else True
+
+    stages = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT")
+    rogues = {s: Rogue(f"{NET}.{next(NUMBERS)}", port, {s: [b"421 4.3.2 not now\r\n", stall]}, PLAIN) for s in stages if s != "CONTENT"}
+    rogues["CONTENT"] = Rogue(f"{NET}.{next(NUMBERS)}", port, {"CONTENT": stall}, PLAIN)
+    server = place.mx(deliver={"port": port}, queue={"retry": ["100ms"], "expire": "1h"}, stop_timeout="500ms")
+    sent = {s: server.submit(SENDER, to(r)) for s, r in rogues.items()}
+    wait_for(lambda: all(r.connections == (1 if s == "CONTENT" else 2) for s, r in rogues.items()), what="all to be stuck")
+    time.sleep(0.2)
+    begun = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begun < 5 * harness.SLOW
+    stuck.clear()
+    server.start()
+    rows = {r["id"]: r["recipients"][0] for r in server.rows()}
+    for stage, identity in sent.items():
+        if identity in rows and stage != "CONTENT":
+            assert rows[identity]["attempts"] >= 1 and "not now" in rows[identity]["last_reply"], rows[identity]
+    wait_for(server.queue_is_empty, what="an empty queue")
+    assert [len(r.messages) for r in rogues.values()] == [1] * len(stages)
+    assert not reports(server.maildir("example.org", "alice"))
+    for r in rogues.values():
+        r.close()
+
+
+def test_reloads_while_mail_goes_out(place):
+    peer = place.peer(answers={"DOT": lambda a, n: time.sleep(0.02) or True})
+    server = place.mx(routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}])
+    with server.client(trusted=True) as c:
+        c.hello()
+        for i in range(300):
+            c.send_message(SENDER, [f"u{i}@dest.example"])
+            if i % 30 == 0:
+                server.hangup()
+    wait_for(server.queue_is_empty, 20, what="an empty queue")
+    assert sorted(m["to"][0] for m in peer.messages) == sorted(f"TO:<u{i}@dest.example>" for i in range(300))
+
+
+@pytest.mark.parametrize("order", ["hold", "remove", "bounce", "retry"])
+def test_orders_while_deliveries_are_active(place, order):
+    """The message that is being sent is delivered, whatever is ordered meanwhile; nobody is told otherwise."""
+    go_on = threading.Event()
+    peer = place.peer(answers={"DOT": lambda a, n: go_on.wait(20) and True})
+    server = place.mx(routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}], queue={"site_connections": 1})
+    first = server.submit(SENDER, "first@dest.example")
+    wait_for(lambda: peer.said("DOT") or peer.messages, what="the first at the dot")
+    second = server.submit(SENDER, "second@dest.example")
+    for identity in (first, second):
+        server.command("queue", order, identity)
+    listed = {r["id"]: r["recipients"][0]["status"] for r in server.rows()}
+    assert first in listed, listed
+    go_on.set()
+    wait_for(lambda: peer.messages, what="the first")
+    if order == "hold":
+        wait_for(lambda: [r["id"] for r in server.rows("--held")] == [second], what="the second to be held")
+        server.command("queue", "release", second)
+    wait_for(server.queue_is_empty, what="an empty queue")
+    time.sleep(0.3)
+    got = sorted(m["to"][0] for m in peer.messages)
+    both = order in ("hold", "retry")
+    assert got == ["TO:<first@dest.example>", "TO:<second@dest.example>"][: 2 if both else 1]
+    found = reports(server.maildir("example.org", "alice"))
+    assert [f["Final-Recipient"] for r in found for f in r.recipients] == (
+        ["rfc822; second@dest.example"] if order == "bounce" else []
+    )
+    for r in found:
+        check_report(r, mta="mx.example.org")
+
+
+# --- fairness and bounds -----------------------------------------------------------------------------------------------
+
+
+def test_a_single_message_is_not_behind_a_newsletter(net):
+    slow = net.host(1, answers={"DOT": lambda a, n: time.sleep(0.1) or True})
+    net.mx((10, 1))
+    net.mx((10, 1), domain="other.example")
+    server = net.server(queue={"site_connections": 2})
+    with server.client(trusted=True) as c:
+        c.hello()
+        for i in range(200):
+            c.send_message("news@example.org", [f"u{i}@dest.example"])
+    server.submit("reset@example.org", "password@other.example")
+    wait_for(lambda: [m for m in slow.messages if "password" in m["to"][0]], what="the single message")
+    assert len(slow.messages) < 100
+
+
+def test_a_dead_site_costs_few_connections_and_no_time_of_others(net):
+    dead = net.host(1, answers={"CONNECT": "421 4.3.2 no"})
+    alive = net.host(2)
+    net.mx((10, 1))
+    net.mx((10, 2), domain="alive.example")
+    server = net.server(queue={"retry": ["1s"], "expire": "1h"})
+    with server.client(trusted=True) as c:
+        c.hello()
+        for i in range(1000):
+            c.send_message(SENDER, [f"u{i}@dest.example"])
+    begun = time.monotonic()
+    server.submit(SENDER, "bob@alive.example")
+    wait_for(lambda: alive.messages, what="the healthy one")
+    assert time.monotonic() - begun < 2 * harness.SLOW
+    time.sleep(2)
+    assert dead.connections < 40, dead.connections
+    assert server.summary()["messages"] == 1000
+    row = server.rows("--limit", "1")[0]["recipients"][0]
+    assert "dest.example" in row["waits_for"] or "site" in row["waits_for"]
+    dead.answers.clear()
+    wait_for(server.queue_is_empty, 60, what="an empty queue")
+    assert len(dead.messages) == 1000
+
+
+# --- names -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["bob@DEST.example", "bob@dest.EXAMPLE", "bob@bücher.example", "bob@XN--BCHER-KVA.example"])
+def test_names_of_domains_in_all_their_shapes(net, address):
+    peer = net.host(1)
+    net.mx((10, 1))
+    net.mx((10, 1), domain="xn--bcher-kva.example")
+    server = net.server()
+    utf8 = " SMTPUTF8" if "ü" in address else ""
+    server.submit(SENDER, address, parameters=utf8)
+    wait_for(lambda: peer.messages, what="the arrival")
+    wait_for(server.queue_is_empty, what="an empty queue")
+    assert peer.connections == 1

@@ -147,6 +147,8 @@ static void notification_arrived(struct scene *s, const char *address, struct sl
 		scene_check(s, find_line(&rest, "Action: ", &action), "a notification about letter %u has no action", l->number);
 		if (slice_eq_str(action, "failed"))
 			t->failures++;
+		else if (slice_eq_str(action, "delayed"))
+			t->delays++;
 	}
 }
 

@@ -30,7 +30,7 @@ struct addressee {
 	char address[48];
 	bool refused;             /* at RCPT: nobody owes it anything */
 	unsigned copies;          /* that have arrived */
-	unsigned failures;        /* notifications of its failure that the sender got */
+	unsigned failures, delays; /* notifications of its failure, and of its delay, that the sender got */
 };
 
 struct letter {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "dns/zone.h"
 #include "sim/letter.h"
 #include "sim/remote.h"
 #include "world/file.h"
@@ -160,12 +161,16 @@ static void node_new(struct scene *s, unsigned index)
 {
 	struct node *n = &s->nodes[index];
 
-	*n = (struct node) { .scene = s, .index = index, .boot_at = DEADLINE_NEVER };
+	*n = (struct node) { .scene = s, .index = index, .boot_at = DEADLINE_NEVER, .left = UINT64_MAX };
 	(void) snprintf(n->name, sizeof(n->name), "%c", (char) ('a' + index));
 	(void) snprintf(n->domain, sizeof(n->domain), "%s.example", n->name);
 	(void) snprintf(n->ip, sizeof(n->ip), "192.0.2.%u", 11 + index);
 	n->log = (struct log) { .level = asked_for("LOG") ? LOG_DEBUG : LOG_WARNING, .now = log_now, .write = log_line, .context = n };
 	n->threads = 1 + (unsigned) scene_dice(s, 3);
+	/* Small, so that segments come and go. */
+	n->spool.segment_size = (64u << 10) + scene_dice(s, 192u << 10);
+	n->spool.compact_percent = 30 + (unsigned) scene_dice(s, 60);
+	n->spool.compact_after = 1 + scene_dice(s, scene_chance(s, 50) ? USEC_SEC : 30 * USEC_SEC);
 	assert_int_equal(sim_host_new(s->sim, n->name, n->ip, &n->host, &n->world), 0);
 	s->wall_offset = world_wall(n->world) - (int64_t) world_now(n->world);
 	assert_int_equal(path_make_directory(n->world, "/etc", 0755), 0);
@@ -200,9 +205,25 @@ static void start_fiber(void *arg)
 
 	if (r < 0 && sim_host_is_up(n->host))
 		scene_tell(n->scene, "%s cannot start: %s", n->name, why ? why : strerrordesc_np(-r));
-	if (r >= 0)
-		n->found = *server_recovery(n->server);
 	n->state = r < 0 ? NODE_FAILED : NODE_UP;
+	if (r < 0)
+		return;
+	n->found = *server_recovery(n->server);
+	scene_check(n->scene, n->left == UINT64_MAX || n->left == n->found.messages,
+		    "%s found %llu messages, and its index had %llu when it stopped", n->name, (unsigned long long) n->found.messages,
+		    (unsigned long long) n->left);
+	n->left = UINT64_MAX;
+}
+
+static void ask_dns(void *context, const char *name, enum dns_type type, enum dns_status *status, usec_t *delay)
+{
+	struct scene *s = context;
+
+	if (!scene_chance(s, s->dns_trouble))
+		return;
+	*delay = scene_dice(s, 30 * USEC_SEC);
+	if (scene_chance(s, 70))
+		*status = scene_chance(s, 50) ? DNS_SERVFAIL : DNS_TIMEOUT;
 }
 
 static int make_server(struct node *n)
@@ -218,9 +239,13 @@ static int make_server(struct node *n)
 		scene_fail(n->scene, "%s: the configuration is wrong:\n%s", n->name, errors.text.data);
 	if (r < 0)
 		return r;
-	config->spool.segment_size = 256u << 10; /* small, so that segments come and go */
+	config->spool.segment_size = n->spool.segment_size;
+	config->spool.compact_percent = n->spool.compact_percent;
+	config->spool.compact_after = n->spool.compact_after;
 	r = server_new(n->world, &n->log, &options, config, &n->server, &why);
-	if (r < 0)
+	if (r >= 0)
+		zone_resolver_set_hook(server_resolver(n->server), ask_dns, n->scene);
+	else
 		scene_tell(n->scene, "%s cannot be made: %s", n->name, why ? why : strerrordesc_np(-r));
 	return r;
 }
@@ -341,16 +366,24 @@ static bool has_stopped(void *context)
 	return n->state == NODE_STOPPING;
 }
 
-void node_stop(struct node *n)
+void node_stop(struct node *n, usec_t pause)
 {
 	struct scene *s = n->scene;
+	struct spool_stats stats;
 
 	assert(n->state == NODE_UP);
+	node_break_at(n, 0, 0);
 	assert_int_equal(loop_spawn(n->loop, "stop", stop_fiber, n), 0);
 	if (!sim_run_until(s->sim, has_stopped, n, deadline_after(scene_now(s), 2 * STOP_GRACE)))
 		scene_fail(s, "%s does not stop", n->name);
+	if (n->stop_result < 0) /* what was cut off is as if it had died */
+		scene_trouble(s, TROUBLE_DEATH, n, NULL, scene_now(s) - STOP_GRACE, scene_now(s));
+	sim_run(s->sim, deadline_after(scene_now(s), USEC_SEC)); /* what is noted lazily is noted */
+	spool_stats(server_spool(n->server), &stats);
+	if (!scene_was_troubled(s, TROUBLE_DISK, n, 0, scene_now(s)))
+		n->left = stats.messages;
 	bury(n);
-	n->boot_at = DEADLINE_NEVER;
+	n->boot_at = deadline_after(scene_now(s), pause);
 }
 
 static bool is_settled(void *context)
@@ -408,7 +441,7 @@ static void obey_log(struct node *n)
 	if (!stats.failed)
 		return;
 	scene_tell(n->scene, "%s is stopped and started, because its spool asks for that", n->name);
-	node_stop(n);
+	node_stop(n, DEADLINE_NEVER);
 	node_start(n);
 }
 
@@ -465,7 +498,7 @@ void scene_free(struct scene *s)
 		struct node *n = &s->nodes[i];
 
 		if (n->state == NODE_UP)
-			node_stop(n);
+			node_stop(n, DEADLINE_NEVER);
 		else if (n->state != NODE_DOWN)
 			bury(n);
 	}

@@ -50,6 +50,7 @@ struct node {
 	struct sim_host *host;
 	struct log log;
 	unsigned threads;
+	struct spool_config spool; /* sizes and times, drawn from the seed */
 	enum node_state state;
 	usec_t boot_at;       /* while it is down: when scene_run boots it; DEADLINE_NEVER: nobody does */
 	usec_t break_pause;   /* how long it will be down after node_break_at */
@@ -58,6 +59,7 @@ struct node {
 	struct loop *loop;    /* runs what a main function would */
 	struct server *server;
 	struct spool_recovery found; /* by the last start */
+	uint64_t left;               /* messages in the index when it stopped; UINT64_MAX: unknown */
 	unsigned starts, failed_starts;
 	int stop_result;
 };
@@ -80,6 +82,7 @@ struct scene {
 	unsigned n_nodes;
 	struct node nodes[SCENE_SERVERS];
 	const char *config; /* further YAML for each server */
+	unsigned dns_trouble; /* per cent of questions to the DNS that fail or take long */
 	struct buffer zone, story;
 	int64_t wall_offset; /* calendar time - time of the simulation */
 	struct trouble *troubles;
@@ -145,8 +148,9 @@ void node_boot(struct node *n);
 void node_crash(struct node *n, usec_t pause);
 void node_kill(struct node *n, usec_t pause);
 void node_break_at(struct node *n, uint64_t changes, usec_t pause);
-/* Stops it as SIGTERM would and waits for its end. */
-void node_stop(struct node *n);
+/* Stops it as SIGTERM would and waits for its end. The next start must find what its index held, if its disk is well.
+ * It boots again after `pause`; DEADLINE_NEVER: not by itself. */
+void node_stop(struct node *n, usec_t pause);
 /* Boots it and waits until it is up. */
 void node_start(struct node *n);
 /* Living messages in its spool; 0 while it is not up. */

@@ -1,14 +1,14 @@
-/* Two servers under everything that can happen to them: power cuts, kills, power cuts in the middle of a change of the
- * disk, failing and full disks, partitions and resets, and a remote that is as bad as servers get. Clients hand
- * letters to both all the while. In the end each letter that was accepted has arrived at least once, or its sender
- * was told; it has arrived more than once only where a trouble parted a delivery from its record; and what is on the
- * disks is what a recovery reads: nothing. */
+/* Two servers under everything that can happen to them: power cuts, also in the middle of a change of the disk, kills
+ * and stops, failing and full disks, partitions and resets, a DNS with gaps, and a remote that is as bad as servers
+ * get. Clients hand letters to both all the while. In the end each letter that was accepted has arrived at least once,
+ * or its sender was told; it has arrived more than once only where a trouble parted a delivery from its record; and
+ * what is on the disks is what a recovery reads: nothing. */
 #include "sim/client.h"
 #include "sim/remote.h"
 
 struct totals {
 	struct tally tally;
-	unsigned crashes, kills, breaks, disk_faults, full_disks, partitions, resets;
+	unsigned crashes, kills, breaks, stops, disk_faults, full_disks, partitions, resets;
 	unsigned starts, failed_starts;
 	unsigned faulty_disks; /* seeds in which disks failed */
 };
@@ -17,7 +17,7 @@ struct totals {
 struct run {
 	struct scene *scene;
 	struct totals *totals;
-	bool deaths, disks, network;
+	bool deaths, disks, network, dns;
 };
 
 /* --- what is sent ---------------------------------------------------------------------------------------- */
@@ -158,7 +158,7 @@ static void something_happens(struct run *r)
 	struct scene *s = r->scene;
 	struct node *n = &s->nodes[scene_dice(s, s->n_nodes)];
 
-	switch (scene_dice(s, 8)) {
+	switch (scene_dice(s, 10)) {
 	case 0:
 		if (r->network)
 			cut_network(r);
@@ -177,6 +177,15 @@ static void something_happens(struct run *r)
 		break;
 	case 4:
 		mend_disk(r, n);
+		if (r->dns)
+			s->dns_trouble = (unsigned) scene_dice(s, 60);
+		break;
+	case 5:
+		if (n->state != NODE_UP)
+			break;
+		r->totals->stops++;
+		scene_tell(s, "%s is stopped", n->name);
+		node_stop(n, some_pause(s));
 		break;
 	default:
 		if (r->deaths)
@@ -214,6 +223,7 @@ static void suffer(struct run *r, usec_t until)
 		mend_disk(r, &s->nodes[i]);
 	}
 	heal_network(r);
+	s->dns_trouble = 0;
 }
 
 /* The servers stop and start again: their spools hold nothing, and nothing comes a second time. */
@@ -225,7 +235,7 @@ static void start_over(struct run *r)
 		struct node *n = &s->nodes[i];
 
 		scene_check(s, node_fibers(n) == 2 * n->threads, "%s has %u fibers when nothing is to be done", n->name, node_fibers(n));
-		node_stop(n);
+		node_stop(n, DEADLINE_NEVER);
 		node_start(n);
 		scene_check(s, n->found.messages == 0, "%s found %llu messages after it had stopped with an empty queue", n->name,
 			    (unsigned long long) n->found.messages);
@@ -249,6 +259,7 @@ static void run_seed(uint64_t seed, void *context)
 	r.deaths = scene_chance(s, 80);
 	r.disks = scene_chance(s, 35);
 	r.network = scene_chance(s, 40);
+	r.dns = scene_chance(s, 30);
 	r.totals->faulty_disks += r.disks;
 	until = scene_now(s) + 5 * USEC_MIN + scene_dice(s, 20 * USEC_MIN);
 	remote_new(s, "remote", "192.0.2.50", (unsigned) scene_dice(s, REMOTE_ALL + 1), until);
@@ -285,9 +296,9 @@ static void test_whatever_happens_no_accepted_letter_is_lost(void **state)
 	unsigned seeds = scene_each_seed(100, run_seed, &t);
 
 	tally_print(&t.tally, "crashes", seeds);
-	printf("# %u power cuts, %u in the middle of a change, %u kills; %u starts, %u in vain; %u resets, %u partitions; %u seeds with %u faults "
+	printf("# %u power cuts, %u in the middle of a change, %u kills, %u stops; %u starts, %u in vain; %u resets, %u partitions; %u seeds with %u faults "
 	       "of the disk and %u full disks\n",
-	       t.crashes, t.breaks, t.kills, t.starts, t.failed_starts, t.resets, t.partitions, t.faulty_disks, t.disk_faults, t.full_disks);
+	       t.crashes, t.breaks, t.kills, t.stops, t.starts, t.failed_starts, t.resets, t.partitions, t.faulty_disks, t.disk_faults, t.full_disks);
 	if (seeds >= 100)
 		assert_true(t.tally.twice_by_death > 0 && t.tally.failures > 0 && t.tally.accepted > 10 * seeds);
 }

@@ -121,7 +121,7 @@ static void check_spools(struct scene *s)
 	for (unsigned i = 0; i < s->n_nodes; i++) {
 		struct node *n = &s->nodes[i];
 
-		node_stop(n);
+		node_stop(n, DEADLINE_NEVER);
 		node_start(n);
 		scene_check(s, n->found.messages == 0 && n->found.quarantined == 0 && n->found.lost_messages == 0,
 			    "%s found %llu messages after it had stopped with an empty queue (%llu records set aside)", n->name,
@@ -179,6 +179,60 @@ static void test_each_accepted_letter_arrives_once(void **state)
 	assert_true(t.refused_connections > seeds && t.lost_connections > seeds);
 }
 
+/* --- a week ----------------------------------------------------------------------------------------------------- */
+
+struct attempts {
+	struct scene *scene;
+	unsigned n;
+	usec_t last, shortest, longest; /* between two */
+};
+
+static void count_attempt(void *context, const struct sim_connect *c, struct sim_fate *fate)
+{
+	struct attempts *a = context;
+	usec_t t = scene_now(a->scene);
+
+	if (c->from != a->scene->nodes[0].host)
+		return;
+	if (a->n++ > 0) {
+		a->shortest = MIN(a->shortest, t - a->last);
+		a->longest = MAX(a->longest, t - a->last);
+	}
+	a->last = t;
+}
+
+/* RFC 5321 section 4.5.4.1: tried for days, at growing intervals; the sender is told that it is late, and at last that
+ * it did not arrive. A restart in between forgets nothing of that. */
+static void test_after_five_days_of_silence_the_sender_is_told(void **state)
+{
+	struct client_plan plan = { .sessions = 1, .letters = 1, .write = write_letter, .until = USEC_HOUR };
+	struct attempts attempts = { .shortest = DEADLINE_NEVER };
+	const struct addressee *t;
+	struct scene *s;
+	struct client *c;
+
+	scene_new(5, &(struct scene_options) { .n_servers = 2 }, &s);
+	attempts.scene = s;
+	sim_set_connect_hook(s->sim, count_attempt, &attempts);
+	node_start(&s->nodes[0]);
+	plan.server = &s->nodes[0];
+	client_new(s, "client", "192.0.2.100", &plan, &c);
+	scene_run_for(s, 2 * USEC_DAY);
+	node_kill(&s->nodes[0], USEC_MIN);
+	scene_run_for(s, 3 * USEC_DAY - 2 * USEC_HOUR);
+	assert_int_equal(node_messages(&s->nodes[0]), 1);
+	scene_run_for(s, 4 * USEC_HOUR);
+	assert_int_equal(node_messages(&s->nodes[0]), 0);
+	letters_collect(s);
+	t = &s->letters[0]->targets[0];
+	assert_true(t->copies == 0 && t->failures == 1 && t->delays == 1);
+	assert_in_range(attempts.n, 25, 60);
+	assert_in_range(attempts.shortest, USEC_SEC, 10 * USEC_MIN);
+	assert_in_range(attempts.longest, 3 * USEC_HOUR, 6 * USEC_HOUR);
+	client_free(c);
+	scene_free(s);
+}
+
 /* --- the simulation itself ------------------------------------------------------------------------------------------ */
 
 struct fingerprint {
@@ -221,6 +275,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_accepted_letter_arrives_once),
+		cmocka_unit_test(test_after_five_days_of_silence_the_sender_is_told),
 		cmocka_unit_test(test_a_seed_repeats_itself_to_the_last_event),
 	};
 

@@ -257,8 +257,8 @@ static void test_every_mistake_is_told_with_its_place(void **state)
 		   "  messagesize: 5M\n"
 		   "log: {level: loud}\n",
 		   "y.yaml:2:1: unknown key \"spol\", did you mean \"spool\"?\n"
-		   "y.yaml:5:3: unknown key \"messagesize\" in limits, did you mean \"message_size\"?\n"
 		   "y.yaml:4:15: recipients: expected a number, found \"many\"\n"
+		   "y.yaml:5:3: unknown key \"messagesize\" in limits, did you mean \"message_size\"?\n"
 		   "y.yaml:6:14: level: expected one of debug, info, notice, warning, error, critical, found \"loud\"\n");
 }
 
@@ -275,9 +275,9 @@ static void test_the_word_that_was_probably_meant_is_named(void **state)
 static void test_numbers_outside_their_range_are_refused_with_the_limit(void **state)
 {
 	is_refused(*state, "hostname: a.example\nlimits: {recipients: 0}\nthreads: 17\nspool: {segment_size: 1K}\n",
+		   "y.yaml:2:22: recipients: 0 is too small, the least is 1\n"
 		   "y.yaml:3:10: threads: 17 is too large, the most is 16\n"
-		   "y.yaml:4:23: segment_size: 1K is too small, the least is 1M\n"
-		   "y.yaml:2:22: recipients: 0 is too small, the least is 1\n");
+		   "y.yaml:4:23: segment_size: 1K is too small, the least is 1M\n");
 }
 
 static void test_a_missing_hostname_is_told(void **state)
