@@ -226,7 +226,17 @@ class Postfix:
     """As an administrator would tune it: limits raised, connection cache on, no look-ups that the load doesn't need."""
 
     name = "Postfix"
-    processes = {"cleanup", "qmgr", "smtp", "smtpd", "bounce", "pickup", "master", "flush", "trivial-rewrite"}  # some end early
+    processes = {
+        "cleanup",
+        "qmgr",
+        "smtp",
+        "smtpd",
+        "bounce",
+        "pickup",
+        "master",
+        "flush",
+        "trivial-rewrite",
+    }  # some end early
 
     def __init__(self, scenario, sink_port=0, sessions=0):
         WORK.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ static struct slice field_text(const struct field *f, char *scratch, size_t size
 
 static bool left_out(const struct field *f)
 {
-	return f->type == FIELD_STR && !f->str;
+	return (f->type == FIELD_STR && !f->str) || (f->type == FIELD_ERRNO && f->i == 0);
 }
 
 void fields_to_json(struct buffer *out, const struct field *fields, size_t n)

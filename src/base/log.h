@@ -30,7 +30,7 @@ struct field {
 #define F_INT(n, v) ((struct field) { .name = (n), .type = FIELD_INT, .i = (v) })
 #define F_UINT(n, v) ((struct field) { .name = (n), .type = FIELD_UINT, .u = (v) })
 #define F_BOOL(n, v) ((struct field) { .name = (n), .type = FIELD_BOOL, .i = (v) })
-#define F_ERRNO(n, v) ((struct field) { .name = (n), .type = FIELD_ERRNO, .i = (v) }) /* negative errno */
+#define F_ERRNO(n, v) ((struct field) { .name = (n), .type = FIELD_ERRNO, .i = (v) }) /* negative errno; 0: left out */
 #define F_ID(n, v) ((struct field) { .name = (n), .type = FIELD_ID, .u = (v) })
 #define F_USEC(n, v) ((struct field) { .name = (n), .type = FIELD_USEC, .u = (v) }) /* a duration; written in seconds */
 

@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mail/text.h"
+
 struct last_reply *last_reply_new(const struct outcome *o, wall_t at)
 {
 	struct slice host = slice_head(slice_from(o->host), LAST_HOST_MAX);
-	struct slice text = slice_head(slice_from(o->reply.text), LAST_TEXT_MAX);
+	struct slice text = text_head(slice_from(o->reply.text), LAST_TEXT_MAX);
 	struct last_reply *l = malloc(sizeof(*l) + host.len + text.len + 2);
 
 	if (!l)
@@ -32,15 +34,22 @@ struct last_reply *last_reply_new(const struct outcome *o, wall_t at)
 
 const char *last_reply_describe(const struct last_reply *l, char *out, size_t size)
 {
-	int n = 0;
+	char codes[48] = "";
+	struct slice text;
+	size_t len;
 
-	if (l->code > 0)
-		n = snprintf(out, size, "%u ", l->code);
-	if (l->code > 0 && l->enhanced[0] > 0 && n >= 0 && (size_t) n < size)
-		n += snprintf(out + n, size - (size_t) n, "%u.%u.%u ", l->enhanced[0], l->enhanced[1],
-			      l->enhanced[2]);
-	if (n >= 0 && (size_t) n < size)
-		snprintf(out + n, size - (size_t) n, "%s", last_text(l));
+	if (l->code > 0 && l->enhanced[0] > 0)
+		snprintf(codes, sizeof(codes), "%u %u.%u.%u ", l->code, l->enhanced[0], l->enhanced[1],
+			 l->enhanced[2]);
+	else if (l->code > 0)
+		snprintf(codes, sizeof(codes), "%u ", l->code);
+	len = slice_copy(slice_from(codes), out, size);
+	text = text_head(slice_from(last_text(l)), size - len - 1);
+	for (size_t i = 0; i < text.len; i++)
+		out[len++] = text.data[i] == '\n' ? ' ' : text.data[i];
+	if (text.len == 0 && len > 0)
+		len--; /* the space behind the codes */
+	out[len] = '\0';
 	return out;
 }
 

@@ -431,6 +431,18 @@ def test_a_bounce_is_well_formed_whatever_the_server_said(out, rogue, name, stag
     out.command("trace", identity)
 
 
+def test_a_long_reply_of_many_lines_can_be_read_everywhere(out, rogue):
+    """Lines become spaces, and what is cut is not cut inside of a letter."""
+    r = rogue({"RCPT": "450-4.2.0 erste Zeile\r\n450-4.2.0 x{}\r\n450 4.2.0 end\r\n".format("ß" * 900).encode()}, PLAIN)
+    identity = send(out, r)
+    reason = last_event(out, identity, "deferred")["reason"]
+    assert reason.startswith("450 4.2.0 erste Zeile xßßß") and re.fullmatch("450 4.2.0 erste Zeile xß+", reason), reason
+    shown = [x for x in out.rows() if x["id"] == identity][0]["recipients"][0]["last_reply"]
+    assert re.fullmatch("450 4.2.0 erste Zeile xß{400,}", shown), shown
+    out.command("queue", "bounce", identity)
+    assert b"returned by an administrator" in report_about(out, identity).raw
+
+
 def parameters(ret, envid):
     return (f" RET={ret}" if ret else "") + (f" ENVID={envid}" if envid else "")
 
@@ -571,6 +583,19 @@ def test_a_message_above_the_announced_size_fails_without_being_named(out, rogue
     report = report_about(out, identity)
     check_report(report)
     assert report.recipients[0]["Status"] == "5.3.4" and r.said("MAIL") == []
+
+
+def test_a_refusal_in_the_middle_of_the_content_is_heard_although_the_server_reads_no_more(out, rogue):
+    def refuse(wire):
+        wire.send(b"552 5.3.4 that is too much\r\n")
+        time.sleep(6)
+        wire.hang_up()
+
+    r = rogue({"CONTENT": refuse}, PLAIN)
+    identity = send(out, r, b"Subject: x\r\n\r\n" + (b"y" * 70 + b"\r\n") * 200000)
+    report = report_about(out, identity)
+    check_report(report)
+    assert report.recipients[0]["Status"] == "5.3.4" and len(r.said("DATA")) == 1
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ static void test_every_type_of_field_has_its_form(void **state)
 	for (int json = 0; json < 2; json++) {
 		log.json = json;
 		LOG(&log, LOG_NOTICE, "m", F_STR("absent", NULL), F_SLICE("empty", SLICE_NULL), F_INT("i", INT64_MIN),
-		    F_UINT("u", UINT64_MAX), F_BOOL("b", true), F_ERRNO("e", -ECONNREFUSED), F_ERRNO("odd", -99999),
+		    F_UINT("u", UINT64_MAX), F_BOOL("b", true), F_ERRNO("e", -ECONNREFUSED), F_ERRNO("none", 0), F_ERRNO("odd", -99999),
 		    F_ID("id", 33), F_USEC("took", 1500000), F_USEC("least", 1), F_USEC("whole", 60 * USEC_SEC),
 		    F_USEC("none", 0));
 	}
