@@ -15,10 +15,15 @@ import harness
 from harness import reports, wait_for
 from outgoing import SENDER
 
-NET = "127.0.2"
-NUMBERS = itertools.count(1)
+NUMBERS = itertools.count()
 EVERYTHING = ("PIPELINING", "8BITMIME", "SIZE 50000000", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING")
 PLAIN = ("8BITMIME", "ENHANCEDSTATUSCODES")
+
+
+def fresh_address():
+    """An address on loopback that no other rogue has had."""
+    n = next(NUMBERS)
+    return f"127.0.{2 + n // 250}.{1 + n % 250}"
 
 
 class Wire:
@@ -175,7 +180,7 @@ TIMES = {f"{step}_timeout": "1200ms" for step in ("connect", "greeting", "comman
 @pytest.fixture(scope="module")
 def out(shared):
     """A server that sends to address literals, whose port is the same everywhere, with short time limits."""
-    port = harness.free_port(*[f"{NET}.{i}" for i in (1, 2, 3)])
+    port = harness.free_port("127.0.2.1", "127.0.3.1")
     s = shared.mx(
         hostname="out.example.net",
         deliver={"port": port, "idle_timeout": "200ms", **TIMES},
@@ -191,8 +196,7 @@ def rogue(out):
     made = []
 
     def make(at=None, extensions=EVERYTHING):
-        address = f"{NET}.{next(NUMBERS)}"
-        made.append(Rogue(address, out.hop_port, at, extensions))
+        made.append(Rogue(fresh_address(), out.hop_port, at, extensions))
         return made[-1]
 
     yield make
@@ -213,6 +217,10 @@ def last_event(out, identity, kind):
     return wait_for(lambda: [e for e in out.events(identity) if e["event"] == kind], what=f"{kind} of {identity}")[-1]
 
 
+def done(out, identity):
+    wait_for(lambda: [e for e in out.events(identity) if e["event"] == "done"], what=f"the end of {identity}")
+
+
 def report_about(out, identity):
     """The bounce about a message, in the Maildir of the sender."""
 
@@ -227,11 +235,21 @@ def report_about(out, identity):
 
 ODD_BUT_FINE = {
     "many lines": {"CONNECT": b"".join(b"220-line %d\r\n" % i for i in range(100)) + b"220 end\r\n"},
-    "nothing but the code": {s: b"250\r\n" for s in ("MAIL", "RCPT", "DOT")} | {"CONNECT": b"220\r\n", "DATA": b"354\r\n"},
+    "nothing but the code": {s: b"250\r\n" for s in ("MAIL", "RCPT", "DOT")}
+    | {"CONNECT": b"220\r\n", "DATA": b"354\r\n"},
     "one octet at a time": {"EHLO": lambda w: w.slowly(b"250-rogue\r\n250 8BITMIME\r\n", 0.02)},
-    "bare LF": {"CONNECT": b"220 rogue\n", "EHLO": b"250-rogue\n250 8BITMIME\n", "MAIL": b"250 ok\n", "DOT": b"250 ok\n"},
+    "bare LF": {
+        "CONNECT": b"220 rogue\n",
+        "EHLO": b"250-rogue\n250 8BITMIME\n",
+        "MAIL": b"250 ok\n",
+        "DOT": b"250 ok\n",
+    },
     "eight bits": {"CONNECT": "220 grüß gott\r\n".encode("latin-1"), "DOT": "250 2.0.0 genommen, grüße\r\n".encode()},
-    "wrong enhanced codes": {"MAIL": b"250 5.1.1 ok\r\n", "RCPT": b"250 4.99.9999999999 ok\r\n", "DOT": b"250 9.9.9 ok\r\n"},
+    "wrong enhanced codes": {
+        "MAIL": b"250 5.1.1 ok\r\n",
+        "RCPT": b"250 4.99.9999999999 ok\r\n",
+        "DOT": b"250 9.9.9 ok\r\n",
+    },
     "251 and 252": {"RCPT": b"251 will forward\r\n", "MAIL": b"252 fine\r\n"},
     "mixed codes in one reply": {"MAIL": b"550-no\r\n250 yes\r\n"},
     "long line": {"MAIL": b"250 " + b"x" * 4000 + b"\r\n"},
@@ -244,10 +262,8 @@ ODD_BUT_FINE = {
 @pytest.mark.parametrize("name", ODD_BUT_FINE)
 def test_odd_replies_that_mean_consent(out, rogue, name, extensions):
     r = rogue(ODD_BUT_FINE[name], extensions)
-    send(out, r)
-    wait_for(lambda: r.messages, what="the arrival")
-    wait_for(out.queue_is_empty, what="an empty queue")
-    time.sleep(0.3)
+    identity = send(out, r)
+    done(out, identity)
     assert len(r.messages) == 1
 
 
@@ -284,11 +300,7 @@ def test_nonsense_at_any_stage_only_delays(out, rogue, name, stage):
         deed = lambda w: (w.send(NONSENSE[name][:100000]), w.hang_up())
     r = rogue({stage: [deed, True]}, PLAIN)
     identity = send(out, r)
-    try:
-        wait_for(lambda: r.messages, 6, what="the arrival")
-    finally:
-        print(out.command("trace", identity).stdout)
-    time.sleep(0.3)
+    done(out, identity)
     assert len(r.messages) == 1
 
 
@@ -390,7 +402,9 @@ def check_report(r, sender=SENDER, mta="out.example.net"):
     for fields in r.recipients:
         assert re.fullmatch(r"(rfc822|utf-8); \S.*", fields["Final-Recipient"]), fields.as_string()
         assert fields["Action"] in CLASS_OF_ACTION
-        assert re.fullmatch(rf"[{CLASS_OF_ACTION[fields['Action']]}]\.\d{{1,3}}\.\d{{1,3}}", fields["Status"]), fields.as_string()
+        assert re.fullmatch(
+            rf"[{CLASS_OF_ACTION[fields['Action']]}]\.\d{{1,3}}\.\d{{1,3}}", fields["Status"]
+        ), fields.as_string()
         for name in ("Last-Attempt-Date", "Will-Retry-Until"):
             assert fields[name] is None or email.utils.parsedate_to_datetime(fields[name])
         assert (fields["Will-Retry-Until"] is not None) == (fields["Action"] == "delayed")
@@ -448,14 +462,25 @@ def parameters(ret, envid):
 
 
 @pytest.mark.parametrize("ret", [None, "HDRS", "FULL"])
-@pytest.mark.parametrize("notify", [None, "NEVER", "SUCCESS", "FAILURE", "DELAY", "SUCCESS,FAILURE", "SUCCESS,FAILURE,DELAY"])
+@pytest.mark.parametrize(
+    "notify", [None, "NEVER", "SUCCESS", "FAILURE", "DELAY", "SUCCESS,FAILURE", "SUCCESS,FAILURE,DELAY"]
+)
 @pytest.mark.parametrize("extensions", [EVERYTHING, PLAIN], ids=["dsn", "no dsn"])
 def test_ret_and_notify_are_obeyed(out, rogue, extensions, notify, ret):
-    r = rogue({"RCPT": lambda w: b"550 5.1.1 nobody\r\n" if "eve" in r.said("RCPT")[-1] else True}, [e for e in extensions if e != "PIPELINING"])
+    r = rogue(
+        {"RCPT": lambda w: b"550 5.1.1 nobody\r\n" if "eve" in r.said("RCPT")[-1] else True},
+        [e for e in extensions if e != "PIPELINING"],
+    )
     rcpt = " ORCPT=rfc822;some+2Bbody@else.example" + (f" NOTIFY={notify}" if notify else "")
     before = len(out.maildir("example.org", "alice"))
-    identity = send(out, r, b"Subject: secret\r\n\r\nthe body of it\r\n", ("bob", "eve"),
-                    parameters=parameters(ret, "my+3Did"), rcpt_parameters=rcpt)
+    identity = send(
+        out,
+        r,
+        b"Subject: secret\r\n\r\nthe body of it\r\n",
+        ("bob", "eve"),
+        parameters=parameters(ret, "my+3Did"),
+        rcpt_parameters=rcpt,
+    )
     wait_for(lambda: [e for e in out.events(identity) if e["event"] == "done"], what="the end")
     words = (notify or "FAILURE").split(",")
     expected = {}
@@ -484,15 +509,13 @@ def test_ret_and_notify_are_obeyed(out, rogue, extensions, notify, ret):
         assert (b"the body of it" in report.original) == full and b"secret" in report.original
     assert got == expected
     if "DSN" in extensions:
-        assert all(f"ENVID=my+3Did" in c and ((f" RET={ret}" in c) if ret else " RET=" not in c) for c in r.said("MAIL"))
+        assert all(
+            f"ENVID=my+3Did" in c and ((f" RET={ret}" in c) if ret else " RET=" not in c) for c in r.said("MAIL")
+        )
         assert all("ORCPT=rfc822;some+2Bbody@else.example" in c for c in r.said("RCPT"))
         assert all((f" NOTIFY={notify}" in c) if notify else "NOTIFY" not in c for c in r.said("RCPT"))
     else:
         assert not [c for c in r.commands if "ENVID" in c or "ORCPT" in c or "NOTIFY" in c or "RET=" in c]
-
-
-def done(out, identity):
-    wait_for(lambda: [e for e in out.events(identity) if e["event"] == "done"], what=f"the end of {identity}")
 
 
 def test_nobody_is_told_about_a_message_from_nobody(out, rogue):
@@ -676,18 +699,25 @@ def test_a_login_that_does_not_work_delays_and_says_why(place, name):
     r = Rogue("127.0.0.1", port, {"AUTH": answer, "STARTTLS": tls_answer(place)}, ["STARTTLS"])
     r.at["EHLO"] = lambda w: b"".join(words) if hasattr(w.connection, "cipher") else True
     # The lines of the exchange behind AUTH are no verbs.
-    r.deed, usual = (lambda stage, u, w: usual(stage if stage in STAGES + ("QUIT", "STARTTLS") else "AUTH", u, w)), r.deed
+    r.deed, usual = (
+        lambda stage, u, w: usual(stage if stage in STAGES + ("QUIT", "STARTTLS") else "AUTH", u, w)
+    ), r.deed
     secret = place.tmp / "secret"
     secret.write_text("open sesame\n")
     secret.chmod(0o600)
     server = place.mx(
-        relays={"out": {"hosts": [f"127.0.0.1:{port}"], "tls": "required", "login": {"user": "us", "password_file": str(secret)}}},
+        relays={
+            "out": {
+                "hosts": [f"127.0.0.1:{port}"],
+                "tls": "required",
+                "login": {"user": "us", "password_file": str(secret)},
+            }
+        },
         routes=[{"to": "*", "via": [{"relay": "out"}]}],
         deliver=TIMES,
     )
     identity = server.submit(SENDER, "bob@dest.example")
     event = last_event(server, identity, "deferred")
-    print(server.command("trace", identity).stdout)
     assert event["class"] == "auth" and len(event["reason"]) > 20
     assert not r.said("MAIL") and "open sesame" not in server.log()
     r.close()
@@ -716,7 +746,7 @@ def test_a_thousand_recipients_at_several_sites_each_get_it_once(out, rogue):
     got = [c.split("<")[1].split(">")[0] for r in places for m in r.messages for c in m["to"]]
     assert sorted(got) == sorted(everybody)
     assert max(len(m["to"]) for r in places for m in r.messages) <= 100
-    assert len(places[2].messages) == 9 or len(places[2].messages) <= 12
+    assert len(places[2].messages) <= 12
 
 
 # --- while deliveries are under way ------------------------------------------------------------------------------------
@@ -732,11 +762,15 @@ def test_a_stop_in_the_middle_loses_nothing(place):
         return wire.stall() if stuck.is_set() else True
 
     stages = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT")
-    rogues = {s: Rogue(f"{NET}.{next(NUMBERS)}", port, {s: [b"421 4.3.2 not now\r\n", stall]}, PLAIN) for s in stages if s != "CONTENT"}
-    rogues["CONTENT"] = Rogue(f"{NET}.{next(NUMBERS)}", port, {"CONTENT": stall}, PLAIN)
+    rogues = {
+        s: Rogue(fresh_address(), port, {s: [b"421 4.3.2 not now\r\n", stall]}, PLAIN) for s in stages if s != "CONTENT"
+    }
+    rogues["CONTENT"] = Rogue(fresh_address(), port, {"CONTENT": stall}, PLAIN)
     server = place.mx(deliver={"port": port}, queue={"retry": ["100ms"], "expire": "1h"}, stop_timeout="500ms")
     sent = {s: server.submit(SENDER, to(r)) for s, r in rogues.items()}
-    wait_for(lambda: all(r.connections == (1 if s == "CONTENT" else 2) for s, r in rogues.items()), what="all to be stuck")
+    wait_for(
+        lambda: all(r.connections == (1 if s == "CONTENT" else 2) for s, r in rogues.items()), what="all to be stuck"
+    )
     time.sleep(0.2)
     begun = time.monotonic()
     assert server.stop() == 0
@@ -842,7 +876,9 @@ def test_a_dead_site_costs_few_connections_and_no_time_of_others(net):
 # --- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["bob@DEST.example", "bob@dest.EXAMPLE", "bob@bücher.example", "bob@XN--BCHER-KVA.example"])
+@pytest.mark.parametrize(
+    "address", ["bob@DEST.example", "bob@dest.EXAMPLE", "bob@bücher.example", "bob@XN--BCHER-KVA.example"]
+)
 def test_names_of_domains_in_all_their_shapes(net, address):
     peer = net.host(1)
     net.mx((10, 1))
