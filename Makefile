@@ -3,7 +3,8 @@
 #	make            builds build/yizhan
 #	make run        installs what is missing, builds, runs a small internet on loopback (ONCE=1: one message, then ends)
 #	make test       builds, also under AddressSanitizer and UBSan, and runs all tests
-#	make sim        the simulations alone     make fuzz   every fuzzer for FUZZ_SECONDS (30)
+#	make sim        the simulations alone (SEEDS=n: so many of each)
+#	make fuzz       every fuzzer for FUZZ_SECONDS (30)
 #	make bench      measures against Postfix  make clean  removes the build directories
 
 BUILD := build

@@ -177,17 +177,24 @@ static int closing(struct transaction *t, const struct reply *reply)
 	return give_up(t, &o, stale ? -ESTALE : -ECONNRESET);
 }
 
-/* Nothing has been asked, so nothing may have been answered, but for a server's word that it is closing: with a reply
- * too many in the line, the one to the last RCPT would be taken for the one to the content. */
+/* Nothing has been asked, so nothing may have been answered: with a reply too many in the line, the one to the last RCPT
+ * would be taken for the one to the content. But a server may say that it is closing, or behind 354, where the replies
+ * are known to be in step, that it doesn't want the content after all. */
 static int check_silence(struct transaction *t)
 {
+	struct outcome o;
 	struct reply reply;
 
 	if (!stream_has_input(t->client->stream))
 		return 0;
-	if (smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) >= 0 && reply.code == 421)
+	if (smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) < 0)
+		return lost(t, -EALREADY);
+	if (reply.code == 421)
 		return closing(t, &reply);
-	return lost(t, -EALREADY);
+	if (!t->go_ahead || reply.code < 400)
+		return lost(t, -EALREADY);
+	failure_reply(&o, STAGE_DATA, &t->remote, &reply);
+	return give_up(t, &o, -ECONNRESET);
 }
 
 static int take_rset(struct transaction *t)

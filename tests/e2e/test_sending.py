@@ -618,7 +618,8 @@ def test_a_refusal_in_the_middle_of_the_content_is_heard_although_the_server_rea
     identity = send(out, r, b"Subject: x\r\n\r\n" + (b"y" * 70 + b"\r\n") * 200000)
     report = report_about(out, identity)
     check_report(report)
-    assert report.recipients[0]["Status"] == "5.3.4" and len(r.said("DATA")) == 1
+    assert report.recipients[0]["Status"] == "5.3.4"
+    assert len(r.said("DATA")) == 1, out.command("trace", identity).stdout
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

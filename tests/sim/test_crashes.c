@@ -11,6 +11,7 @@ struct totals {
 	unsigned crashes, kills, breaks, stops, disk_faults, full_disks, partitions, resets;
 	unsigned starts, failed_starts;
 	unsigned faulty_disks; /* seeds in which disks failed */
+	uint64_t hash;         /* of the last seed's events */
 };
 
 /* One seed's run. */
@@ -249,12 +250,13 @@ static void start_over(struct run *r)
 static void run_seed(uint64_t seed, void *context)
 {
 	struct run r = { .totals = context };
+	struct scene_options options = { .n_servers = 2, .zone = zone, .config = "queue: {retry: [1m, 5m, 15m], warn: never}\n" };
 	struct client_plan plan = { .write = write_letter };
 	struct client *clients[2];
 	struct scene *s;
 	usec_t until;
 
-	scene_new(seed, &(struct scene_options) { .n_servers = 2, .zone = zone, .config = "queue: {retry: [1m, 5m, 15m], warn: never}\n" }, &s);
+	scene_new(seed, &options, &s);
 	r.scene = s;
 	r.deaths = scene_chance(s, 80);
 	r.disks = scene_chance(s, 35);
@@ -285,6 +287,7 @@ static void run_seed(uint64_t seed, void *context)
 	scene_check(s, scene_drain(s, 4 * USEC_DAY), "the queues are not empty after four days");
 	start_over(&r);
 	letters_judge(s, &r.totals->tally);
+	r.totals->hash = sim_trace_hash(s->sim);
 	client_free(clients[0]);
 	client_free(clients[1]);
 	scene_free(s);
@@ -296,17 +299,30 @@ static void test_whatever_happens_no_accepted_letter_is_lost(void **state)
 	unsigned seeds = scene_each_seed(100, run_seed, &t);
 
 	tally_print(&t.tally, "crashes", seeds);
-	printf("# %u power cuts, %u in the middle of a change, %u kills, %u stops; %u starts, %u in vain; %u resets, %u partitions; %u seeds with %u faults "
-	       "of the disk and %u full disks\n",
-	       t.crashes, t.breaks, t.kills, t.stops, t.starts, t.failed_starts, t.resets, t.partitions, t.faulty_disks, t.disk_faults, t.full_disks);
+	printf("# %u power cuts, %u in the middle of a change, %u kills, %u stops; %u starts, %u in vain\n", t.crashes, t.breaks,
+	       t.kills, t.stops, t.starts, t.failed_starts);
+	printf("# %u resets, %u partitions; %u seeds with %u faults of the disk and %u full disks\n", t.resets, t.partitions,
+	       t.faulty_disks, t.disk_faults, t.full_disks);
 	if (seeds >= 100)
 		assert_true(t.tally.twice_by_death > 0 && t.tally.failures > 0 && t.tally.accepted > 10 * seeds);
+}
+
+static void test_a_seed_repeats_itself_to_the_last_event(void **state)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		struct totals a = { 0 }, b = { 0 };
+
+		run_seed(seed, &a);
+		run_seed(seed, &b);
+		assert_true(a.hash == b.hash);
+	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whatever_happens_no_accepted_letter_is_lost),
+		cmocka_unit_test(test_a_seed_repeats_itself_to_the_last_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
