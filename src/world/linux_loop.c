@@ -5,6 +5,7 @@
  * its event and its handling. */
 #include "world/linux_world.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -110,6 +111,10 @@ static void *loop_thread(void *arg)
 	struct loop *l = arg;
 	bool cancelled = false;
 
+	/* Who waits for a disk gathers: woken, it does not push a session off its processor but takes its turn. On a
+	 * busy machine more comes together for each sync; on an idle one it makes no difference. */
+	if (l->flags & LOOP_BLOCKING)
+		(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param) { .sched_priority = 0 });
 	loop_adopt_thread(l);
 	loop_set_current(l);
 	for (;;) {
