@@ -111,10 +111,9 @@ static void *loop_thread(void *arg)
 	struct loop *l = arg;
 	bool cancelled = false;
 
-	/* Who waits for a disk gathers: woken, it does not push a session off its processor but takes its turn. On a
-	 * busy machine more comes together for each sync; on an idle one it makes no difference. */
-	if (l->flags & LOOP_BLOCKING)
-		(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param) { .sched_priority = 0 });
+	/* Woken, a loop takes its turn and does not push somebody else off the processor. On a busy machine more events,
+	 * and for the log more commits, come together for each turn; where a processor is idle it makes no difference. */
+	(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param) { .sched_priority = 0 });
 	loop_adopt_thread(l);
 	loop_set_current(l);
 	for (;;) {
