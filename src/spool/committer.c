@@ -1,6 +1,7 @@
 /* The fiber that owns the log. It takes what gathered in the inbox, gives everything its place, writes it with one
  * call, syncs once if somebody waits for that, and answers all waiters together. While it writes and syncs, the
- * next batch gathers; a lonely writer finds it asleep and has it for itself.
+ * next batch gathers; a lonely writer finds it asleep and has it for itself. When other messages are on their way, a
+ * commit waits for them for a moment, at most as long as a sync takes: so much later, but with half the syncs.
  *
  * When the disk fails a write or a sync, nobody of that batch gets a yes, the segment is cut at what was synced
  * (by truncation if that still works, and in any case by a note in the header of the next segment), and the log
@@ -161,6 +162,16 @@ static void write_failed(struct spool *s, int error)
 
 /* --- a batch ---------------------------------------------------------------------------------- */
 
+static int sync_head(struct spool *s)
+{
+	struct committer *c = &s->committer;
+	usec_t began = now();
+	int r = s->config.no_sync ? 0 : file_sync(s->head->file);
+
+	c->sync_takes = (7 * c->sync_takes + (now() - began)) / 8;
+	return r;
+}
+
 /* Writes what was placed, syncs if need be, applies and answers. After a failure all of that is settled, too. */
 static int finish_batch(struct spool *s)
 {
@@ -173,7 +184,7 @@ static int finish_batch(struct spool *s)
 		return r;
 	}
 	if (sync && s->head->used > s->head->durable) {
-		r = s->config.no_sync ? 0 : file_sync(s->head->file);
+		r = sync_head(s);
 		if (r < 0) {
 			segment_failed(s, r, "fdatasync");
 			return r;
@@ -335,19 +346,44 @@ static void handle_all(struct spool *s)
 
 /* --- the fiber -------------------------------------------------------------------------------- */
 
+static bool more_is_coming(void *spool)
+{
+	return atomic_load(&((struct spool *) spool)->coming) > 0;
+}
+
+/* A commit has come: others may be about to. */
+static void gather(struct spool *s)
+{
+	struct committer *c = &s->committer;
+	usec_t window = MIN(MAX(c->sync_takes, GATHER_MIN), GATHER_MAX);
+	struct item_list taken = { NULL, NULL };
+
+	if (!more_is_coming(s))
+		return;
+	atomic_store(&s->gathering, true);
+	(void) waker_sleep(&s->committer_waker, true, more_is_coming, s, "commits that are coming", now() + window);
+	atomic_store(&s->gathering, false);
+	inbox_take(&s->inbox, &taken); /* who saw us gathering did not wake us */
+	item_list_splice(&c->queue, &taken);
+}
+
 /* Returns whether something has come that should not lie. */
 static bool take_new(struct spool *s)
 {
 	struct committer *c = &s->committer;
 	struct item_list taken = { NULL, NULL };
-	bool urgent = false;
+	bool urgent = false, commit = false;
 
 	inbox_take(&s->inbox, &taken);
 	if (!taken.first)
 		return false;
-	for (struct item *i = taken.first; i; i = i->next)
+	for (struct item *i = taken.first; i; i = i->next) {
 		urgent |= !i->lazy;
+		commit |= i->kind == ITEM_COMMIT;
+	}
 	item_list_splice(&c->queue, &taken);
+	if (commit)
+		gather(s);
 	if (!urgent && c->lazy_write_at == 0)
 		c->lazy_write_at = now() + LAZY_WRITE;
 	return urgent;

@@ -14,8 +14,8 @@ void spool_submit(struct spool *s, struct item *first, bool lazy)
 	inbox_push(&s->inbox, first);
 	if (unlikely(atomic_load(&s->ended)))
 		committer_refuse_late(s);
-	else
-		waker_wake(&s->committer_waker, lazy);
+	else /* while more is expected, nothing wakes a committer that waits for it */
+		waker_wake(&s->committer_waker, lazy || (atomic_load(&s->gathering) && atomic_load(&s->coming) > 0));
 }
 
 int spool_sync(struct spool *s)

@@ -27,6 +27,9 @@
 #define CHUNKS_UNDER_WAY 4 /* of one writer */
 #define LAZY_WRITE (2 * USEC_MS) /* so long lazy records gather before they are written */
 #define RETRY_ROOM USEC_SEC      /* how often a full disk is asked again */
+/* How long commits wait for others that are coming: as long as a sync takes, within these bounds. */
+#define GATHER_MIN ((usec_t) 50)
+#define GATHER_MAX USEC_MS
 #define FAILURES_MAX 3           /* in a row, then the spool stops accepting */
 #define POOL_BYTES (4u << 20)    /* of free chunks kept, of each size */
 
@@ -61,6 +64,7 @@ struct spool_writer {
 	struct chunk *chunk; /* being filled */
 	unsigned under_way;  /* chunks handed over and not waited for */
 	uint32_t handed_over; /* chunks in all */
+	bool coming;          /* counted in spool->coming: its commit may be expected */
 	atomic_uint refs;    /* the session and each chunk under way */
 	atomic_int error;    /* a chunk was lost: negative errno */
 
@@ -96,6 +100,7 @@ struct committer {
 	uint32_t new_entries;   /* reserved in the index for the batch */
 	bool need_sync;
 	usec_t lazy_write_at, lazy_sync_at; /* 0: nothing waits for it */
+	usec_t sync_takes; /* lately, smoothed */
 	usec_t no_segment_until, no_write_until; /* the disk was full: when to try again */
 	int no_segment_reason;
 	unsigned failures;
@@ -130,6 +135,8 @@ struct spool {
 	struct chunk_pool small_chunks, large_chunks;
 
 	atomic_bool full, failed, tidy_asked;
+	atomic_uint coming;    /* writers on their way to a commit */
+	atomic_bool gathering; /* the committer waits for them */
 	atomic_bool ended; /* the committer has: nothing is taken any more */
 	_Atomic(usec_t) space_checked;
 	struct inbox inbox;

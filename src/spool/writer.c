@@ -82,6 +82,8 @@ int writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
 
 int spool_writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
 {
+	int r;
+
 	CHECK_MAGIC(s, SPOOL_MAGIC);
 	if (id == MSGID_NONE)
 		return -EINVAL;
@@ -92,7 +94,12 @@ int spool_writer_new(struct spool *s, msgid_t id, struct spool_writer **ret)
 		tidy_wake(s);
 	if (atomic_load_explicit(&s->full, memory_order_relaxed))
 		return -ENOSPC;
-	return writer_new(s, id, ret);
+	r = writer_new(s, id, ret);
+	if (r < 0)
+		return r;
+	(*ret)->coming = true;
+	atomic_fetch_add(&s->coming, 1);
+	return 0;
 }
 
 /* The last one gives back the space of what was not committed. */
@@ -171,6 +178,14 @@ static int chunk_grow(struct spool_writer *w)
 	return 0;
 }
 
+/* Its commit is handed over now, or will never be. */
+static void arrived(struct spool_writer *w)
+{
+	if (w->coming)
+		atomic_fetch_sub(&w->spool->coming, 1);
+	w->coming = false;
+}
+
 int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t *ret_len)
 {
 	int r;
@@ -247,6 +262,7 @@ int writer_submit(struct spool_writer *w, struct slice envelope, struct slice no
 		first = chunk_ready(w);
 		first->next = &w->item;
 	}
+	arrived(w);
 	spool_submit(w->spool, first, false);
 	return 0;
 }
@@ -261,6 +277,8 @@ int spool_writer_commit(struct spool_writer *w, struct slice envelope, struct sl
 	r = writer_submit(w, envelope, note, &waiter);
 	if (r >= 0)
 		r = waiter_wait(&waiter, "the commit of a message");
+	else
+		arrived(w);
 	writer_unref(w);
 	return r;
 }
@@ -270,5 +288,6 @@ void spool_writer_abort(struct spool_writer *w)
 	if (!w)
 		return;
 	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	arrived(w);
 	writer_unref(w);
 }

@@ -5,7 +5,6 @@
  * its event and its handling. */
 #include "world/linux_world.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -80,27 +79,34 @@ static void note_event(const struct epoll_event *e)
 	}
 }
 
-static int timeout_ms(struct loop *l)
+/* Waits for events until a deadline; where the kernel has no epoll_pwait2 (before 5.11) it is rounded up to a millisecond. */
+static int poll_events(struct loop *l, struct epoll_event *events, int max)
 {
-	usec_t next = loop_next_deadline(l), time = l->world->ops->now(l->world);
+	struct linux_loop *b = l->backend;
+	usec_t next = loop_next_deadline(l), time = l->world->ops->now(l->world), left = next > time ? next - time : 0;
 
-	if (next == DEADLINE_NEVER)
-		return -1;
-	if (next <= time)
-		return 0;
-	return (int) MIN((next - time + 999) / 1000, (usec_t) 1000000);
+	if (next == DEADLINE_NEVER || left == 0)
+		return epoll_wait(b->epoll_fd, events, max, left == 0 ? 0 : -1);
+	if (left < USEC_SEC && !b->coarse) {
+		struct timespec timeout = { .tv_nsec = (long) left * 1000 };
+		int n = epoll_pwait2(b->epoll_fd, events, max, &timeout, NULL);
+
+		if (n >= 0 || errno != ENOSYS)
+			return n;
+		b->coarse = true;
+	}
+	return epoll_wait(b->epoll_fd, events, max, (int) MIN((left + 999) / 1000, (usec_t) 1000000));
 }
 
 static void sleep_until_something(struct loop *l)
 {
 	struct linux_loop *b = l->backend;
 	struct epoll_event events[EVENTS_AT_ONCE];
-	int timeout, n;
+	int n;
 
 	/* First say that we sleep, then look whether there is mail: whoever posts later sees the flag. */
 	atomic_store(&b->asleep, true);
-	timeout = timeout_ms(l);
-	n = epoll_wait(b->epoll_fd, events, EVENTS_AT_ONCE, timeout);
+	n = poll_events(l, events, EVENTS_AT_ONCE);
 	atomic_store_explicit(&b->asleep, false, memory_order_relaxed);
 	for (int i = 0; i < n; i++)
 		note_event(&events[i]);
@@ -111,9 +117,6 @@ static void *loop_thread(void *arg)
 	struct loop *l = arg;
 	bool cancelled = false;
 
-	/* Woken, a loop takes its turn and does not push somebody else off the processor. On a busy machine more events,
-	 * and for the log more commits, come together for each turn; where a processor is idle it makes no difference. */
-	(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param) { .sched_priority = 0 });
 	loop_adopt_thread(l);
 	loop_set_current(l);
 	for (;;) {

@@ -262,6 +262,59 @@ static void test_many_writers_share_a_sync_and_one_alone_has_its_own(void **stat
 	assert_int_equal(c->found_count, 1001);
 }
 
+static void one_that_comes_soon(void *arg)
+{
+	struct crowd *k = arg;
+	struct spool_writer *w;
+
+	assert_int_equal(spool_writer_new(k->scene->spool, 8000, &w), 0);
+	assert_int_equal(fiber_sleep_until(now() + 30), 0);
+	k->failed += spool_writer_commit(w, slice_from("later"), SLICE_NULL) < 0;
+	k->running--;
+}
+
+static int commit_with_company(struct scene *c, void *arg)
+{
+	struct crowd k = { .scene = c, .running = 1 };
+
+	assert_int_equal(fiber_spawn("later", one_that_comes_soon, &k, NULL), 0);
+	fiber_yield();
+	assert_int_equal(scene_commit(c, 8001, 300), 0);
+	fiber_yield();
+	assert_int_equal(k.running, 0); /* one sync answered both */
+	assert_int_equal(k.failed, 0);
+	return 0;
+}
+
+static int commit_beside_an_idle_one(struct scene *c, void *arg)
+{
+	struct spool_writer *w;
+	usec_t began;
+
+	assert_int_equal(spool_writer_new(c->spool, 8002, &w), 0);
+	began = now();
+	assert_int_equal(scene_commit(c, 8003, 300), 0);
+	assert_true(now() - began < 3 * USEC_MS); /* the other was waited for, but not for long */
+	spool_writer_abort(w);
+	began = now();
+	assert_int_equal(scene_commit(c, 8004, 300), 0);
+	assert_true(now() - began < 1200); /* nobody is waited for */
+	return 0;
+}
+
+static void test_a_commit_waits_a_moment_for_those_that_are_coming(void **state)
+{
+	struct scene *c = *state;
+	uint64_t before;
+
+	scene_run(c, commit_one, &(struct one) { 1, 300 }); /* so that it knows how long a sync takes */
+	before = stats_of(c).syncs;
+	scene_run(c, commit_with_company, NULL);
+	assert_int_equal(stats_of(c).syncs - before, 1);
+	scene_run(c, commit_beside_an_idle_one, NULL);
+	scene_run(c, commit_one, &(struct one) { 2, 300 });
+}
+
 /* --- opening -------------------------------------------------------------------------------------------------- */
 
 static void test_a_second_server_is_kept_out(void **state)
@@ -672,6 +725,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_newest_note_counts_and_the_removed_stay_away, open_scene, tear_down),
 		cmocka_unit_test_setup_teardown(test_lazy_notes_are_durable_after_their_time, open_scene, tear_down),
 		cmocka_unit_test_setup_teardown(test_many_writers_share_a_sync_and_one_alone_has_its_own, open_scene, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_commit_waits_a_moment_for_those_that_are_coming, open_scene, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_second_server_is_kept_out, open_scene, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_newer_format_is_refused_and_left_alone, open_scene, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_caller_that_gives_up_ends_the_opening, open_scene, tear_down),
