@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 directory=$1
 shift
 
-state=$( (printf '%s\n' "$*" "${CC:-}" "$(pkg-config --modversion cmocka 2>/dev/null)"; find src tests bench -name '*.[chS]' | LC_ALL=C sort) | cksum)
+state=$( (printf '%s\n' "$*" "${CC:-}" "$(pkg-config --modversion cmocka 2>/dev/null)" "$(pkg-config --modversion valgrind 2>/dev/null)"; find src tests bench -name '*.[chS]' | LC_ALL=C sort) | cksum)
 if [ ! -f "$directory/build.ninja" ]; then
 	rm -rf "$directory/meson-private" "$directory/meson-info"
 	mkdir -p "$directory"

@@ -4,25 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* AddressSanitizer is told what was handed out, so that it sees reads behind a piece and after a reset.
- * Not inlined, or gcc takes the poisoning of fresh memory for a read of it. */
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#define REDZONE 16 /* between two pieces */
+#include "base/memory_check.h"
 
-static _noinline_ void poison(void *p, size_t n)
-{
-	__asan_poison_memory_region(p, n);
-}
-
-static _noinline_ void unpoison(void *p, size_t n)
-{
-	__asan_unpoison_memory_region(p, n);
-}
+/* AddressSanitizer sees single pieces, with a closed gap between two. Valgrind only learns that a reset forgets what
+ * was there: its requests with each piece would cost the shipped program instructions. */
+#ifdef WITH_ASAN
+#define REDZONE 16
+#define forget(p, n) memory_close((p), (n))
+#define hand_out(p, n) memory_open((p), (n))
 #else
 #define REDZONE 0
-#define poison(p, n) ((void) (p), (void) (n))
-#define unpoison(p, n) ((void) (p), (void) (n))
+#define forget(p, n) memory_open((p), (n))
+#define hand_out(p, n) ((void) (p), (void) (n))
 #endif
 
 #define ARENA_MAGIC 0x616e6572u
@@ -69,7 +62,7 @@ int arena_new(size_t chunk_size, struct arena **ret)
 static void chunk_free(struct arena *a, struct chunk *c)
 {
 	a->footprint -= c->size;
-	unpoison(c->data, c->size - sizeof(*c));
+	memory_open(c->data, c->size - sizeof(*c));
 	free(c);
 }
 
@@ -108,7 +101,7 @@ void arena_reset(struct arena *a)
 	if (keep) {
 		keep->next = NULL;
 		keep->used = 0;
-		poison(keep->data, keep->size - sizeof(*keep));
+		forget(keep->data, keep->size - sizeof(*keep));
 		a->chunks = keep;
 		a->next_size = MIN(2 * a->chunk_size, MAX((size_t) LARGEST_CHUNK, a->chunk_size));
 	}
@@ -121,7 +114,7 @@ static struct chunk *chunk_new(struct arena *a, size_t size)
 	if (!c)
 		return NULL;
 	*c = (struct chunk) { .size = size };
-	poison(c->data, size - sizeof(*c));
+	forget(c->data, size - sizeof(*c));
 	a->footprint += size;
 	return c;
 }
@@ -165,7 +158,7 @@ void *arena_alloc(struct arena *a, size_t size)
 	}
 	p = c->data + c->used;
 	c->used += n;
-	unpoison(p, size);
+	hand_out(p, size);
 	return p;
 }
 

@@ -1,13 +1,8 @@
 /* Switching contexts, and announcing it to the sanitizers. */
 #include "world/context.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
+#include "base/memory_check.h"
+
 #if defined(__SANITIZE_THREAD__)
 #define WITH_TSAN 1
 #elif defined(__has_feature)
@@ -17,7 +12,6 @@
 #endif
 
 #ifdef WITH_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef WITH_TSAN
@@ -32,6 +26,8 @@ static void announce_leave(struct context *from, struct context *to, bool from_e
 	__sanitizer_start_switch_fiber(from_ends ? NULL : &from->fake_stack, to->stack_bottom, to->stack_size);
 #endif
 #ifdef WITH_TSAN
+	/* A loop may be stepped by another thread, in a simulation even by another fiber, than the one that made it. */
+	from->tsan_fiber = __tsan_get_current_fiber();
 	__tsan_switch_to_fiber(to->tsan_fiber, 0);
 #endif
 }
@@ -59,9 +55,6 @@ static void start(void *arg)
 void context_init(struct context *c, void *stack, size_t size, void (*entry)(void *), void *arg)
 {
 	*c = (struct context) { .entry = entry, .arg = arg, .stack_bottom = stack, .stack_size = size };
-#ifdef WITH_ASAN
-	__asan_unpoison_memory_region(stack, size); /* what the previous fiber on this stack left */
-#endif
 #ifdef WITH_TSAN
 	c->tsan_fiber = __tsan_create_fiber(0);
 #endif
@@ -70,17 +63,7 @@ void context_init(struct context *c, void *stack, size_t size, void (*entry)(voi
 
 void context_init_thread(struct context *c)
 {
-	*c = (struct context) { .sp = context_prepare_thread() };
-#ifdef WITH_TSAN
-	c->tsan_fiber = __tsan_get_current_fiber();
-#endif
-}
-
-void context_rebind_thread(struct context *c)
-{
-#ifdef WITH_TSAN
-	c->tsan_fiber = __tsan_get_current_fiber();
-#endif
+	*c = (struct context) { 0 };
 }
 
 void context_done(struct context *c)
@@ -89,7 +72,6 @@ void context_done(struct context *c)
 	if (c->tsan_fiber && c->entry)
 		__tsan_destroy_fiber(c->tsan_fiber);
 #endif
-	context_release(c->sp);
 	c->sp = NULL;
 }
 

@@ -13,14 +13,14 @@
 #include "base/macro.h"
 
 struct context {
-	void *sp; /* saved stack pointer; of the ucontext variant: the struct ucontext */
+	void *sp; /* saved stack pointer; of the ucontext variant: where the ucontext_t lies */
 	void (*entry)(void *arg);
 	void *arg;
 	struct context *came_from;
 	const void *stack_bottom; /* for AddressSanitizer */
 	size_t stack_size;
 	void *fake_stack;
-	void *tsan_fiber;
+	void *tsan_fiber; /* for ThreadSanitizer */
 };
 
 /* stack: lowest byte, aligned to 16; size a multiple of 16. entry must not return: its last act is a switch
@@ -28,8 +28,6 @@ struct context {
 void context_init(struct context *c, void *stack, size_t size, void (*entry)(void *arg), void *arg);
 /* The thread's own stack, to come back to. */
 void context_init_thread(struct context *c);
-/* The same context is from now on that of the calling thread. */
-void context_rebind_thread(struct context *c);
 /* Frees what context_init took (not the stack), after the context's last switch. */
 void context_done(struct context *c);
 /* from_ends: `from` will never be switched to again. */
@@ -38,5 +36,3 @@ void context_switch(struct context *from, struct context *to, bool from_ends);
 /* In the .S files (or context_ucontext.c). */
 void context_swap(void **save_sp, void *load_sp);
 void *context_prepare(void *stack, size_t size, void (*start)(void *), void *arg);
-void *context_prepare_thread(void);
-void context_release(void *sp);

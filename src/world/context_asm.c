@@ -36,13 +36,3 @@ void *context_prepare(void *stack, size_t size, void (*start)(void *), void *arg
 	return frame;
 }
 #endif
-
-void *context_prepare_thread(void)
-{
-	return NULL;
-}
-
-void context_release(void *sp)
-{
-	(void) sp;
-}

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <ucontext.h>
 
-struct portable {
+/* A context that was left lies in the frame of context_swap, on its own stack; one that has never run, at the low end
+ * of the stack that it describes. */
+struct fresh {
 	ucontext_t uc;
 	void (*start)(void *arg);
 	void *arg;
@@ -14,44 +16,34 @@ struct portable {
 /* makecontext passes ints only, so the pointer travels in two halves. */
 static void first_frame(unsigned high, unsigned low)
 {
-	struct portable *p = (struct portable *) (((uintptr_t) high << 32) | (uintptr_t) low);
+	struct fresh *f = (struct fresh *) (((uintptr_t) high << 32) | (uintptr_t) low);
 
-	p->start(p->arg);
+	f->start(f->arg);
 	abort();
 }
 
 void *context_prepare(void *stack, size_t size, void (*start)(void *), void *arg)
 {
-	/* It lives at the low end of the stack that it describes. */
-	struct portable *p = stack;
-	uintptr_t bits = (uintptr_t) p;
+	struct fresh *f = stack;
+	uintptr_t bits = (uintptr_t) f;
 
-	if (getcontext(&p->uc) < 0)
+	if (getcontext(&f->uc) < 0)
 		abort();
-	p->start = start;
-	p->arg = arg;
-	p->uc.uc_stack.ss_sp = (char *) stack + sizeof(*p);
-	p->uc.uc_stack.ss_size = size - sizeof(*p);
-	p->uc.uc_link = NULL;
-	makecontext(&p->uc, (void (*)(void)) first_frame, 2, (unsigned) (bits >> 32), (unsigned) bits);
-	return p;
-}
-
-void *context_prepare_thread(void)
-{
-	return calloc(1, sizeof(struct portable));
-}
-
-/* A fiber's lives on its stack; only a thread's was allocated, and that is never released by a fiber. */
-void context_release(void *sp)
-{
-	(void) sp;
+	f->start = start;
+	f->arg = arg;
+	f->uc.uc_stack.ss_sp = (char *) stack + sizeof(*f);
+	f->uc.uc_stack.ss_size = size - sizeof(*f);
+	f->uc.uc_link = NULL;
+	makecontext(&f->uc, (void (*)(void)) first_frame, 2, (unsigned) (bits >> 32), (unsigned) bits);
+	return &f->uc;
 }
 
 void context_swap(void **save_sp, void *load_sp)
 {
-	struct portable *from = *save_sp, *to = load_sp;
+	ucontext_t here;
 
-	if (swapcontext(&from->uc, &to->uc) < 0)
+	here.uc_stack = (stack_t) { 0 }; /* AddressSanitizer's swapcontext reads it */
+	*save_sp = &here;
+	if (swapcontext(&here, load_sp) < 0)
 		abort();
 }

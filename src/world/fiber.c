@@ -5,12 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory_check.h"
 #include "world/loop.h"
 #include "world/stack.h"
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
+#ifndef WITH_VALGRIND
 #define VALGRIND_STACK_REGISTER(start, end) 0
 #define VALGRIND_STACK_DEREGISTER(id) (void) (id)
 #endif
@@ -440,20 +439,13 @@ void loop_free(struct loop *l)
 	l->world->ops->loop_done(l);
 	while ((b = l->free_buffers)) {
 		l->free_buffers = *(void **) b;
+		memory_open(b, STREAM_BUFFER);
 		free(b);
 	}
 	stack_pool_free(l->stacks);
 	heap_done(&l->timers);
-#ifdef YIZHAN_UCONTEXT
-	free(l->scheduler.sp);
-#endif
 	l->magic = 0;
 	free(l);
-}
-
-void loop_adopt_thread(struct loop *l)
-{
-	context_rebind_thread(&l->scheduler);
 }
 
 struct world *loop_world(const struct loop *l)
@@ -578,6 +570,7 @@ char *loop_buffer_get(struct loop *l)
 		return malloc(STREAM_BUFFER);
 	l->free_buffers = *(void **) b;
 	l->free_buffer_count--;
+	memory_open(b, STREAM_BUFFER);
 	return b;
 }
 
@@ -592,4 +585,5 @@ void loop_buffer_put(struct loop *l, char *buffer)
 	*(void **) buffer = l->free_buffers;
 	l->free_buffers = buffer;
 	l->free_buffer_count++;
+	memory_close(buffer + sizeof(void *), STREAM_BUFFER - sizeof(void *));
 }

@@ -117,7 +117,6 @@ static void *loop_thread(void *arg)
 	struct loop *l = arg;
 	bool cancelled = false;
 
-	loop_adopt_thread(l);
 	loop_set_current(l);
 	for (;;) {
 		/* Fibers that yield or wake each other must not starve the descriptors. */

@@ -69,8 +69,6 @@ struct loop {
 bool loop_step(struct loop *l);
 /* When the next deadline comes: DEADLINE_NEVER without one, 0 when a fiber is ready or mail waits. */
 usec_t loop_next_deadline(const struct loop *l);
-/* Called on the thread that will run the loop from now on, before its first step there. */
-void loop_adopt_thread(struct loop *l);
 /* Cancels every fiber; they unwind in the following steps. */
 void loop_cancel_all(struct loop *l);
 /* Makes l the current loop of this thread (NULL: none). */

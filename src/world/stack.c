@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/memory_check.h"
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -17,9 +19,11 @@ struct mapping {
 	size_t size;
 };
 
-/* A free stack holds the link to the next one in its highest word, on a page that is in use anyway. */
+/* What a free stack holds at its upper end, on a page that is in use anyway. Once used, all below is closed to memory
+ * checkers, which then see who still points into the stack of a fiber that has ended. */
 struct free_stack {
 	void *next;
+	size_t closed; /* bytes */
 };
 
 struct stack_pool {
@@ -102,6 +106,8 @@ void stack_pool_free(struct stack_pool *p)
 
 	if (!p)
 		return;
+	for (void *stack = p->free; stack; stack = link_of(p, stack)->next)
+		memory_open(stack, link_of(p, stack)->closed); /* others will get these addresses */
 	while ((m = p->mappings)) {
 		p->mappings = m->next;
 		(void) munmap(m->base, m->size);
@@ -119,6 +125,7 @@ void *stack_get(struct stack_pool *p)
 	stack = p->free;
 	p->free = link_of(p, stack)->next;
 	p->n_free--;
+	memory_open(stack, p->stack_size);
 	return stack;
 }
 
@@ -127,6 +134,8 @@ void stack_put(struct stack_pool *p, void *stack)
 	if (p->n_free >= WARM_STACKS)
 		stack_trim(p, stack, (char *) stack + p->stack_size - p->page);
 	push(p, stack);
+	link_of(p, stack)->closed = p->stack_size - sizeof(struct free_stack);
+	memory_close(stack, link_of(p, stack)->closed);
 }
 
 size_t stack_pool_size(const struct stack_pool *p)
