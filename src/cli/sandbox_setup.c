@@ -140,10 +140,22 @@ int sandbox_prepare(struct sandbox *s)
 
 /* --- processes ------------------------------------------------------------------------------------------------------ */
 
+/* Its path, for /proc/self/exe would be Valgrind where this runs under Valgrind. When the file has been replaced
+ * meanwhile, the running one. */
+static const char *own_program(char *out, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", out, size - 1);
+
+	if (n <= 0)
+		return "/proc/self/exe";
+	out[n] = '\0';
+	return access(out, X_OK) == 0 ? out : "/proc/self/exe";
+}
+
 static int start_server(struct sandbox_server *v)
 {
 	char program[] = "yizhan", serve[] = "serve", option[] = "--exit-with-parent", dash_c[] = "-c";
-	char *argv[] = { program, serve, option, dash_c, v->config, NULL };
+	char *argv[] = { program, serve, option, dash_c, v->config, NULL }, exe[512];
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	sigset_t none;
@@ -158,7 +170,7 @@ static int start_server(struct sandbox_server *v)
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, v->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	r = posix_spawn(&v->pid, "/proc/self/exe", &actions, &attributes, argv, environ);
+	r = posix_spawn(&v->pid, own_program(exe, sizeof(exe)), &actions, &attributes, argv, environ);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);
 	if (r != 0) {
