@@ -4,6 +4,7 @@
 #	make run        installs what is missing, builds, runs a small internet on loopback (ONCE=1: one message, then ends)
 #	make test       builds, also under AddressSanitizer and UBSan, and runs all tests
 #	make sim        the simulations alone (SEEDS=n: so many of each)
+#	make valgrind   all tests under Valgrind  make tsan   under ThreadSanitizer (ONLY=unit,sim,e2e,interop: parts of them)
 #	make fuzz       every fuzzer for FUZZ_SECONDS (30)
 #	make bench      measures against Postfix  make clean  removes the build directories
 
@@ -22,6 +23,10 @@ test: $(STAMPS)/build $(STAMPS)/test
 sim: $(STAMPS)/build $(STAMPS)/test
 	@scripts/run_tests.py --only sim $(TEST_ARGS)
 
+# ONLY=unit or ONLY=e2e/test_queue,sim: parts of it
+valgrind tsan: $(STAMPS)/build $(STAMPS)/test
+	@scripts/run_under.py $@ $(if $(ONLY),--only $(ONLY)) $(TEST_ARGS)
+
 fuzz: $(STAMPS)/build $(STAMPS)/fuzz
 	@scripts/run_fuzzers.py --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ_ARGS)
 
@@ -35,6 +40,6 @@ $(STAMPS)/%: scripts/install_packages.sh
 	@mkdir -p $(STAMPS) && touch $@
 
 clean:
-	rm -rf $(BUILD) build-asan build-fuzz
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all run test sim fuzz bench clean
+.PHONY: all run test sim valgrind tsan fuzz bench clean

@@ -30,6 +30,7 @@ swaks|cmd:swaks
 libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
 universal-ctags|cmd:ctags
+valgrind|cmd:valgrind
 '
 fuzz_packages='
 clang|cmd:clang

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Builds the tree as it ships and under AddressSanitizer and UBSan, runs every test, and counts.
 
-    run_tests.py [--only unit,sim,e2e,scripts] [--plain] [-k WORD] [-j N]
+    run_tests.py [--only scripts,unit,sim,e2e,valgrind] [--plain] [-k WORD] [-j N]
 
---only   these suites;  --plain   without the sanitized build;  -k   tests whose name contains WORD.
+--only   these suites (valgrind: a few unit programs under it);  --plain   without the sanitized build;
+-k       tests whose name contains WORD.
 The last line is "N passed, N failed"; the exit status is 0 when none failed.
 """
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN, ASAN = "build", "build-asan"
-SUITES = ["scripts", "unit", "sim", "e2e"]
+SUITES = ["scripts", "unit", "sim", "e2e", "valgrind"]
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -103,6 +104,17 @@ def run_scripts(tally, word):
                 print(done.stdout, end="")
 
 
+# Of what `make valgrind` runs in half an hour, this is run always: memory that is ours alone to manage.
+UNDER_VALGRIND = ["unit/test_fiber", "unit/test_stream", "unit/test_spool", "unit/test_receive", "unit/test_classify"]
+
+
+def run_valgrind(tally):
+    done = subprocess.run([ROOT / "scripts/run_under.py", "valgrind", "--only", ",".join(UNDER_VALGRIND)], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    counts = re.search(r"^(\d+) passed, (\d+) failed$", done.stdout, re.M)
+    tally.add("valgrind", int(counts[1]) if counts else 0, int(counts[2]) if counts else 1, done.stdout)
+
+
 def python_with_pytest():
     for python in (sys.executable, "/usr/bin/python3"):
         if subprocess.run([python, "-c", "import pytest"], stderr=subprocess.DEVNULL).returncode == 0:
@@ -130,11 +142,16 @@ def finish_e2e(tally, directory, report, process):
     output = (ROOT / directory / "e2e.log").read_text(errors="replace")
     if status == 5:  # nothing collected
         return
+    count_cases(tally, f"{directory} e2e", report, output)
+
+
+def count_cases(tally, suite, report, output):
+    """Adds what pytest wrote into its report; without one, its output tells why."""
     if not report.exists():
-        tally.add(f"{directory} e2e", 0, 1, output)
+        tally.add(suite, 0, 1, output)
         return
     for case in xml.parse(report).getroot().iter("testcase"):
-        name = f"{directory} e2e/{case.get('classname')}.{case.get('name')}"
+        name = f"{suite}/{case.get('classname')}.{case.get('name')}"
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
         if bad is not None:
             tally.add(name, 0, 1, (bad.text or "") + (case.findtext("system-out") or ""))
@@ -169,6 +186,8 @@ def main():
         if suite in suites:
             for directory in directories:
                 run_programs(tally, directory, suite, args.word, args.jobs)
+    if "valgrind" in suites and args.word in "valgrind":
+        run_valgrind(tally)
     if "e2e" in suites and list((ROOT / "tests/e2e").glob("test_*.py")):
         for running in [start_e2e(directory, args.word) for directory in directories]:
             finish_e2e(tally, *running)

@@ -51,6 +51,22 @@ class Place:
             raise errors[0]
 
 
+@pytest.fixture(autouse=True)
+def no_reports():
+    """A report of valgrind or of a sanitizer makes the test fail in which it came; comes last, after `place`."""
+    yield
+    text = harness.new_reports()
+    assert not text, text
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_late_reports():
+    """The same for what is shared by the tests of a file."""
+    yield
+    text = harness.new_reports()
+    assert not text, text
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """A place that lasts for all tests of a file."""

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -21,7 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = Path(os.environ.get("YIZHAN_BINARY", ROOT / "build" / "yizhan"))
 SANITIZED = "asan" in str(BINARY)
-SLOW = float(os.environ.get("YIZHAN_TEST_SLOWNESS", "4" if SANITIZED else "1"))  # sanitizers: deadlines are longer
+SLOW = float(os.environ.get("YIZHAN_SLOWNESS", "4" if SANITIZED else "1"))  # sanitizers: deadlines are longer
+WRAPPER = shlex.split(os.environ.get("YIZHAN_WRAPPER", ""))  # what goes in front of the binary: valgrind, for example
+PROGRAM = [*WRAPPER, str(BINARY)]
+REPORTS = os.environ.get("YIZHAN_REPORTS")  # where a tool writes what it finds; see scripts/run_under.py
 TRUSTED = "127.9.9.9"  # the address of clients that may relay, in the servers that configuration() makes
 
 
@@ -55,6 +59,19 @@ def wait_for(condition, timeout=10.0, what="condition", pause=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true within {timeout * SLOW:.0f} s")
         time.sleep(pause)
+
+
+_reports_read = {}
+
+
+def new_reports():
+    """What a tool (valgrind, a sanitizer) has written since the last call."""
+    texts = []
+    for path in sorted(Path(REPORTS).iterdir()) if REPORTS else []:
+        text = path.read_text(errors="replace")
+        texts.append(text[_reports_read.get(path, 0) :])
+        _reports_read[path] = len(text)
+    return "".join(texts)
 
 
 def certificate(directory, name="mx.example.org"):
@@ -165,7 +182,7 @@ class Server:
         self.log_file = open(self.log_path, "ab")
         self.log_start = self.log_file.tell()
         self.process = subprocess.Popen(
-            [str(BINARY), "serve", "-c", str(self.config)],
+            [*PROGRAM, "serve", "-c", str(self.config)],
             stdout=self.log_file,
             stderr=self.log_file,
             env=self.env,
@@ -187,7 +204,7 @@ class Server:
 
     def command(self, *words, check=True, timeout=20):
         r = subprocess.run(
-            [str(BINARY), words[0], "-c", str(self.config), *words[1:]],
+            [*PROGRAM, words[0], "-c", str(self.config), *words[1:]],
             capture_output=True,
             text=True,
             timeout=timeout * SLOW,

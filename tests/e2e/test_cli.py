@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -11,14 +12,14 @@ import urllib.request
 import pytest
 
 import harness
-from harness import BINARY, wait_for
+from harness import PROGRAM, wait_for
 
 COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "status"]
 
 
 def run(*words, **options):
     return subprocess.run(
-        [str(BINARY), *map(str, words)], capture_output=True, text=True, timeout=60 * harness.SLOW, **options
+        [*PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=60 * harness.SLOW, **options
     )
 
 
@@ -496,9 +497,9 @@ def test_the_http_api_answers_when_it_is_configured(place):
 
 def test_a_closed_output_is_no_crash(place):
     server = place.mx()
-    r = subprocess.run(f"{BINARY} --help | head -c 1", shell=True, capture_output=True, text=True)
+    r = subprocess.run(f"{shlex.join(PROGRAM)} --help | head -c 1", shell=True, capture_output=True, text=True)
     assert "ignal" not in r.stderr
-    r = subprocess.run(f"{BINARY} status -c {server.config} >/dev/full", shell=True, capture_output=True, text=True)
+    r = subprocess.run(f"{shlex.join(PROGRAM)} status -c {server.config} >/dev/full", shell=True, capture_output=True, text=True)
     assert r.returncode in (0, 1)
 
 
@@ -516,7 +517,7 @@ def test_sandbox_once(tmp_path):
 def test_two_sandboxes_side_by_side():
     both = [
         subprocess.Popen(
-            [str(BINARY), "sandbox", "--once"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*PROGRAM, "sandbox", "--once"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for _ in range(2)
     ]

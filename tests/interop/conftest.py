@@ -14,3 +14,4 @@ spec = importlib.util.spec_from_file_location(
 e2e = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(e2e)
 place, shared, Place = e2e.place, e2e.shared, e2e.Place
+no_reports, no_late_reports = e2e.no_reports, e2e.no_late_reports
