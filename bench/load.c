@@ -5,7 +5,7 @@
  *	-s N  sessions at once (1)           -l N  octets of content behind the header (4096)
  *	-m N  messages in all (1)            -r N  recipients of each message (1, at most 64)
  *	-n N  messages on a connection (1)   -k    as many as there are: kept connections
- *	-P    sends MAIL, RCPT and DATA in one go when the server offers PIPELINING
+ *	-P    pipelines when the server offers it: MAIL, RCPT and DATA in one go, behind the content of the message before
  *	-T    STARTTLS                       -S    TLS from the first octet on
  *	-D    every line of the content begins with a dot
  *	-H    half-closes behind QUIT        -L    measures latencies
@@ -69,7 +69,11 @@ struct session {
 	struct load *load;
 	struct stream *stream;
 	struct line_reader reader;
-	bool pipelining; /* offered */
+	bool offered;    /* PIPELINING */
+	bool pipelining; /* offered and wanted */
+	bool quit_sent;
+	bool ahead;    /* the envelope of the message `next` was sent behind the content of the one before */
+	uint32_t next;
 	struct arena *arena;
 	char *header;
 };
@@ -102,11 +106,10 @@ static int expect(struct session *s, char class, const char *where)
 		r = smtp_read_line(&s->reader, REPLY_LINE_ACCEPT, patience(s), &line);
 		if (r < 0)
 			break;
-		if (line.len >= 4 && line.data[3] == '-') {
-			if (slice_istarts(slice_skip(line, 4), "PIPELINING"))
-				s->pipelining = true;
+		if (line.len >= 4 && slice_istarts(slice_skip(line, 4), "PIPELINING"))
+			s->offered = true;
+		if (line.len >= 4 && line.data[3] == '-')
 			continue;
-		}
 		if (line.len >= 3 && line.data[0] == class)
 			return 0;
 		r = 0;
@@ -153,7 +156,7 @@ static int greet(struct session *s)
 	r = start_tls(s);
 	if (r < 0)
 		return r;
-	s->pipelining = false;
+	s->offered = false;
 	return command(s, "EHLO source.example\r\n", '2', "EHLO under TLS");
 }
 
@@ -162,26 +165,23 @@ static int send_envelope(struct session *s)
 {
 	struct load *l = s->load;
 	struct slice rest = buffer_slice(&l->envelope);
-	int r;
+	int r = 0;
 
-	if (l->o.pipelining && s->pipelining) {
+	if (s->pipelining && !s->ahead)
 		r = stream_put(s->stream, rest, patience(s));
-		for (unsigned i = 0; i <= l->o.recipients && r >= 0; i++)
-			r = expect(s, '2', i == 0 ? "MAIL" : "RCPT");
-		return r < 0 ? r : expect(s, '3', "DATA");
-	}
-	for (unsigned i = 0; i <= l->o.recipients + 1; i++) {
-		ssize_t n = slice_find(rest, '\n') + 1;
+	s->ahead = false;
+	for (unsigned i = 0; i <= l->o.recipients + 1 && r >= 0; i++) {
+		if (!s->pipelining) {
+			size_t n = (size_t) (slice_find(rest, '\n') + 1);
 
-		r = stream_put(s->stream, slice_head(rest, (size_t) n), patience(s));
-		if (r < 0)
-			return r;
-		rest = slice_skip(rest, (size_t) n);
+			r = stream_put(s->stream, slice_head(rest, n), patience(s));
+			rest = slice_skip(rest, n);
+			if (r < 0)
+				break;
+		}
 		r = i == 0 ? expect(s, '2', "MAIL") : i <= l->o.recipients ? expect(s, '2', "RCPT") : expect(s, '3', "DATA");
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 static void write_number(char *to, uint32_t n)
@@ -190,7 +190,26 @@ static void write_number(char *to, uint32_t n)
 		to[i - 1] = (char) ('0' + n % 10);
 }
 
-static int send_message(struct session *s, uint32_t number)
+static bool take(struct load *l, uint32_t *ret)
+{
+	if (l->next == l->o.messages)
+		return false;
+	*ret = l->next++;
+	return true;
+}
+
+/* What goes out behind the content without waiting for its 250 (RFC 2920 section 3.1): the next envelope, or QUIT. */
+static int send_ahead(struct session *s, bool last)
+{
+	if (!last && take(s->load, &s->next)) {
+		s->ahead = true;
+		return stream_put(s->stream, buffer_slice(&s->load->envelope), patience(s));
+	}
+	s->quit_sent = true;
+	return stream_put_str(s->stream, "QUIT\r\n", patience(s));
+}
+
+static int send_message(struct session *s, uint32_t number, bool last)
 {
 	struct load *l = s->load;
 	usec_t began = l->latencies ? now() : 0;
@@ -203,6 +222,8 @@ static int send_message(struct session *s, uint32_t number)
 	r = stream_put(s->stream, slice_new(s->header, l->header.len), patience(s));
 	if (r >= 0)
 		r = stream_put(s->stream, buffer_slice(&l->content), patience(s));
+	if (r >= 0 && s->pipelining)
+		r = send_ahead(s, last);
 	if (r >= 0)
 		r = expect(s, '2', "the end of the content");
 	if (r >= 0 && l->latencies)
@@ -210,17 +231,9 @@ static int send_message(struct session *s, uint32_t number)
 	return r;
 }
 
-static bool take(struct load *l, uint32_t *ret)
-{
-	if (l->next == l->o.messages)
-		return false;
-	*ret = l->next++;
-	return true;
-}
-
 static int quit(struct session *s)
 {
-	int r = stream_put_str(s->stream, "QUIT\r\n", patience(s));
+	int r = s->quit_sent ? 0 : stream_put_str(s->stream, "QUIT\r\n", patience(s));
 
 	if (r >= 0 && s->load->o.half_close) {
 		r = stream_flush(s->stream, patience(s));
@@ -230,9 +243,7 @@ static int quit(struct session *s)
 	return r < 0 ? r : expect(s, '2', "QUIT");
 }
 
-/* One connection with the messages that go over it; the first of them is taken already. A message without its 250 is
- * not sent again: somebody may have it. */
-static void converse(struct session *s, uint32_t number)
+static int open_session(struct session *s)
 {
 	struct load *l = s->load;
 	struct transport *t;
@@ -240,24 +251,39 @@ static void converse(struct session *s, uint32_t number)
 
 	if (r < 0) {
 		fail(l, "connecting", r, SLICE_NULL);
-	} else {
-		l->connections++;
-		r = stream_new(t, &l->o.to, &s->stream);
+		return r;
 	}
-	if (r >= 0) {
-		line_reader_init(&s->reader, s->stream);
-		s->pipelining = false;
-		r = greet(s);
-	}
+	l->connections++;
+	r = stream_new(t, &l->o.to, &s->stream);
+	if (r < 0)
+		return r;
+	line_reader_init(&s->reader, s->stream);
+	s->offered = s->quit_sent = s->ahead = false;
+	r = greet(s);
+	s->pipelining = s->offered && l->o.pipelining;
+	return r;
+}
+
+/* One connection with the messages that go over it; the first of them is taken already. A message without its 250 is
+ * not sent again: somebody may have it. */
+static void converse(struct session *s, uint32_t number)
+{
+	struct load *l = s->load;
+	int r = open_session(s);
+
 	for (unsigned i = 1;; i++) {
+		bool last = i == l->o.on_a_connection;
+
 		if (r >= 0)
-			r = send_message(s, number);
+			r = send_message(s, number, last);
 		if (r < 0) {
-			l->failed++;
+			l->failed += s->ahead ? 2 : 1;
 			break;
 		}
 		l->accepted++;
-		if (i == l->o.on_a_connection || !take(l, &number))
+		if (s->ahead)
+			number = s->next;
+		else if (last || s->quit_sent || !take(l, &number))
 			break;
 	}
 	if (r >= 0)
