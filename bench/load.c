@@ -10,6 +10,7 @@
  *	-D    every line of the content begins with a dot
  *	-H    half-closes behind QUIT        -L    measures latencies
  *	-i N  the number of this run, eight hexadecimal digits in every Message-ID (drawn at random)
+ *	-g N  milliseconds between the starts of two sessions (0)
  *	-f SENDER  -t RECIPIENT  -w SECONDS  the longest wait for one reply (120)
  *
  * A session waits for every reply as RFC 5321 asks, and keeps to dot-stuffing (section 4.5.2). The content is made up
@@ -46,7 +47,7 @@ struct options {
 	size_t size;
 	bool pipelining, dots, half_close, latencies;
 	enum crypt crypt;
-	usec_t patience;
+	usec_t patience, gap;
 	const char *sender, *recipient;
 };
 
@@ -309,10 +310,9 @@ static void session(void *arg)
 	}
 	free(s.header);
 	arena_free(s.arena);
-	if (--l->sessions_left == 0) {
-		l->end = now();
+	l->end = now();
+	if (--l->sessions_left == 0)
 		completion_done(&l->all_done, 0);
-	}
 }
 
 static void start(void *arg)
@@ -322,11 +322,14 @@ static void start(void *arg)
 	completion_init(&l->all_done);
 	l->begin = now();
 	l->sessions_left = l->o.sessions;
-	for (unsigned i = 0; i < l->o.sessions; i++)
+	for (unsigned i = 0; i < l->o.sessions; i++) {
 		if (fiber_spawn("session", session, l, NULL) < 0) {
 			fail(l, "a session", -ENOMEM, SLICE_NULL);
 			l->sessions_left--;
 		}
+		if (l->o.gap > 0)
+			(void) fiber_sleep_until(deadline_after(now(), l->o.gap));
+	}
 	if (l->sessions_left > 0)
 		(void) completion_wait(&l->all_done);
 	(void) kill(getpid(), SIGUSR1);
@@ -443,7 +446,7 @@ static int parse(int argc, char **argv, struct options *o)
 	uint64_t n = 0;
 	int c, r = 0;
 
-	while ((c = getopt(argc, argv, "s:m:n:kl:r:PTSDHLi:f:t:w:")) != -1 && r >= 0)
+	while ((c = getopt(argc, argv, "s:m:n:kl:r:PTSDHLi:g:f:t:w:")) != -1 && r >= 0)
 		switch (c) {
 		case 's': r = number(optarg, 1, 50000, &n); o->sessions = (unsigned) n; break;
 		case 'm': r = number(optarg, 1, 99999999, &n); o->messages = (uint32_t) n; break;
@@ -458,6 +461,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'H': o->half_close = true; break;
 		case 'L': o->latencies = true; break;
 		case 'i': o->run = (uint32_t) strtoul(optarg, NULL, 16); break;
+		case 'g': r = number(optarg, 0, 10000, &n); o->gap = n * USEC_MS; break;
 		case 'f': o->sender = optarg; break;
 		case 't': o->recipient = optarg; break;
 		case 'w': r = number(optarg, 1, 86400, &n); o->patience = n * USEC_SEC; break;
@@ -514,7 +518,7 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &l.o) < 0) {
 		(void) fprintf(stderr, "usage: %s [-s SESSIONS] [-m MESSAGES] [-n MESSAGES ON A CONNECTION | -k] [-l OCTETS] "
-				       "[-r RECIPIENTS] [-PTSDHL] [-i RUN] [-f SENDER] [-t RECIPIENT] [-w SECONDS] ADDRESS\n", argv[0]);
+				       "[-r RECIPIENTS] [-PTSDHL] [-i RUN] [-g MILLISECONDS] [-f SENDER] [-t RECIPIENT] [-w SECONDS] ADDRESS\n", argv[0]);
 		return 2;
 	}
 	l.o.sessions = MIN(l.o.sessions, l.o.messages);

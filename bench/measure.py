@@ -41,10 +41,10 @@ def cpu_seconds(root):
     return sum(s[1] for p in tree(root) if (s := _stat(p))) / TICK
 
 
-def thread_names(root):
-    """Of all threads of the tree, as the kernel's traces show them."""
+def thread_names(pids):
+    """Of all threads of these processes, as the kernel's traces show them."""
     names = set()
-    for pid in tree(root):
+    for pid in pids:
         for path in Path(f"/proc/{pid}/task").glob("*/comm"):
             try:
                 names.add(path.read_text().strip())
@@ -53,9 +53,9 @@ def thread_names(root):
     return names
 
 
-def pss_bytes(root):
+def pss_bytes(pids):
     total = 0
-    for pid in tree(root):
+    for pid in pids:
         try:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:

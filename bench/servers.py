@@ -1,10 +1,9 @@
-"""The servers that are measured, each started fresh for a scenario: accept (durable, nothing delivered), relay
-(everything to one next hop) and idle (sessions that say nothing)."""
+"""Yizhan as it is measured, started fresh for a scenario: accept (durable, nothing delivered), relay (everything to one
+next hop) or idle (sessions that say nothing). The other servers are in peers.py."""
 
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "interop"))
-import postfix_tools  # noqa: E402
+from group import Group  # noqa: E402
 from measure import wait_until  # noqa: E402
 
 WORK = ROOT / "build" / "bench"  # on the disk that is measured, not in a tmpfs
@@ -67,6 +66,11 @@ def greets(port):
 class Yizhan:
     name = "Yizhan"
     processes = set()
+    durability = "the message's records in the log (one `fdatasync` for all that arrived meanwhile)"
+    settings = "the defaults; accept only: a route that holds"
+    half_close = False
+    gap_ms, crowd = 0, 1 << 30
+    idle, idle_tls = 5000, 1000
     binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
 
     def __init__(self, scenario, sink_port=0, sessions=0):
@@ -92,10 +96,14 @@ log: {{format: json, level: info}}
 """
         )
         self.log = open(self.dir / "log", "wb")
+        self.group = Group(self.name)
         self.process = subprocess.Popen(
-            [self.binary, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log
+            [self.binary, "serve", "-c", str(self.config)],
+            stdout=self.log,
+            stderr=self.log,
+            preexec_fn=self.group.enter,
         )
-        self.root_pid = self.process.pid
+        self.group.root_pid = self.process.pid
         wait_until(self._started, 20, "the start of Yizhan")
 
     def _started(self):
@@ -130,173 +138,6 @@ log: {{format: json, level: info}}
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.group.end()
         self.log.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-MAIN_CF = """\
-compatibility_level = 3.6
-myhostname = mx.bench.example
-mydestination =
-mynetworks = 127.0.0.0/8
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-queue_directory = {dir}/spool
-data_directory = {dir}/data
-mail_owner = postfix
-setgid_group = postdrop
-alias_maps =
-alias_database =
-local_recipient_maps =
-smtp_dns_support_level = disabled
-smtp_host_lookup = native
-relayhost = {relayhost}
-default_process_limit = {processes}
-default_destination_concurrency_limit = 100
-initial_destination_concurrency = 20
-smtp_connection_cache_on_demand = yes
-in_flow_delay = 0
-qmgr_message_active_limit = 20000
-smtpd_peername_lookup = no
-smtpd_client_connection_count_limit = 0
-smtpd_client_connection_rate_limit = 0
-smtpd_timeout = 600s
-smtpd_tls_security_level = may
-smtpd_tls_cert_file = {cert}
-smtpd_tls_key_file = {key}
-{extra}
-"""
-
-MASTER_CF = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-local unix - n n - - local
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-"""
-
-POSTFIX_UID = 64210  # users of Postfix's own, seen only inside our mount namespace
-
-
-def prepare_postfix():
-    """Lays Debian's package over /usr and gives it its users, in this process's private mount namespace."""
-    if os.getuid() != 0:
-        raise postfix_tools.Unavailable("Postfix needs root to run (its daemons change user)")
-    root = postfix_tools.unpack()
-    files = postfix_tools.PLACE / "files"
-    files.mkdir(exist_ok=True)
-    (files / "passwd").write_text(
-        Path("/etc/passwd").read_text() + f"postfix:x:{POSTFIX_UID}:{POSTFIX_UID}::/nonexistent:/usr/sbin/nologin\n"
-    )
-    (files / "group").write_text(
-        Path("/etc/group").read_text() + f"postfix:x:{POSTFIX_UID}:\npostdrop:x:{POSTFIX_UID + 1}:\n"
-    )
-    steps = [
-        ["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={root}/usr:/usr", "/usr"],
-        ["mount", "--bind", str(files / "passwd"), "/etc/passwd"],
-        ["mount", "--bind", str(files / "group"), "/etc/group"],
-        ["chown", "-R", "root:root", str(root / "etc"), str(root / "usr")],
-        ["chgrp", "postdrop", str(root / "usr/sbin/postdrop"), str(root / "usr/sbin/postqueue")],
-        ["chmod", "g+s", str(root / "usr/sbin/postdrop"), str(root / "usr/sbin/postqueue")],
-    ]
-    for step in steps:
-        r = subprocess.run(step, capture_output=True, text=True)
-        if r.returncode != 0:
-            raise postfix_tools.Unavailable(f"{' '.join(step[:3])}: {r.stderr.strip()}")
-
-
-class Postfix:
-    """As an administrator would tune it: limits raised, connection cache on, no look-ups that the load doesn't need."""
-
-    name = "Postfix"
-    processes = {
-        "cleanup",
-        "qmgr",
-        "smtp",
-        "smtpd",
-        "bounce",
-        "pickup",
-        "master",
-        "flush",
-        "trivial-rewrite",
-    }  # some end early
-
-    def __init__(self, scenario, sink_port=0, sessions=0):
-        WORK.mkdir(parents=True, exist_ok=True)
-        self.dir = Path(tempfile.mkdtemp(prefix="postfix-", dir=WORK))
-        os.chmod(self.dir, 0o755)
-        self.port = free_port()
-        config = self.dir / "etc"
-        config.mkdir()
-        (self.dir / "spool").mkdir()
-        (self.dir / "data").mkdir()
-        os.chown(self.dir / "data", POSTFIX_UID, POSTFIX_UID)
-        cert, key = certificate()
-        (config / "main.cf").write_text(
-            MAIN_CF.format(
-                dir=self.dir,
-                cert=cert,
-                key=key,
-                processes=max(200, sessions + 200),
-                relayhost=f"[127.0.0.1]:{sink_port}" if scenario == "relay" else "",
-                extra="meta_directory = "
-                + str(postfix_tools.PLACE / "root/etc/postfix")
-                + ("\nsmtpd_data_restrictions = check_client_access static:HOLD" if scenario == "accept" else ""),
-            )
-        )
-        (config / "master.cf").write_text(MASTER_CF.format(port=self.port))
-        r = subprocess.run(
-            ["/usr/sbin/postfix", "-c", str(config), "start"], capture_output=True, text=True, timeout=60
-        )
-        if r.returncode != 0:
-            raise RuntimeError("Postfix did not start: " + r.stdout + r.stderr)
-        self.root_pid = int((self.dir / "spool/pid/master.pid").read_text())
-        wait_until(lambda: greets(self.port), 20, "the start of Postfix")
-
-    @classmethod
-    def version(cls):
-        return (
-            "Postfix "
-            + subprocess.run(
-                ["/usr/sbin/postconf", "-d", "-h", "mail_version"], capture_output=True, text=True
-            ).stdout.strip()
-        )
-
-    def queued(self):
-        return sum(
-            len(files)
-            for queue in ("hold", "incoming", "active", "deferred", "maildrop")
-            for _, _, files in os.walk(self.dir / "spool" / queue)
-        )
-
-    def place(self):
-        return self.dir
-
-    def stop(self):
-        config = str(self.dir / "etc")
-        subprocess.run(["/usr/sbin/postfix", "-c", config, "abort"], capture_output=True, timeout=60)
-        try:
-            os.kill(self.root_pid, signal.SIGTERM)
-            for _ in range(100):
-                os.kill(self.root_pid, 0)
-                time.sleep(0.05)
-        except ProcessLookupError:
-            pass
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -3,7 +3,6 @@
 unpack() fetches the package (and the libraries it needs that this machine lacks) once into build/peers/postfix and
 returns the directory it was unpacked into. Source and Sink drive smtp-source and smtp-sink from there."""
 
-import fcntl
 import os
 import pwd
 import re
@@ -14,65 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PLACE = ROOT / "build" / "peers" / "postfix"
+import debian_packages
+from debian_packages import Unavailable  # noqa: F401  (for those who catch it)
 
-
-class Unavailable(Exception):
-    """Postfix can't be had here; the text says why."""
-
-
-def _run(*words, **options):
-    return subprocess.run(words, capture_output=True, text=True, **options)
-
-
-def _packages():
-    """postfix and the libraries it needs that are not installed."""
-    r = _run(
-        "apt-cache",
-        "depends",
-        "--recurse",
-        "--no-recommends",
-        "--no-suggests",
-        "--no-conflicts",
-        "--no-breaks",
-        "--no-replaces",
-        "--no-enhances",
-        "postfix",
-    )
-    names = sorted({line.strip() for line in r.stdout.splitlines() if re.match(r"^lib[a-z0-9.+-]+$", line)})
-    if r.returncode != 0 or not names:
-        raise Unavailable("apt knows no package 'postfix' here (its lists may be missing: apt-get update)")
-    r = _run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names)
-    installed = {line.split()[0] for line in r.stdout.splitlines() if line.endswith(" installed")}
-    return ["postfix"] + [n for n in names if n not in installed]
+PLACE = debian_packages.PEERS / "postfix"
 
 
 def unpack():
     """The directory with usr/sbin/smtp-source and the rest; fetched when it isn't there yet."""
-    root = PLACE / "root"
-    if (root / ".complete").exists():
-        return root
-    for program in ("apt-get", "apt-cache", "dpkg-deb", "dpkg-query"):
-        if not shutil.which(program):
-            raise Unavailable(f"no {program} here: Postfix's tools come from Debian's package")
-    PLACE.mkdir(parents=True, exist_ok=True)
-    with open(PLACE / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (root / ".complete").exists():
-            return root
-        with tempfile.TemporaryDirectory(dir=PLACE) as packages:
-            os.chmod(packages, 0o755)
-            r = _run("apt-get", "download", "-q", *_packages(), cwd=packages)
-            debs = sorted(Path(packages).glob("*.deb"))
-            if r.returncode != 0 or not any(d.name.startswith("postfix_") for d in debs):
-                raise Unavailable(
-                    "Debian's postfix package can't be fetched: " + (r.stderr.strip().splitlines() or ["?"])[-1]
-                )
-            for deb in debs:
-                _run("dpkg-deb", "-x", str(deb), str(root), check=True)
-        (root / ".complete").touch()
-    return root
+    return debian_packages.unpack("postfix", ["postfix"])
 
 
 def environment(root):
