@@ -6,7 +6,7 @@
 #	make sim        the simulations alone (SEEDS=n: so many of each)
 #	make valgrind   all tests under Valgrind  make tsan   under ThreadSanitizer (ONLY=unit,sim,e2e,interop: parts of them)
 #	make fuzz       every fuzzer for FUZZ_SECONDS (30)
-#	make bench      measures against Postfix  make clean  removes the build directories
+#	make bench      measures beside other servers  make clean  removes the build directories
 
 BUILD := build
 STAMPS := $(BUILD)/.packages

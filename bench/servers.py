@@ -29,28 +29,8 @@ def certificate():
     WORK.mkdir(parents=True, exist_ok=True)
     cert, key = WORK / "bench.crt", WORK / "bench.key"
     if not cert.exists():
-        subprocess.run(
-            [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-                "-days",
-                "3650",
-                "-subj",
-                "/CN=mx.bench.example",
-                "-keyout",
-                str(key),
-                "-out",
-                str(cert),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650".split()
+        subprocess.run([*words, "-subj", "/CN=mx.bench.example", "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
     return cert, key
 
 
@@ -69,7 +49,7 @@ class Yizhan:
     durability = "the message's records in the log (one `fdatasync` for all that arrived meanwhile)"
     settings = "the defaults; accept only: a route that holds"
     half_close = False
-    gap_ms, crowd = 0, 1 << 30
+    gap_ms, crowd, relay_messages, tls = 0, 1 << 30, 0, True
     idle, idle_tls = 5000, 1000
     binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
 
