@@ -9,6 +9,7 @@
  * CONTROL is a unix socket: whoever connects and sends a line "wait N SECONDS" gets one line of JSON when N messages
  * have come or the time has passed; "wait 0 0" asks for the counters at once. `last` is the monotonic time at which
  * the last message came. SIGTERM ends the program, and the counters go to standard output. */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,7 +322,10 @@ static void session(void *arg)
 static void accept_all(void *arg)
 {
 	struct sink *s = arg;
+	const struct sched_param ordinary = { 0 };
 
+	/* Loops are batch threads, which let others run first. A next hop answers at once, as smtp-sink does. */
+	(void) sched_setscheduler(0, SCHED_OTHER, &ordinary);
 	for (;;) {
 		struct endpoint peer;
 		struct transport *t;
