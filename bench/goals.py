@@ -76,7 +76,8 @@ def tools(report):
     for shape in report.shapes("tools"):
         plain = shape.replace(", pipelining", "")
         for what, ours, theirs in (("client_cpu", "bench_load", "smtp-source"), ("cpu", "bench_sink", "smtp-sink")):
-            own, other = report.value("tools", shape, "bench_sink", what), report.value("tools", plain, "smtp-sink", what)
+            own = report.value("tools", shape, "bench_sink", what)
+            other = report.value("tools", plain, "smtp-sink", what)
             if own and other:
                 yield f"tools: {shape}: {ours} costs at most a third of {theirs}", own <= other / 3, percent(own, other)
 

@@ -523,7 +523,8 @@ int main(int argc, char **argv)
 
 	if (parse(argc, argv, &l.o) < 0) {
 		(void) fprintf(stderr, "usage: %s [-s SESSIONS] [-m MESSAGES] [-n MESSAGES ON A CONNECTION | -k] [-l OCTETS] "
-				       "[-r RECIPIENTS] [-PTSDHL] [-i RUN] [-g MILLISECONDS] [-f SENDER] [-t RECIPIENT] [-w SECONDS] ADDRESS\n", argv[0]);
+				       "[-r RECIPIENTS] [-PTSDHL] [-i RUN] [-g MILLISECONDS] [-f SENDER] [-t RECIPIENT] "
+				       "[-w SECONDS] ADDRESS\n", argv[0]);
 		return 2;
 	}
 	l.o.sessions = MIN(l.o.sessions, l.o.messages);

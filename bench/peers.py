@@ -107,11 +107,17 @@ class Peer:
 
     @classmethod
     def within_words(cls, directory, words):
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", WITHIN, "sh", str(cls.root), str(directory), *words]
+        namespace = ["unshare", "--mount", "--propagation", "private"]
+        return [*namespace, "sh", "-c", WITHIN, "sh", str(cls.root), str(directory), *words]
 
     def run(self, *words, check=True, timeout=60, text=None):
         r = subprocess.run(
-            self.within_words(self.dir, words), capture_output=True, text=True, timeout=timeout, preexec_fn=self.group.enter, input=text
+            self.within_words(self.dir, words),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            preexec_fn=self.group.enter,
+            input=text,
         )
         if check and r.returncode != 0:
             raise RuntimeError(f"{self.name}: {' '.join(words)}: {r.stdout}{r.stderr}")

@@ -11,12 +11,15 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
   text { fill: #e6edf3 } .small { fill: #9198a1 } .peer { fill: #6e7681 } .yizhan { fill: #3fb950 }
 }
 """
+EACH, KEPT = "20 sessions, a connection per message, 4 KB", "20 sessions, kept connections, 4 KB"
+MANY = "100 sessions, kept connections, 4 KB"
+CPU = "CPU of the server for 1,000 messages, the same load: seconds"
 PANELS = (
-    ("accept", "20 sessions, a connection per message, 4 KB", "rate", "Accepting, 20 sessions, a connection per message: messages a second"),
-    ("accept", "100 sessions, kept connections, 4 KB", "rate", "Accepting, 100 sessions, kept connections: messages a second"),
-    ("accept", "100 sessions, kept connections, 4 KB", "cpu", "CPU of the server for 1,000 messages, the same load: seconds"),
-    ("relay", "20 sessions, kept connections, 4 KB", "rate", "Relaying, 20 sessions, kept connections: messages a second"),
-    ("relay", "20 sessions, kept connections, 4 KB", "cpu", "CPU of the server for 1,000 messages, the same load: seconds"),
+    ("accept", EACH, "rate", "Accepting, 20 sessions, a connection per message: messages a second"),
+    ("accept", MANY, "rate", "Accepting, 100 sessions, kept connections: messages a second"),
+    ("accept", MANY, "cpu", CPU),
+    ("relay", KEPT, "rate", "Relaying, 20 sessions, kept connections: messages a second"),
+    ("relay", KEPT, "cpu", CPU),
     ("idle", "KiB per session", "value", "Memory of an idle session: KiB"),
 )
 
@@ -41,7 +44,8 @@ def panel(report, y, part, shape, what, title):
         at = top + i * (BAR + GAP)
         length = max(1, (WIDTH - LEFT - 80) * value / largest)
         label = f"{name} (stores nothing)" if name == "smtp-sink" and what == "rate" else name
-        lines.append(f'<text x="{LEFT - 8}" y="{at + 13}" text-anchor="end" class="{"small" if len(label) > 18 else ""}">{escape(label)}</text>')
+        style = ' class="small"' if len(label) > 18 else ""
+        lines.append(f'<text x="{LEFT - 8}" y="{at + 13}" text-anchor="end"{style}>{escape(label)}</text>')
         lines.append(f'<rect class="{kind(name)}" x="{LEFT}" y="{at}" width="{length:.1f}" height="{BAR}" rx="2"/>')
         lines.append(f'<text x="{LEFT + length + 6:.1f}" y="{at + 13}">{number(value)}</text>')
     return lines, 24 + len(found) * (BAR + GAP) + 18
@@ -53,9 +57,9 @@ def draw(report):
         more, height = panel(report, y, part, shape, what, title)
         lines += more
         y += height
-    lines.append(f'<text class="small" x="0" y="{y + 6}">{escape(report.title())}. Each bar stands for one server; ceilings are in another colour.</text>')
+    lines.append(f'<text class="small" x="0" y="{y + 6}">{escape(report.title())}</text>')
     y += 20
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 0 {WIDTH + 16} {y}" width="{WIDTH + 16}" height="{y}" role="img">\n'
-        f"<title>Yizhan and other mail servers, measured</title>\n<style>{STYLE}</style>\n" + "\n".join(lines) + "\n</svg>\n"
-    )
+    size = f'viewBox="-8 0 {WIDTH + 16} {y}" width="{WIDTH + 16}" height="{y}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
+    title = "<title>Yizhan and other mail servers, measured</title>"
+    return "\n".join([head, title, f"<style>{STYLE}</style>", *lines, "</svg>"]) + "\n"

@@ -7,13 +7,15 @@ import sys
 from report import Report
 
 SERVERS = ("Yizhan", "Postfix", "Exim", "OpenSMTPD", "Sendmail", "smtp-sink")
+EACH, KEPT = "20 sessions, a connection per message, 4 KB", "20 sessions, kept connections, 4 KB"
+MANY, LARGE = "100 sessions, kept connections, 4 KB", "20 sessions, kept connections, 64 KB"
 RATES = (
-    ("accept", "20 sessions, a connection per message, 4 KB", "accept, 20 sessions, a connection per message", "接收,20 个会话,每封一个连接"),
-    ("accept", "20 sessions, kept connections, 4 KB", "accept, 20 sessions, kept connections", "接收,20 个会话,保持连接"),
-    ("accept", "100 sessions, kept connections, 4 KB", "accept, 100 sessions, kept connections", "接收,100 个会话,保持连接"),
-    ("accept-large", "20 sessions, kept connections, 64 KB", "accept, 20 sessions, 64 KB a message", "接收,20 个会话,每封 64 KB"),
-    ("relay", "20 sessions, kept connections, 4 KB", "relay, 20 sessions", "中继,20 个会话"),
-    ("relay-source", "20 sessions, kept connections, 4 KB", "relay, with `smtp-source` and `smtp-sink`", "中继,用 `smtp-source` 和 `smtp-sink`"),
+    ("accept", EACH, "accept, 20 sessions, a connection per message", "接收,20 个会话,每封一个连接"),
+    ("accept", KEPT, "accept, 20 sessions, kept connections", "接收,20 个会话,保持连接"),
+    ("accept", MANY, "accept, 100 sessions, kept connections", "接收,100 个会话,保持连接"),
+    ("accept-large", LARGE, "accept, 20 sessions, 64 KB a message", "接收,20 个会话,每封 64 KB"),
+    ("relay", KEPT, "relay, 20 sessions", "中继,20 个会话"),
+    ("relay-source", KEPT, "relay, with `smtp-source` and `smtp-sink`", "中继,用 `smtp-source` 和 `smtp-sink`"),
 )
 
 

@@ -30,7 +30,8 @@ def certificate():
     cert, key = WORK / "bench.crt", WORK / "bench.key"
     if not cert.exists():
         words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650".split()
-        subprocess.run([*words, "-subj", "/CN=mx.bench.example", "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+        words += ["-subj", "/CN=mx.bench.example", "-keyout", str(key), "-out", str(cert)]
+        subprocess.run(words, check=True, capture_output=True)
     return cert, key
 
 

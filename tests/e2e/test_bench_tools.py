@@ -62,7 +62,9 @@ def check(counters, **wanted):
     assert {k: counters[k] for k in {**CLEAN, **wanted}} == {**CLEAN, **wanted}
 
 
-@pytest.mark.parametrize("words, connections", [(["-k"], 7), ([], 300), (["-n", "10"], None)], ids=["kept", "each", "ten"])
+@pytest.mark.parametrize(
+    "words, connections", [(["-k"], 7), ([], 300), (["-n", "10"], None)], ids=["kept", "each", "ten"]
+)
 @pytest.mark.parametrize("pipelining", [[], ["-P"]], ids=["waiting", "pipelining"])
 def test_every_message_is_counted_once_at_both_ends(sink, words, connections, pipelining):
     result = load(sink.port, "-s", "7", "-m", "300", "-r", "3", *words, *pipelining)
