@@ -101,10 +101,16 @@ class Sink:
             ],
             stdout=subprocess.DEVNULL,
         )
-        wait_until(lambda: (self.dir / "control").exists(), 10, "the start of bench_sink")
         self.control = socket.socket(socket.AF_UNIX)
-        self.control.connect(str(self.dir / "control"))
+        wait_until(self._connected, 10, "the start of bench_sink")
         self.lines = self.control.makefile("rw")
+
+    def _connected(self):
+        try:
+            self.control.connect(str(self.dir / "control"))
+        except OSError:  # not there, or not listening yet
+            return False
+        return True
 
     def _ask(self, count, seconds):
         self.lines.write(f"wait {count} {seconds}\n")

@@ -26,7 +26,11 @@ class Sink:
         self.process = subprocess.Popen(
             [str(SINK), "-c", str(self.control), *words, f"127.0.0.1:{self.port}"], stdout=subprocess.PIPE, text=True
         )
-        harness.wait_for(self.control.exists, 10, "the start of bench_sink")
+        harness.wait_for(self.listens, 10, "the start of bench_sink")
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(str(self.control)) == 0
 
     def wait(self, count, seconds=20):
         with socket.socket(socket.AF_UNIX) as s:
