@@ -42,6 +42,9 @@ class Report:
     def server(self, name, version, durability, settings):
         self.data["servers"][name] = {"version": version, "durability": durability, "settings": settings}
 
+    def quick(self):
+        self.data["quick"] = True
+
     def took(self, seconds):
         self.data["seconds"] += seconds
 
@@ -76,8 +79,10 @@ class Report:
     # --- the tables --------------------------------------------------------------------------------
 
     def title(self):
+        rounds = "one round" if self.rounds() == 1 else f"medians of {self.rounds()} rounds"
         return (
-            f"{datetime.date.today()}, {self.machine}, medians of {self.rounds()} rounds, "
+            f"{datetime.date.today()}, {self.machine}, "
+            f"{'half a second each, ' if self.data.get('quick') else ''}{rounds}, "
             f"{self.data['seconds'] / 60:.0f} minutes in all"
         )
 
@@ -95,7 +100,7 @@ class Report:
             lines += self._rates(part, title)
         lines += self._servers() + self._tools() + goals.table(self)
         if self.data["notes"]:
-            lines += ["## Left out", ""] + [f"- {n}" for n in self.data["notes"]] + [""]
+            lines += ["## Notes", ""] + [f"- {n}" for n in self.data["notes"]] + [""]
         return "\n".join(lines).rstrip() + "\n"
 
     def picture(self):
