@@ -218,7 +218,8 @@ const char *config_needs_restart(const struct config *old, const struct config *
 	const struct spool_config *x = &old->spool, *y = &new->spool;
 
 	if (!same_text(x->path, y->path) || x->segment_size != y->segment_size || x->reserve != y->reserve ||
-	    x->lazy_sync != y->lazy_sync || x->compact_percent != y->compact_percent || x->no_sync != y->no_sync)
+	    x->lazy_sync != y->lazy_sync || x->compact_percent != y->compact_percent ||
+	    x->compact_after != y->compact_after || x->no_sync != y->no_sync)
 		return "spool";
 	if (!same_dns(&old->dns, &new->dns))
 		return "dns";

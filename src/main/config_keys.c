@@ -31,7 +31,7 @@ const struct config_key config_keys[] = {
 
 	{ "spool", CONFIG_TYPE_SECTION, .scalar_key = "path", .doc = "where accepted mail lies until it is delivered" },
 	{ "spool.path", CONFIG_TYPE_PATH, AT(TOP, spool.path), .fallback = "/var/lib/yizhan", .doc = "the directory of the queue" },
-	{ "spool.segment_size", CONFIG_TYPE_SIZE, AT(TOP, spool.segment_size), .fallback = "64M", .min = 1 << 20, .max = 1u << 31,
+	{ "spool.segment_size", CONFIG_TYPE_SIZE, AT(TOP, spool.segment_size), .fallback = "64M", .min = 64 << 10, .max = 1u << 31,
 	  .doc = "size of one file of the log" },
 	{ "spool.reserve", CONFIG_TYPE_SIZE, AT(TOP, spool.reserve), .fallback = "64M", .min = 1,
 	  .doc = "free disk space below which new mail is refused (452 4.3.1)" },
@@ -39,6 +39,8 @@ const struct config_key config_keys[] = {
 	  .doc = "outcomes that nobody waits for are synced at the latest after this" },
 	{ "spool.compact_percent", CONFIG_TYPE_UINT, AT(TOP, spool.compact_percent), .fallback = "30", .min = 1, .max = 90,
 	  .doc = "a full segment with less living mail than this is compacted" },
+	{ "spool.compact_after", CONFIG_TYPE_DURATION, AT(TOP, spool.compact_after), .fallback = "30s", .min = 1, .max = USEC_HOUR,
+	  .doc = "so long a segment waits for the rest of its mail to go by itself before it is compacted" },
 	{ "spool.sync", CONFIG_TYPE_NOT, AT(TOP, spool.no_sync), .fallback = "true",
 	  .doc = "false gives up durability: accepted mail may be lost in a power cut; for measurements only" },
 
