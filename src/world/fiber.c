@@ -503,11 +503,11 @@ static bool take_mail(struct loop *l)
 	return true;
 }
 
-static void expire_deadlines(struct loop *l)
+static void expire_deadlines(struct loop *l, usec_t looked)
 {
 	struct heap_node *n;
 
-	while ((n = heap_first(&l->timers)) && n->key <= l->slice_start)
+	while ((n = heap_first(&l->timers)) && n->key <= looked)
 		make_ready(container_of(n, struct fiber, timer), -ETIMEDOUT);
 }
 
@@ -530,7 +530,7 @@ static void resume(struct loop *l, struct fiber *f)
 		fiber_bury(f);
 }
 
-bool loop_step(struct loop *l)
+bool loop_step(struct loop *l, usec_t looked)
 {
 	struct loop *before = loop_current();
 	struct list batch;
@@ -540,7 +540,7 @@ bool loop_step(struct loop *l)
 	loop_set_current(l);
 	l->slice_start = l->world->ops->now(l->world);
 	worked = take_mail(l);
-	expire_deadlines(l);
+	expire_deadlines(l, looked);
 	list_init(&batch);
 	list_splice(&batch, &l->ready);
 	while ((k = list_pop(&batch))) {

@@ -79,48 +79,65 @@ static void note_event(const struct epoll_event *e)
 	}
 }
 
-/* Waits for events until a deadline; where the kernel has no epoll_pwait2 (before 5.11) it is rounded up to a millisecond. */
-static int poll_events(struct loop *l, struct epoll_event *events, int max)
+/* Waits for events, at most for so long (DEADLINE_NEVER: for ever). Where the kernel has no epoll_pwait2 (before 5.11), up
+ * to a millisecond longer. */
+static int poll_events(struct linux_loop *b, struct epoll_event *events, int max, usec_t time)
 {
-	struct linux_loop *b = l->backend;
-	usec_t next = loop_next_deadline(l), time = l->world->ops->now(l->world), left = next > time ? next - time : 0;
-
-	if (next == DEADLINE_NEVER || left == 0)
-		return epoll_wait(b->epoll_fd, events, max, left == 0 ? 0 : -1);
-	if (left < USEC_SEC && !b->coarse) {
-		struct timespec timeout = { .tv_nsec = (long) left * 1000 };
+	if (time < USEC_SEC && time > 0 && !b->coarse) {
+		struct timespec timeout = { .tv_nsec = (long) time * 1000 };
 		int n = epoll_pwait2(b->epoll_fd, events, max, &timeout, NULL);
 
 		if (n >= 0 || errno != ENOSYS)
 			return n;
 		b->coarse = true;
 	}
-	return epoll_wait(b->epoll_fd, events, max, (int) MIN((left + 999) / 1000, (usec_t) 1000000));
+	return epoll_wait(b->epoll_fd, events, max, time == DEADLINE_NEVER ? -1 : (int) ((time + 999) / 1000));
 }
 
-static void sleep_until_something(struct loop *l)
+#define SLEEP_MAX (1000 * USEC_SEC)
+
+static usec_t time_to_sleep(const struct loop *l, usec_t time)
+{
+	usec_t next = loop_next_deadline(l);
+
+	if (next == DEADLINE_NEVER)
+		return DEADLINE_NEVER;
+	return next > time ? MIN(next - time, SLEEP_MAX) : 0;
+}
+
+/* Returns the time up to which everything that happened was noted. It is not later than what epoll has seen, also when
+ * the process was stopped (epoll_wait then fails with EINTR) or its machine slept: a reply that had come by its
+ * deadline is read, however long after. */
+static usec_t sleep_until_something(struct loop *l, usec_t looked)
 {
 	struct linux_loop *b = l->backend;
 	struct epoll_event events[EVENTS_AT_ONCE];
+	usec_t time, pause;
 	int n;
 
 	/* First say that we sleep, then look whether there is mail: whoever posts later sees the flag. */
 	atomic_store(&b->asleep, true);
-	n = poll_events(l, events, EVENTS_AT_ONCE);
+	time = l->world->ops->now(l->world);
+	pause = time_to_sleep(l, time);
+	n = poll_events(b, events, EVENTS_AT_ONCE, pause);
 	atomic_store_explicit(&b->asleep, false, memory_order_relaxed);
 	for (int i = 0; i < n; i++)
 		note_event(&events[i]);
+	if (n < 0 || n == EVENTS_AT_ONCE) /* there may be more: asked again before any deadline counts */
+		return looked;
+	return n == 0 ? time + pause : time;
 }
 
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
 	bool cancelled = false;
+	usec_t looked = 0;
 
 	loop_set_current(l);
 	for (;;) {
 		/* Fibers that yield or wake each other must not starve the descriptors. */
-		for (unsigned i = 0; i < STEPS_BEFORE_POLL && loop_step(l) && loop_next_deadline(l) == 0; i++)
+		for (unsigned i = 0; i < STEPS_BEFORE_POLL && loop_step(l, looked) && loop_next_deadline(l) == 0; i++)
 			;
 		if (atomic_load(&l->stopping)) {
 			if (!cancelled)
@@ -129,7 +146,7 @@ static void *loop_thread(void *arg)
 			if (list_empty(&l->fibers) && !atomic_load(&l->mailbox))
 				break;
 		}
-		sleep_until_something(l);
+		looked = sleep_until_something(l, looked);
 	}
 	loop_set_current(NULL);
 	return NULL;

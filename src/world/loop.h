@@ -64,9 +64,10 @@ struct loop {
 	void *backend;      /* epoll descriptor and thread of linux_loop.c, or what sim needs */
 };
 
-/* Takes the mailbox, expires deadlines, runs every fiber that is ready now (not those that become
- * ready meanwhile). Returns whether anything was done. Sets loop_current while it runs. */
-bool loop_step(struct loop *l);
+/* Takes the mailbox, expires the deadlines up to `looked`, runs every fiber that is ready now (not those that become
+ * ready meanwhile). Returns whether anything was done. Sets loop_current while it runs. What had happened by `looked`
+ * must have woken its fibers: input that came in time is not late because its reader is. */
+bool loop_step(struct loop *l, usec_t looked);
 /* When the next deadline comes: DEADLINE_NEVER without one, 0 when a fiber is ready or mail waits. */
 usec_t loop_next_deadline(const struct loop *l);
 /* Cancels every fiber; they unwind in the following steps. */

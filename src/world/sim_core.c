@@ -181,7 +181,7 @@ static usec_t next_of(const struct sim_loop *sl)
 
 static bool step(struct sim *s, struct sim_loop *sl)
 {
-	if (next_of(sl) > s->now || !loop_step(sl->loop))
+	if (next_of(sl) > s->now || !loop_step(sl->loop, s->now))
 		return false;
 	sim_trace(s, sl->world->host, "step", sl->number, loop_fiber_count(sl->loop));
 	return true;

@@ -60,6 +60,7 @@ class Peer:
         unix=None,
         login=None,
         broken_tls=False,
+        timeout=240,
     ):
         self.answers = {k: (list(v) if isinstance(v, list) else v) for k, v in (answers or {}).items()}
         self.extensions, self.tls, self.lmtp, self.login, self.broken_tls = (
@@ -69,6 +70,7 @@ class Peer:
             login,
             broken_tls,
         )
+        self.timeout = timeout
         self.messages, self.connections, self.commands, self.early = [], 0, [], 0
         self.most_at_once, self.open_connections = 0, set()
         self.lock = threading.Lock()
@@ -129,7 +131,7 @@ class Peer:
         return default if answer is True else answer
 
     def _serve(self, connection, number):
-        connection.settimeout(240)
+        connection.settimeout(self.timeout)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:

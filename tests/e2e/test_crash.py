@@ -1,87 +1,46 @@
-"""kill -9 at random moments under load: what got its 250 is never lost, and comes twice only when the crash fell between
-the remote 250 and its record.
+"""kill -9 and SIGSTOP at random moments under load: what got its 250 is never lost, and comes twice only when the crash fell
+between the remote 250 and its record, or when a client or a peer gave up waiting after the dot.
 
-YIZHAN_CRASH_ROUNDS says how often (12); the long run has 200."""
+YIZHAN_CRASH_ROUNDS says how often the server is killed in each test (12), YIZHAN_STOP_ROUNDS how often it is stopped (2)."""
 
 import os
 import random
-import re
+import signal
 import struct
-import threading
 import time
-from collections import Counter
 
 import pytest
 
 import harness
 from harness import wait_for
+from load import Load, at_peer, in_maildirs, lost, name_of
 
 ROUNDS = int(os.environ.get("YIZHAN_CRASH_ROUNDS", "12"))
-SESSIONS = 6
+STOPS = int(os.environ.get("YIZHAN_STOP_ROUNDS", "2"))
 
 
-class Load:
-    """Sessions that send messages with unique names, and remember which were acknowledged."""
-
-    def __init__(self, server, recipients):
-        self.server, self.recipients = server, recipients
-        self.acknowledged, self.attempted = [], 0
-        self.lock = threading.Lock()
-        self.enough = threading.Event()
-        self.threads = [threading.Thread(target=self._work, args=(i,), daemon=True) for i in range(SESSIONS)]
-        for t in self.threads:
-            t.start()
-
-    def _name(self):
-        with self.lock:
-            self.attempted += 1
-            return f"m{self.attempted}"
-
-    def _work(self, number):
-        while not self.enough.is_set():
-            try:
-                with self.server.client(trusted=True, timeout=5) as c:
-                    c.hello()
-                    while not self.enough.is_set():
-                        self._send(c, self._name(), number)
-            except (OSError, EOFError, AssertionError, ValueError):
-                time.sleep(0.02)  # the server is down: try again soon
-
-    def _send(self, c, name, number):
-        recipient = self.recipients[hash(name) % len(self.recipients)]
-        body = f"Subject: {name}\r\n\r\n".encode() + b"x" * 70 + b"\r\n" * random.randrange(1, 400)
-        c.begin("load@client.example", [recipient])
-        if number % 2:
-            c.send(b"BDAT %d LAST\r\n%s" % (len(body), body))
-        else:
-            c.expect(354, "DATA")
-            c.send(body + b".\r\n")
-        c.expect(250)
-        with self.lock:
-            self.acknowledged.append(name)
-
-    def stop(self):
-        self.enough.set()
-        for t in self.threads:
-            t.join(20 * harness.SLOW)
-
-
-def names(messages):
-    return Counter(re.search(rb"^Subject: (m\d+)\r?$", m, re.M).group(1).decode() for m in messages)
-
-
-def kill_and_restart(server, rounds, during):
-    """Kills the server `rounds` times at moments that nobody chose; during() is called while it is down."""
+def kill_and_restart(server, rounds, during=lambda: None):
+    """Kills the server `rounds` times at moments that nobody chose; during() is called while it is down. Returns how
+    often it was killed in all."""
+    kills = 0
     for i in range(rounds):
         time.sleep(random.uniform(0.02, 0.4) * harness.SLOW)
         if i % 4 == 3:  # now and then while it is still starting
             server.kill()
+            kills += 1
             during()
             server.start(wait=False)
             time.sleep(random.uniform(0, 0.1))
         server.kill()
+        kills += 1
         during()
         server.start()
+    return kills
+
+
+def parted_by(moments, first, second):
+    """Those between two deliveries. The peer may have read a message a moment after its sender was gone."""
+    return [c for c in moments if first - 0.5 * harness.SLOW <= c <= second]
 
 
 def test_every_acknowledged_message_reaches_the_next_server(place):
@@ -93,27 +52,24 @@ def test_every_acknowledged_message_reaches_the_next_server(place):
     crashes = []
     peer.answers["DOT"] = lambda message, _: message.update(when=time.monotonic()) or True
     load = Load(server, [f"r{i}@d{i % 3}.example" for i in range(20)])
-    kill_and_restart(server, ROUNDS, lambda: crashes.append(time.monotonic()))
+    kills = kill_and_restart(server, ROUNDS, lambda: crashes.append(time.monotonic()))
     load.stop()
     wait_for(server.queue_is_empty, 60, "an empty queue")
-    seen = names(m["data"] for m in peer.messages)
-    lost = [n for n in load.acknowledged if n not in seen]
-    assert not lost, f"{len(lost)} of {len(load.acknowledged)} acknowledged messages were lost: {lost[:10]}"
+    seen, missing = at_peer(peer), lost(load, at_peer(peer))
+    assert not missing, f"{len(missing)} of {len(load.acknowledged)} acknowledged messages were lost: {missing[:10]}"
     last, worst = {}, 0.0
     for message in sorted(peer.messages, key=lambda m: m["when"]):
-        name, when = next(iter(names([message["data"]]))), message["when"]
-        if name in last:
-            # The peer may have read a message a moment after its sender was gone.
-            between = [c for c in crashes if last[name] - 0.5 * harness.SLOW <= c <= when]
-            assert between, f"{name} was delivered twice without a crash in between"
-            late = min(between) - last[name]
-            worst = max(worst, late)
-            assert late < harness.SLOW, f"{name} was delivered {late:.2f} s before the crash and once more"
-        last[name] = when
-    duplicates = sum(c - 1 for c in seen.values())
+        for key in [(name_of(message["data"]), to) for to in message["to"]]:
+            if key in last:
+                between = parted_by(crashes, last[key], message["when"])
+                assert between, f"{key} was delivered twice without a crash in between"
+                late = min(between) - last[key]
+                worst = max(worst, late)
+                assert late < harness.SLOW, f"{key} was delivered {late:.2f} s before the crash and once more"
+            last[key] = message["when"]
     print(
-        f"{ROUNDS} crashes, {len(load.acknowledged)} acknowledged, {duplicates} delivered twice, at most {worst:.3f} s "
-        "before the crash"
+        f"{kills} kills, {len(load.acknowledged)} acknowledged messages to {sum(map(len, load.acknowledged.values()))} "
+        f"recipients, {sum(c - 1 for c in seen.values())} of them had it twice, at most {worst:.3f} s before the kill"
     )
     assert len(load.acknowledged) > 10 * ROUNDS**0.5
 
@@ -121,29 +77,78 @@ def test_every_acknowledged_message_reaches_the_next_server(place):
 def test_every_acknowledged_message_reaches_its_maildir(place):
     server = place.mx(log={"format": "text", "level": "warning"})
     load = Load(server, [f"r{i}@example.org" for i in range(5)])
-    kill_and_restart(server, ROUNDS, lambda: None)
+    kills = kill_and_restart(server, ROUNDS)
     load.stop()
     wait_for(server.queue_is_empty, 60, "an empty queue")
-    seen = names(m for i in range(5) for m in server.maildir("example.org", f"r{i}"))
-    lost = [n for n in load.acknowledged if n not in seen]
-    assert not lost, f"{len(lost)} of {len(load.acknowledged)} acknowledged messages were lost: {lost[:10]}"
+    seen = in_maildirs(server.dir / "mail")
+    missing = lost(load, seen)
+    assert not missing, f"{len(missing)} of {len(load.acknowledged)} acknowledged messages were lost: {missing[:10]}"
+    print(
+        f"{kills} kills, {len(load.acknowledged)} acknowledged, {sum(c - 1 for c in seen.values())} twice in a Maildir"
+    )
 
 
 def test_small_segments_are_rolled_and_compacted_under_crashes(place):
     peer = place.peer(answers={"RCPT": lambda *_: "451 4.3.0 later" if random.random() < 0.3 else True})
     server = place.mx(
         routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}],
-        spool={"path": "{dir}/spool", "segment_size": "1M"},
+        spool={"path": "{dir}/spool", "segment_size": "256K", "compact_after": "100ms", "compact_percent": 60},
         log={"format": "text", "level": "warning"},
     )
-    load = Load(server, ["bob@dest.example"])
-    kill_and_restart(server, max(3, ROUNDS // 3), lambda: None)
+    load = Load(server, ["bob@dest.example", "carol@dest.example"])
+    kills = kill_and_restart(server, max(3, ROUNDS // 3))
     load.stop()
     wait_for(server.queue_is_empty, 60, "an empty queue")
-    seen = names(m["data"] for m in peer.messages)
-    assert not [n for n in load.acknowledged if n not in seen]
+    assert not lost(load, at_peer(peer))
     size = sum(p.stat().st_size for p in (server.dir / "spool").rglob("*") if p.is_file() and "journal" not in str(p))
     assert size < 8 << 20, f"the spool of an empty queue has {size} octets"
+    print(f"{kills} kills, {len(load.acknowledged)} acknowledged")
+
+
+# --- stopped for seconds ---------------------------------------------------------------------------------------------------
+
+
+def stop_and_continue(server, rounds, seconds):
+    """SIGSTOP at moments that nobody chose. Returns when it began and ended, each time."""
+    stops = []
+    for _ in range(rounds):
+        time.sleep(random.uniform(0.1, 0.6) * harness.SLOW)
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds * random.uniform(1.0, 1.3))
+        server.process.send_signal(signal.SIGCONT)
+        stops.append((begin, time.monotonic()))
+    time.sleep(0.5)
+    return stops
+
+
+def test_a_server_that_is_stopped_for_seconds_loses_nothing(place):
+    """Its clients give up waiting and send again what had no reply; its peer hangs up on the silent connection; its own
+    time-outs pass while it can't look. Nobody but a client that did not wait for its 250 makes a second copy."""
+    wait = 1.0 * harness.SLOW
+    peer = place.peer(timeout=wait)
+    server = place.mx(
+        routes=[{"to": "*@dest.example", "via": [{"host": f"127.0.0.1:{peer.port}"}]}],
+        deliver={"dot_timeout": f"{int(wait * 1000)}ms", "command_timeout": f"{int(wait * 1000)}ms"},
+        limits={"command_timeout": f"{int(wait * 1000)}ms", "data_timeout": f"{int(wait * 1000)}ms"},
+        log={"format": "text", "level": "warning"},
+    )
+    peer.answers["DOT"] = lambda *_: time.sleep(random.choice((0, 0.001, 0.02))) or True
+    load = Load(
+        server, ["a@dest.example", "b@dest.example", "c@example.org"], timeout=wait / harness.SLOW, again=True
+    )
+    stops = stop_and_continue(server, STOPS, 2 * wait)
+    load.stop()
+    wait_for(server.queue_is_empty, 60, "an empty queue")
+    seen = at_peer(peer) + in_maildirs(server.dir / "mail")
+    assert not lost(load, seen)
+    more = {key: n for key, n in seen.items() if n > load.dots[key[0]]}
+    twice = sum(n - 1 for n in seen.values())
+    print(
+        f"{len(stops)} stops of {2 * wait:.0f} s and more, {len(load.acknowledged)} acknowledged, {twice} recipients had it "
+        f"twice, {len(more)} of them without a client that sent it twice"
+    )
+    assert not more, more
 
 
 # --- a torn spool ----------------------------------------------------------------------------------------------------------
