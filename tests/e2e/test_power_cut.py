@@ -24,7 +24,7 @@ from harness import SANITIZED, wait_for
 
 IMAGES = int(os.environ.get("YIZHAN_POWER_IMAGES", "150" if SANITIZED else "300"))
 SEED = int(os.environ.get("YIZHAN_POWER_SEED", "0")) or random.randrange(1, 1 << 32)
-LINES, LIVES = (20000, 8) if IMAGES >= 1000 else (5000, 4)
+LINES, LIVES = (6000, 6) if IMAGES >= 1000 else (5000, 4)
 
 
 @pytest.fixture(scope="module")
