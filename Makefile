@@ -5,6 +5,7 @@
 #	make test       builds, also under AddressSanitizer and UBSan, and runs all tests
 #	make sim        the simulations alone (SEEDS=n: so many of each)
 #	make valgrind   all tests under Valgrind  make tsan   under ThreadSanitizer (ONLY=unit,sim,e2e,interop: parts of them)
+#	make crash      the long form of the kills, stops, full disks, power cuts and bit rot (docs/RELIABILITY.md)
 #	make fuzz       every fuzzer for FUZZ_SECONDS (30)
 #	make bench      measures beside other servers  make clean  removes the build directories
 
@@ -26,6 +27,17 @@ sim: $(STAMPS)/build $(STAMPS)/test
 # ONLY=unit or ONLY=e2e/test_queue,sim: parts of it
 valgrind tsan: $(STAMPS)/build $(STAMPS)/test
 	@scripts/run_under.py $@ $(if $(ONLY),--only $(ONLY)) $(TEST_ARGS)
+# About half an hour.
+crash: export YIZHAN_CRASH_ROUNDS = 400
+crash: export YIZHAN_STOP_ROUNDS = 40
+crash: export YIZHAN_FULL_ROUNDS = 80
+crash: export YIZHAN_POWER_IMAGES = 6000
+crash: export ROT = all
+crash: $(STAMPS)/build $(STAMPS)/test
+	@scripts/build.sh $(BUILD)
+	@$(BUILD)/unit_test_spool_rot
+	@$$(python3 -c 'import pytest' 2>/dev/null && echo python3 || echo /usr/bin/python3) -m pytest -q -s \
+		-p no:cacheprovider tests/e2e/test_crash.py tests/e2e/test_disk_full.py tests/e2e/test_power_cut.py
 
 fuzz: $(STAMPS)/build $(STAMPS)/fuzz
 	@scripts/run_fuzzers.py --seconds $(or $(FUZZ_SECONDS),30) $(FUZZ_ARGS)
@@ -43,3 +55,4 @@ clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
 .PHONY: all run test sim valgrind tsan fuzz bench clean
+.PHONY: all run test sim crash fuzz bench clean
