@@ -54,5 +54,4 @@ $(STAMPS)/%: scripts/install_packages.sh
 clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
-.PHONY: all run test sim valgrind tsan fuzz bench clean
-.PHONY: all run test sim crash fuzz bench clean
+.PHONY: all run test sim crash valgrind tsan fuzz bench clean

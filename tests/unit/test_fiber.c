@@ -1,9 +1,12 @@
 /* Fibers, conditions, groups, cancelling, cross-loop work: in the real world, on two loops. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -347,6 +350,45 @@ static void test_memory_checkers_see_who_points_into_the_stack_of_an_ended_fiber
 	run(*state, stack_is_closed);
 }
 
+static void pause_ms(long ms)
+{
+	(void) nanosleep(&(struct timespec) { .tv_nsec = ms * 1000000 }, NULL);
+}
+
+/* Stops its parent, lets input come in time, and lets the parent go on when it is too late. */
+static void stop_parent(int fd)
+{
+	pid_t parent = getppid();
+
+	(void) kill(parent, SIGSTOP);
+	pause_ms(50);
+	if (write(fd, "x", 1) == 1)
+		pause_ms(450);
+	(void) kill(parent, SIGCONT);
+	_exit(0);
+}
+
+static void wait_while_stopped(struct fixture *f)
+{
+	int fds[2];
+	pid_t child;
+
+	assert_int_equal(pipe(fds), 0);
+	child = fork();
+	if (child == 0)
+		stop_parent(fds[1]);
+	assert_int_equal(fiber_wait_fd(fds[0], FD_READ, now() + 300 * USEC_MS), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	(void) close(fds[0]);
+	(void) close(fds[1]);
+}
+
+static void test_input_that_came_by_its_deadline_is_seen_by_a_process_that_was_stopped(void **state)
+{
+	for (unsigned i = 0; i < 3; i++)
+		run(*state, wait_while_stopped);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,7 +400,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_posts_between_loops_are_never_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stopping_a_loop_unwinds_its_fibers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_fiber_has_a_deep_stack, set_up, tear_down),
+<<<<<<< HEAD
 		cmocka_unit_test_setup_teardown(test_memory_checkers_see_who_points_into_the_stack_of_an_ended_fiber, set_up, tear_down),
+=======
+		cmocka_unit_test_setup_teardown(test_input_that_came_by_its_deadline_is_seen_by_a_process_that_was_stopped, set_up,
+						tear_down),
+>>>>>>> e0cfd04 (tests: a stopped process sees what came in time)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
