@@ -400,12 +400,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_posts_between_loops_are_never_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stopping_a_loop_unwinds_its_fibers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_fiber_has_a_deep_stack, set_up, tear_down),
-<<<<<<< HEAD
 		cmocka_unit_test_setup_teardown(test_memory_checkers_see_who_points_into_the_stack_of_an_ended_fiber, set_up, tear_down),
-=======
 		cmocka_unit_test_setup_teardown(test_input_that_came_by_its_deadline_is_seen_by_a_process_that_was_stopped, set_up,
 						tear_down),
->>>>>>> e0cfd04 (tests: a stopped process sees what came in time)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
