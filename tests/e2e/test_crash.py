@@ -1,7 +1,8 @@
 """kill -9 and SIGSTOP at random moments under load: what got its 250 is never lost, and comes twice only when the crash fell
 between the remote 250 and its record, or when a client or a peer gave up waiting after the dot.
 
-YIZHAN_CRASH_ROUNDS says how often the server is killed in each test (12, under sanitizers 8), YIZHAN_STOP_ROUNDS how often it is stopped (2, 1)."""
+YIZHAN_CRASH_ROUNDS says how often the server is killed in each test (12, under sanitizers 8), YIZHAN_STOP_ROUNDS how often
+it is stopped (2, 1). The long runs are in docs/RELIABILITY.md."""
 
 import os
 import random
