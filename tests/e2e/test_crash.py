@@ -20,21 +20,21 @@ ROUNDS = int(os.environ.get("YIZHAN_CRASH_ROUNDS", "8" if harness.SANITIZED else
 STOPS = int(os.environ.get("YIZHAN_STOP_ROUNDS", "1" if harness.SANITIZED else "2"))
 
 
-def kill_and_restart(server, rounds, during=lambda: None):
-    """Kills the server `rounds` times at moments that nobody chose; during() is called while it is down. Returns how
-    often it was killed in all."""
-    kills = 0
+def kill_and_restart(server, rounds):
+    """Kills the server `rounds` times at moments that nobody chose, and returns all of them."""
+    kills = []
+
+    def kill():
+        kills.append(time.monotonic())
+        server.kill()
+
     for i in range(rounds):
         time.sleep(random.uniform(0.02, 0.4) * harness.SLOW)
         if i % 4 == 3:  # now and then while it is still starting
-            server.kill()
-            kills += 1
-            during()
+            kill()
             server.start(wait=False)
             time.sleep(random.uniform(0, 0.1))
-        server.kill()
-        kills += 1
-        during()
+        kill()
         server.start()
     return kills
 
@@ -45,15 +45,14 @@ def parted_by(moments, first, second):
 
 
 def test_every_acknowledged_message_reaches_the_next_server(place):
-    """Duplicates are allowed only for transactions whose 250 the peer gave in the last second before a crash."""
+    """Duplicates are allowed only for transactions whose 250 the peer gave in the last two seconds before a crash."""
     peer = place.peer()
     server = place.mx(
         routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}], log={"format": "text", "level": "warning"}
     )
-    crashes = []
     peer.answers["DOT"] = lambda message, _: message.update(when=time.monotonic()) or True
     load = Load(server, [f"r{i}@d{i % 3}.example" for i in range(20)])
-    kills = kill_and_restart(server, ROUNDS, lambda: crashes.append(time.monotonic()))
+    crashes = kill_and_restart(server, ROUNDS)
     load.stop()
     wait_for(server.queue_is_empty, 60, "an empty queue")
     seen, missing = at_peer(peer), lost(load, at_peer(peer))
@@ -66,10 +65,10 @@ def test_every_acknowledged_message_reaches_the_next_server(place):
                 assert between, f"{key} was delivered twice without a crash in between"
                 late = min(between) - last[key]
                 worst = max(worst, late)
-                assert late < harness.SLOW, f"{key} was delivered {late:.2f} s before the crash and once more"
+                assert late < 2 * harness.SLOW, f"{key} was delivered {late:.2f} s before the crash and once more"
             last[key] = message["when"]
     print(
-        f"{kills} kills, {len(load.acknowledged)} acknowledged messages to {sum(map(len, load.acknowledged.values()))} "
+        f"{len(crashes)} kills, {len(load.acknowledged)} acknowledged messages to {sum(map(len, load.acknowledged.values()))} "
         f"recipients, {sum(c - 1 for c in seen.values())} of them had it twice, at most {worst:.3f} s before the kill"
     )
     assert len(load.acknowledged) > 10 * ROUNDS**0.5
@@ -85,7 +84,7 @@ def test_every_acknowledged_message_reaches_its_maildir(place):
     missing = lost(load, seen)
     assert not missing, f"{len(missing)} of {len(load.acknowledged)} acknowledged messages were lost: {missing[:10]}"
     print(
-        f"{kills} kills, {len(load.acknowledged)} acknowledged, {sum(c - 1 for c in seen.values())} twice in a Maildir"
+        f"{len(kills)} kills, {len(load.acknowledged)} acknowledged, {sum(c - 1 for c in seen.values())} twice in a Maildir"
     )
 
 
@@ -103,7 +102,7 @@ def test_small_segments_are_rolled_and_compacted_under_crashes(place):
     assert not lost(load, at_peer(peer))
     size = sum(p.stat().st_size for p in (server.dir / "spool").rglob("*") if p.is_file() and "journal" not in str(p))
     assert size < 8 << 20, f"the spool of an empty queue has {size} octets"
-    print(f"{kills} kills, {len(load.acknowledged)} acknowledged")
+    print(f"{len(kills)} kills, {len(load.acknowledged)} acknowledged")
 
 
 # --- stopped for seconds ---------------------------------------------------------------------------------------------------
