@@ -224,7 +224,10 @@ static int write_and_send(struct report *rp)
 
 	if (r < 0 || rp->n == 0)
 		return r;
-	if (spool_reader_open(rp->home->queue->spool, rp->message->entry.id, &rp->reader) < 0)
+	r = spool_reader_open(rp->home->queue->spool, rp->message->entry.id, &rp->reader);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
 		rp->reader = NULL; /* then without the original */
 	r = write_text(rp, id, &text, &how);
 	spool_reader_close(TAKE_PTR(rp->reader));

@@ -119,10 +119,23 @@ void home_add(struct home *h, struct message *m)
 	}
 }
 
+/* False: not even that can be remembered. */
+static bool settle_again(struct home *h, struct message *m, usec_t at)
+{
+	if (heap_node_linked(&m->due))
+		heap_update(&h->due, &m->due, at);
+	else if (heap_insert(&h->due, &m->due, at) < 0)
+		return false;
+	home_due(h, at);
+	return true;
+}
+
 static void remove_message(struct home *h, struct message *m)
 {
 	int r = spool_remove(h->queue->spool, m->entry.id);
 
+	if (r == -ENOMEM && !h->stopping && settle_again(h, m, deadline_after(now(), SHORT_OF_MEMORY)))
+		return; /* it is finished all the same, and taken out then */
 	if (r < 0)
 		LOG(h->queue->log, LOG_ERROR,
 		    "A finished message could not be taken out of the spool; after a restart it is sent again",
@@ -148,7 +161,9 @@ static void write_note(struct home *h, struct message *m)
 	r = buffer_error(&note);
 	if (r >= 0)
 		r = spool_note(h->queue->spool, m->entry.id, buffer_slice(&note));
-	if (r < 0)
+	if (r == -ENOMEM && !h->stopping)
+		m->flags |= MESSAGE_DIRTY; /* home_settle tries again */
+	else if (r < 0)
 		LOG(h->queue->log, LOG_ERROR,
 		    "The state of a message could not be noted; after a restart it may be sent again",
 		    F_ID("id", m->entry.id), F_ERRNO("error", r));
@@ -187,6 +202,8 @@ void home_write_notes(struct home *h)
 
 		m->flags &= ~(uint32_t) MESSAGE_UNNOTED;
 		write_note(h, m);
+		if (m->flags & MESSAGE_DIRTY)
+			(void) settle_again(h, m, deadline_after(now(), SHORT_OF_MEMORY));
 	}
 }
 
@@ -354,6 +371,8 @@ static usec_t due_time(const struct home *h, const struct message *m, usec_t t)
 	}
 	if (m->flags & MESSAGE_REPORT_LATER)
 		due = MIN(due, deadline_after(t, REPORT_LATER));
+	if ((m->flags & MESSAGE_DIRTY) && !(m->flags & MESSAGE_UNNOTED))
+		due = MIN(due, deadline_after(t, SHORT_OF_MEMORY));
 	/* What is overdue and still here waits for a job to come back, or for memory. */
 	return due <= t ? deadline_after(t, SHORT_OF_MEMORY) : due;
 }
@@ -366,14 +385,9 @@ static void set_due(struct home *h, struct message *m, usec_t t)
 		heap_remove(&h->due, &m->due);
 		return;
 	}
-	if (heap_node_linked(&m->due)) {
-		heap_update(&h->due, &m->due, due);
-	} else if (heap_insert(&h->due, &m->due, due) < 0) {
+	if (!settle_again(h, m, due))
 		LOG(h->queue->log, LOG_ERROR, "No memory to remember when a message is due; it waits for a restart",
 		    F_ID("id", m->entry.id));
-		return;
-	}
-	home_due(h, due);
 }
 
 void home_settle(struct home *h, struct message *m, const struct envelope *envelope)
@@ -395,7 +409,7 @@ void home_settle(struct home *h, struct message *m, const struct envelope *envel
 	}
 	owes = message_owes(m);
 	note(h, m, owes);
-	if (owes && !(m->flags & (MESSAGE_WORKING | MESSAGE_REPORTING | MESSAGE_REPORT_LATER)))
+	if (owes && !(m->flags & (MESSAGE_WORKING | MESSAGE_REPORTING | MESSAGE_REPORT_LATER | MESSAGE_DIRTY)))
 		home_report(h, m);
 	set_due(h, m, v.now);
 }

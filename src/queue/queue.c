@@ -244,7 +244,7 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 	take_envelope(h, m, e);
 	/* Everything that could fail comes before the commit, because afterwards the message must be taken. */
 	h->committing++;
-	r = heap_reserve(&h->due, h->committing);
+	r = heap_reserve(&h->due, (uint32_t) h->n_messages - h->due.len + h->committing);
 	if (r >= 0)
 		r = spool_writer_commit(TAKE_PTR(writer), slice_new(m->packed, m->packed_len), SLICE_NULL);
 	h->committing--;

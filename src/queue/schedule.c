@@ -20,15 +20,6 @@ struct batch {
 	bool again;       /* some recipient failed at once and has another rung */
 };
 
-static int parse_address(struct view *v, unsigned i, struct address *ret)
-{
-	const struct envelope *e = view_envelope(v);
-
-	if (!e)
-		return -ENOMEM;
-	return address_parse(slice_from(e->recipients[i].address), ADDRESS_OF_ENVELOPE, ret);
-}
-
 int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to)
 {
 	const struct envelope *e = view_envelope(v);
@@ -37,9 +28,10 @@ int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct a
 	bool null_path;
 	int r;
 
-	r = parse_address(v, recipient, &to);
-	if (r < 0)
-		return r == -ENOMEM ? r : -EINVAL;
+	if (!e)
+		return -ENOMEM;
+	if (address_parse(slice_from(e->recipients[recipient].address), ADDRESS_OF_ENVELOPE, &to) < 0)
+		return -EINVAL;
 	null_path = e->reverse_path[0] == '\0' ||
 		    address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, &from) < 0;
 	r = route_find(v->home->queue->router, &to, null_path ? NULL : &from, v->home->scratch, &l);

@@ -63,7 +63,7 @@ int session_reply_custom(struct session *s, const struct reply *reply)
 	return put_reply(s, reply->code, buffer_slice(&wire));
 }
 
-int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
+int session_format_reply(enum reply_id id, struct slice first, struct slice second, struct buffer *out)
 {
 	_cleanup_buffer_ struct buffer text = { 0 };
 	struct reply reply = *reply_of(id);
@@ -72,7 +72,16 @@ int session_reply_with(struct session *s, enum reply_id id, struct slice first, 
 	if (buffer_error(&text) < 0)
 		return -ENOMEM;
 	reply.text = text.data;
-	return session_reply_custom(s, &reply);
+	reply_format(&reply, out);
+	return buffer_error(out);
+}
+
+int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
+{
+	_cleanup_buffer_ struct buffer wire = { 0 };
+	int r = session_format_reply(id, first, second, &wire);
+
+	return r < 0 ? r : put_reply(s, reply_of(id)->code, buffer_slice(&wire));
 }
 
 int session_reply_number(struct session *s, enum reply_id id, uint64_t number)

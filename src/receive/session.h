@@ -78,6 +78,8 @@ int session_reply_with(struct session *s, enum reply_id id, struct slice first, 
 int session_reply_number(struct session *s, enum reply_id id, uint64_t number);
 int session_reply_custom(struct session *s, const struct reply *reply);
 int session_put(struct session *s, struct slice wire);
+/* The whole reply, appended to out, for session_put when no memory may be needed any more. -ENOMEM. */
+int session_format_reply(enum reply_id id, struct slice first, struct slice second, struct buffer *out);
 /* A reply after which the session ends. */
 int session_close(struct session *s, enum reply_id id);
 int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second);

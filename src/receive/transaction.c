@@ -273,7 +273,7 @@ static int reply_refused(struct session *s, const void *arg)
 
 static int reply_accepted(struct session *s, const void *arg)
 {
-	return session_reply_with(s, REPLY_ACCEPTED, slice_from(arg), SLICE_NULL);
+	return session_put(s, buffer_slice(arg));
 }
 
 static void fill_envelope(struct session *s, const struct content_facts *facts)
@@ -317,11 +317,15 @@ static void note_accepted(struct session *s)
 static int commit(struct session *s, const struct content_facts *facts)
 {
 	struct transaction *t = s->transaction;
+	_cleanup_buffer_ struct buffer accepted = { 0 };
 	struct content_facts failed = { 0 };
 	char id[MSGID_TEXT];
 
 	if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
 		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
+	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
+	if (failed.error >= 0)
+		failed.error = session_format_reply(REPLY_ACCEPTED, slice_from(id_format(t->envelope.id, id)), SLICE_NULL, &accepted);
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
 	fill_envelope(s, facts);
@@ -329,7 +333,7 @@ static int commit(struct session *s, const struct content_facts *facts)
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
 	note_accepted(s);
-	return reply_to_each(s, t->accepted, reply_accepted, id_format(t->envelope.id, id));
+	return reply_to_each(s, t->accepted, reply_accepted, &accepted);
 }
 
 int transaction_finish(struct session *s, const struct content_facts *facts)

@@ -227,18 +227,15 @@ int stream_flush(struct stream *s, usec_t deadline)
 
 int stream_put(struct stream *s, struct slice data, usec_t deadline)
 {
-	if (!s->out) {
+	if (!s->out)
 		s->out = loop_buffer_get(loop_current());
-		if (!s->out)
-			return -ENOMEM;
-	}
-	if (data.len <= STREAM_BUFFER - s->out_len) {
+	if (s->out && data.len <= STREAM_BUFFER - s->out_len) {
 		if (data.len > 0)
 			memcpy(s->out + s->out_len, data.data, data.len);
 		s->out_len += (uint32_t) data.len;
 		return 0;
 	}
-	/* It doesn't fit: what is gathered and the new bytes go out together, without a copy. */
+	/* It doesn't fit, or memory is short: what is gathered and the new bytes go out together, without a copy. */
 	struct iovec iov[2] = {
 		{ .iov_base = s->out, .iov_len = s->out_len },
 		{ .iov_base = (void *) (uintptr_t) data.data, .iov_len = data.len },
