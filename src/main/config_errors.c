@@ -32,7 +32,7 @@ void config_error(struct config_errors *e, const struct config_mark *at, const c
 
 	if (++e->count > CONFIG_ERRORS_MAX)
 		return;
-	if (!e->marks)
+	if (e->count == 1) /* without memory for it, none of the lines has a mark */
 		e->marks = calloc(CONFIG_ERRORS_MAX, sizeof(*e->marks));
 	if (e->marks)
 		e->marks[e->count - 1] = *at;

@@ -353,6 +353,9 @@ static int tell(struct spool *s, const struct entry *e, int (*found)(const struc
 	if (r >= 0 && e->note_length > 0)
 		r = read_record(s, segments_find(&s->segments, e->note_segment), e->note_offset, e->note_length,
 				&note_record, &note);
+	/* That we lack something at the moment says nothing about the message: there is no start without it. */
+	if (r < 0 && r != -EBADMSG && r != -EIO)
+		return r;
 	if (r < 0) {
 		LOG(s->log, LOG_CRITICAL, "a message in the spool cannot be read any more", F_ID("id", e->id),
 		    F_UINT("segment", e->commit_segment), F_UINT("offset", e->commit_offset), F_ERRNO("error", r));

@@ -17,6 +17,7 @@
 #define MAX_FIBERS_DEFAULT 100000
 #define SLOW_SLICE (500 * USEC_MS) /* a fiber that holds its thread for longer is named in the log */
 #define FREE_BUFFERS_MAX 256
+#define BIRTH_RETRY (10 * USEC_MS)
 
 /* The one thread-local of the program: which loop this thread runs. Read through functions that are never
  * inlined; a fiber never changes its thread, so the answer holds across its waits. */
@@ -148,14 +149,48 @@ struct spawn_request {
 	void *arg;
 };
 
+/* Somebody may wait for what the fiber does, and nobody would learn that it never was: so it is born as soon as
+ * there is a stack for it. */
+static int be_born(struct spawn_request *q)
+{
+	struct loop *l = q->loop;
+	int r = fiber_spawn_on(l, q->name, q->fn, q->arg, NULL);
+
+	if (r < 0) {
+		q->post.next = l->unborn;
+		l->unborn = &q->post;
+		l->unborn_at = deadline_after(l->slice_start, BIRTH_RETRY);
+		atomic_fetch_add_explicit(&l->fiber_count, 1, memory_order_relaxed);
+		return r;
+	}
+	free(q);
+	return 0;
+}
+
 static void spawn_posted(struct post *p)
 {
 	struct spawn_request *q = container_of(p, struct spawn_request, post);
-	int r = fiber_spawn_on(q->loop, q->name, q->fn, q->arg, NULL);
+	int r = be_born(q);
 
 	if (r < 0)
-		LOG(q->loop->world->log, LOG_CRITICAL, "cannot start a fiber", F_STR("fiber", q->name), F_ERRNO("error", r));
-	free(q);
+		LOG(q->loop->world->log, LOG_ERROR, "cannot start a fiber; it is tried again", F_STR("fiber", q->name), F_ERRNO("error", r));
+}
+
+static bool bear_unborn(struct loop *l)
+{
+	struct post *p = l->unborn;
+
+	if (!p || l->slice_start < l->unborn_at)
+		return false;
+	l->unborn = NULL;
+	while (p) {
+		struct post *next = p->next;
+
+		atomic_fetch_sub_explicit(&l->fiber_count, 1, memory_order_relaxed);
+		(void) be_born(container_of(p, struct spawn_request, post));
+		p = next;
+	}
+	return true;
 }
 
 int loop_spawn(struct loop *loop, const char *name, void (*fn)(void *), void *arg)
@@ -540,6 +575,7 @@ bool loop_step(struct loop *l, usec_t looked)
 	loop_set_current(l);
 	l->slice_start = l->world->ops->now(l->world);
 	worked = take_mail(l);
+	worked |= bear_unborn(l);
 	expire_deadlines(l, looked);
 	list_init(&batch);
 	list_splice(&batch, &l->ready);
@@ -554,10 +590,11 @@ bool loop_step(struct loop *l, usec_t looked)
 usec_t loop_next_deadline(const struct loop *l)
 {
 	struct heap_node *n = heap_first(&l->timers);
+	usec_t next = l->unborn ? l->unborn_at : DEADLINE_NEVER;
 
 	if (!list_empty(&l->ready) || atomic_load_explicit(&l->mailbox, memory_order_relaxed))
 		return 0;
-	return n ? n->key : DEADLINE_NEVER;
+	return n ? MIN(n->key, next) : next;
 }
 
 /* --- buffers ------------------------------------------------------------------------------------------------ */

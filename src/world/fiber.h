@@ -22,7 +22,8 @@ struct loop;
  * The fiber is detached: nobody need join it. ret may be NULL; a fiber handle is valid until its
  * function has returned. -ENOMEM when no stack can be had, -EAGAIN at the limit of fibers. */
 int fiber_spawn(const char *name, void (*fn)(void *arg), void *arg, struct fiber **ret);
-/* The same on any loop, from any thread. The spawn itself happens there; -ENOMEM from the posting only. */
+/* The same on any loop, from any thread. The spawn itself happens there; -ENOMEM from the posting only. While no stack
+ * can be had there, the fiber waits for one: it is never dropped. */
 int loop_spawn(struct loop *loop, const char *name, void (*fn)(void *arg), void *arg);
 
 struct fiber *fiber_self(void); /* NULL outside of a fiber */

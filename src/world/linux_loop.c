@@ -143,7 +143,7 @@ static void *loop_thread(void *arg)
 			if (!cancelled)
 				loop_cancel_all(l);
 			cancelled = true;
-			if (list_empty(&l->fibers) && !atomic_load(&l->mailbox))
+			if (list_empty(&l->fibers) && !l->unborn && !atomic_load(&l->mailbox))
 				break;
 		}
 		looked = sleep_until_something(l, looked);

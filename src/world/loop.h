@@ -51,6 +51,8 @@ struct loop {
 	struct list ready;
 	struct list fibers;
 	atomic_uint fiber_count;
+	struct post *unborn; /* fibers for which there was no stack yet; they count in fiber_count */
+	usec_t unborn_at;    /* when they are tried again */
 	struct heap timers;
 	_Atomic(struct post *) mailbox; /* pushed by others, newest first */
 	atomic_uint posters;            /* threads inside loop_post */
