@@ -101,7 +101,7 @@ static int read_config(struct run *run, struct config **ret)
 		set_log_style(run, *ret);
 	log_lines(run, LOG_ERROR, "the configuration is wrong", &errors.text);
 	log_lines(run, LOG_WARNING, "the configuration is doubtful", &errors.warnings);
-	if (r < 0 && !errors.count)
+	if (r < 0 && !errors.text.len) /* none, or no memory for them */
 		LOG(&run->log, LOG_ERROR, "the configuration cannot be read", F_STR("file", run->options->config_path),
 		    F_ERRNO("error", r));
 	return r;
@@ -255,8 +255,11 @@ int run_server(const struct run_options *o)
 	umask(077);
 	make_signal_set(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any other thread exists */
-	if (log_writer_new(STDERR_FILENO, &run.writer) < 0)
+	r = log_writer_new(STDERR_FILENO, &run.writer);
+	if (r < 0) {
+		fprintf(stderr, "yizhan: the log cannot be started: %s\n", strerrordesc_np(-r));
 		return 1;
+	}
 	run.log = (struct log) { .level = LOG_INFO, .now = log_now, .write = log_writer_put, .context = run.writer };
 	r = serve(&run, &set);
 	server_free(run.server);

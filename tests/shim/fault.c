@@ -28,7 +28,7 @@ struct control {
 
 static struct control *control;
 
-__attribute__((constructor)) static void begin(int argc, char **argv, char **env)
+static void begin(int argc, char **argv)
 {
 	const char *path = getenv("YIZHAN_FAULTS");
 	void *at;
@@ -72,6 +72,25 @@ static bool is_file(int fd)
 			_next = (__typeof__(&name)) dlsym(RTLD_NEXT, #name); \
 		_next;                                                  \
 	})
+
+/* Counting begins with main: what the loader and the constructors of libraries do is not ours. */
+typedef int main_fn(int argc, char **argv, char **env);
+static main_fn *real_main;
+
+static int counted_main(int argc, char **argv, char **env)
+{
+	begin(argc, argv);
+	return real_main(argc, argv, env);
+}
+
+int __libc_start_main(main_fn *program, int argc, char **argv, void (*init)(void), void (*fini)(void), void (*ld_fini)(void),
+		      void *stack_end);
+int __libc_start_main(main_fn *program, int argc, char **argv, void (*init)(void), void (*fini)(void), void (*ld_fini)(void),
+		      void *stack_end)
+{
+	real_main = program;
+	return NEXT(__libc_start_main)(counted_main, argc, argv, init, fini, ld_fini, stack_end);
+}
 
 /* --- memory: glibc's own names for it, since dlsym allocates ------------------------------------------------- */
 

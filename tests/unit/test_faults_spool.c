@@ -201,7 +201,7 @@ static void test_a_call_of_the_disk_fails(void **state)
 	for (unsigned i = 0; i < 2 * ARRAY_LEN(cases); i++) {
 		const struct disk_case *k = &cases[i / 2];
 
-		for (unsigned n = 0; n < (k->op == SIM_READ ? 100 : 60); n++) {
+		for (unsigned n = 0; n < (k->op == SIM_READ ? 100 : k->op == SIM_WRITE ? 60 : 25); n++) {
 			static struct life l;
 
 			l.disk = (struct sim_fault) { .ops = k->op, .error = k->error, .skip = n, .times = 1 };
