@@ -277,7 +277,7 @@ static void test_numbers_outside_their_range_are_refused_with_the_limit(void **s
 	is_refused(*state, "hostname: a.example\nlimits: {recipients: 0}\nthreads: 17\nspool: {segment_size: 1K}\n",
 		   "y.yaml:2:22: recipients: 0 is too small, the least is 1\n"
 		   "y.yaml:3:10: threads: 17 is too large, the most is 16\n"
-		   "y.yaml:4:23: segment_size: 1K is too small, the least is 1M\n");
+		   "y.yaml:4:23: segment_size: 1K is too small, the least is 64K\n");
 }
 
 static void test_a_missing_hostname_is_told(void **state)
