@@ -112,6 +112,8 @@ void sim_heal_all(struct sim *sim);
 /* Resets all connections between a and b (NULL: any host), at both ends. Returns how many. */
 unsigned sim_reset_connections(struct sim *sim, struct sim_host *a, struct sim_host *b);
 unsigned sim_connection_count(const struct sim *sim); /* that at least one end still has open */
+/* Connections that `from` has made, or is making, to this port of `to` (NULL: of any host) and not closed. */
+unsigned sim_connections_made(const struct sim *sim, const struct sim_host *from, const struct sim_host *to, uint16_t port);
 
 enum sim_fate_kind {
 	SIM_PASS,        /* nothing special, the link's chances do not apply either */
@@ -177,9 +179,30 @@ void sim_host_set_disk_speed(struct sim_host *h, usec_t call, usec_t sync);
 /* A crash keeps writes and changes of directories in their order, torn only at the end, like a file
  * system with ordered data. At first it may keep any of them. */
 void sim_host_set_ordered(struct sim_host *h, bool ordered);
+/* So many of 1000 writes are short: the kernel takes a part, and the rest is one more operation, before which the
+ * power may go, or which fails. */
+void sim_host_set_short_writes(struct sim_host *h, unsigned per_mille);
 /* The power goes in the n-th operation from now on that is one of SIM_CHANGES (1: the next); 0: never. It
  * fails with -EIO, and what it did is as uncertain as all that was not synced. */
 void sim_host_crash_at(struct sim_host *h, uint64_t n);
 uint64_t sim_host_changes(const struct sim_host *h); /* operations of SIM_CHANGES so far */
 /* Everything written so far becomes durable, as by sync(2). For setting scenes. */
 void sim_host_sync(struct sim_host *h);
+/* A machine in another universe with a copy of this one's disk: as it is now, or (power_cut) as one of the states
+ * that a power cut would leave at this moment. Nothing changes on the first. Neither addresses nor faults nor the
+ * limit of its size are copied. */
+void sim_host_clone(const struct sim_host *h, struct sim *into, bool power_cut, struct sim_host **ret, struct world **ret_world);
+
+/* --- looking inside ------------------------------------------------------------------------------- */
+
+/* A fiber that waits. */
+struct sim_wait {
+	const struct sim_host *host;
+	const char *loop, *fiber, *what;
+	usec_t since, deadline; /* DEADLINE_NEVER: it has none */
+};
+/* Calls each() for every fiber that waits in a living process, but for those inside a call of the disk, whose end is
+ * certain. */
+void sim_each_wait(const struct sim *sim, void (*each)(void *context, const struct sim_wait *w), void *context);
+/* Bytes of memory that the simulator itself holds on the heap: disks, connections, what is on its way. */
+size_t sim_footprint(const struct sim *sim);

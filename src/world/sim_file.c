@@ -264,44 +264,61 @@ static size_t iov_total(const struct iovec *iov, int n)
 	return total;
 }
 
-/* Writes the first `most` bytes of iov as one write. Returns how many there was space for. */
-static size_t write_front(struct op *o, struct sim_inode *i, const struct iovec *iov, int n, uint64_t offset,
-			  size_t most)
+static char *flatten(const struct iovec *iov, int n, size_t total)
 {
-	_cleanup_(freep) char *data = sim_zalloc(most);
+	char *data = sim_zalloc(total);
 	size_t len = 0;
 
-	for (int k = 0; k < n && len < most; k++) {
-		size_t part = MIN(iov[k].iov_len, most - len);
-
-		if (part > 0)
-			memcpy(data + len, iov[k].iov_base, part);
-		len += part;
+	for (int i = 0; i < n; i++) {
+		if (iov[i].iov_len > 0)
+			memcpy(data + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
 	}
-	sim_trace(o->world->sim, o->world->host, "write", offset, sim_digest(data, len));
-	i->modified = op_wall(o);
-	return sim_inode_write(o->disk, i, offset, data, len);
+	return data;
 }
 
-static int write_at(struct sim_file *f, const struct iovec *iov, int n, uint64_t offset, bool append)
+/* One call of the kernel, which may take only a part. Returns how many bytes it took. */
+static ssize_t write_some(struct sim_file *f, struct slice data, uint64_t offset, bool append)
 {
-	size_t total = iov_total(iov, n), most = total;
+	size_t most = data.len, taken;
 	struct op o;
 	int r = op_begin(&o, f->base.world, SIM_WRITE, f->path);
 
 	if (r < 0)
 		return r;
 	if (!(f->flags & FILE_WRITE))
-		return (int) op_end(&o, -EBADF);
-	if (append || (f->flags & FILE_APPEND))
+		return op_end(&o, -EBADF);
+	if (append)
 		offset = f->inode->size;
-	if (total > LARGEST_FILE || offset > LARGEST_FILE - total)
-		return (int) op_end(&o, -EFBIG);
+	if (data.len > LARGEST_FILE || offset > LARGEST_FILE - data.len)
+		return op_end(&o, -EFBIG);
 	if (o.fault)
-		most = (size_t) sim_below(o.world->sim, total + 1);
-	if (write_front(&o, f->inode, iov, n, offset, most) < most && !o.fault)
-		return (int) op_end(&o, -ENOSPC);
-	return (int) op_end(&o, o.fault);
+		most = (size_t) sim_below(o.world->sim, data.len + 1);
+	else if (data.len > 1 && sim_chance(o.world->sim, o.world->host->short_writes))
+		most = 1 + (size_t) sim_below(o.world->sim, data.len - 1);
+	sim_trace(o.world->sim, o.world->host, "write", offset, sim_digest(data.data, most));
+	f->inode->modified = op_wall(&o);
+	taken = sim_inode_write(o.disk, f->inode, offset, data.data, most);
+	if (taken < most && !o.fault)
+		return op_end(&o, -ENOSPC);
+	return op_end(&o, o.fault ? o.fault : (ssize_t) taken);
+}
+
+/* All of it, as a program does that goes on after a short write. */
+static int write_at(struct sim_file *f, const struct iovec *iov, int n, uint64_t offset, bool append)
+{
+	size_t total = iov_total(iov, n), done = 0;
+	_cleanup_(freep) char *data = flatten(iov, n, total);
+
+	append |= (f->flags & FILE_APPEND) != 0;
+	do {
+		ssize_t r = write_some(f, slice_new(data + done, total - done), offset + done, append);
+
+		if (r < 0)
+			return (int) r;
+		done += (size_t) r;
+	} while (done < total);
+	return 0;
 }
 
 int sim_file_pwritev(struct file *base, const struct iovec *iov, int n, uint64_t offset)

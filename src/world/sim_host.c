@@ -374,6 +374,11 @@ void sim_host_set_ordered(struct sim_host *h, bool ordered)
 	h->ordered = ordered;
 }
 
+void sim_host_set_short_writes(struct sim_host *h, unsigned per_mille)
+{
+	h->short_writes = per_mille;
+}
+
 void sim_host_crash_at(struct sim_host *h, uint64_t n)
 {
 	h->crash_at = n > 0 ? h->changes + n : 0;

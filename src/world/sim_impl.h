@@ -6,6 +6,7 @@
  *	sim_conn.c   an established connection: bytes on their way, ends, resets
  *	sim_disk.c   inodes, names, what is durable and what a crash leaves
  *	sim_file.c   the file calls: delays, injected faults, handles
+ *	sim_look.c   copies of disks, and what tests ask about the inside
  *
  * A universe owns its hosts and connections; a host owns its disk; a world is its creator's. */
 #pragma once
@@ -114,6 +115,7 @@ struct sim_host {
 	struct sim_disk *disk;
 	struct list faults;
 	usec_t call_time, sync_time;
+	unsigned short_writes; /* per mille */
 	bool ordered;
 	uint64_t changes, crash_at; /* crash_at: the value of changes at which the power goes; 0: never */
 };
@@ -280,6 +282,7 @@ struct sim_inode {
 	struct list writes;
 	struct sim_file *lock;
 	struct sim_names live, durable;
+	struct sim_inode *copy; /* while the disk is being copied */
 };
 
 /* A change of names that was not synced yet: one goes, one comes, or both (a rename). */

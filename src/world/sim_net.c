@@ -136,6 +136,18 @@ unsigned sim_connection_count(const struct sim *s)
 	return s->connection_count;
 }
 
+unsigned sim_connections_made(const struct sim *s, const struct sim_host *from, const struct sim_host *to, uint16_t port)
+{
+	unsigned n = 0;
+
+	for (LIST_EACH(&s->connections, k)) {
+		const struct sim_conn *c = container_of(k, struct sim_conn, link);
+
+		n += c->end[0].host == from && (!to || c->end[1].host == to) && c->end[1].local.port == port && c->end[0].open;
+	}
+	return n;
+}
+
 void sim_set_connect_hook(struct sim *s, void (*hook)(void *, const struct sim_connect *, struct sim_fate *),
 			  void *context)
 {
