@@ -34,5 +34,8 @@ int zone_resolver_new(struct world *w, struct zone *zone, unsigned cache_entries
  * from several threads. The resolver must be one of zone_resolver_new. */
 typedef void (*zone_hook)(void *context, const char *name, enum dns_type type, enum dns_status *status, usec_t *delay);
 void zone_resolver_set_hook(struct resolver *r, zone_hook hook, void *context);
+/* For tests: from now on the answers that the cache doesn't have come from this zone, which is taken over. Only while
+ * nobody else asks. */
+void zone_resolver_set_zone(struct resolver *r, struct zone *zone);
 /* For tests: answers count as validated by DNSSEC. */
 void zone_resolver_set_secure(struct resolver *r, bool secure);

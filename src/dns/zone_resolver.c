@@ -144,6 +144,13 @@ void zone_resolver_set_hook(struct resolver *r, zone_hook hook, void *context)
 	self_of(r)->hook_context = context;
 }
 
+void zone_resolver_set_zone(struct resolver *r, struct zone *zone)
+{
+	assert(r->ops == &zone_ops);
+	zone_free(self_of(r)->zone);
+	self_of(r)->zone = zone;
+}
+
 void zone_resolver_set_secure(struct resolver *r, bool secure)
 {
 	assert(r->ops == &zone_ops);

@@ -100,7 +100,7 @@ static struct letter *find_letter(struct scene *s, struct slice text)
 	return s->letters[number];
 }
 
-static struct addressee *find_target(struct letter *l, struct slice address)
+struct addressee *letter_target(struct letter *l, struct slice address)
 {
 	for (unsigned i = 0; i < l->n_targets; i++)
 		if (slice_eq_str(address, l->targets[i].address))
@@ -132,23 +132,35 @@ static void read_hops(struct slice header, struct copy *c)
 	}
 }
 
-/* The notification of a failure: each recipient that it names counts. */
-static void notification_arrived(struct scene *s, const char *address, struct slice text)
+/* Each recipient that it names counts. */
+static void read_notification(struct scene *s, const char *where, struct slice text, struct reading *ret)
 {
 	struct letter *l = find_letter(s, text);
 	struct slice rest = text, final, action;
 
-	scene_check(s, l, "a notification about nothing came to %s:\n%.*s", address, SLICE_ARG(text));
-	scene_check(s, strcmp(l->sender, address) == 0, "a notification about letter %u came to %s", l->number, address);
+	scene_check(s, l, "%s is a notification about nothing:\n%.*s", where, SLICE_ARG(text));
+	ret->letter = l;
+	ret->notification = true;
 	while (find_line(&rest, "Final-Recipient: rfc822;", &final)) {
-		struct addressee *t = find_target(l, final);
+		struct addressee *t = letter_target(l, final);
 
-		scene_check(s, t, "a notification about letter %u names %.*s", l->number, SLICE_ARG(final));
-		scene_check(s, find_line(&rest, "Action: ", &action), "a notification about letter %u has no action", l->number);
+		scene_check(s, t, "%s, about letter %u, names %.*s", where, l->number, SLICE_ARG(final));
+		scene_check(s, find_line(&rest, "Action: ", &action), "%s, about letter %u, has no action", where, l->number);
 		if (slice_eq_str(action, "failed"))
-			t->failures++;
+			ret->failed |= 1u << (t - l->targets);
 		else if (slice_eq_str(action, "delayed"))
-			t->delays++;
+			ret->delayed |= 1u << (t - l->targets);
+	}
+}
+
+static void notification_arrived(struct scene *s, const char *address, const struct reading *n)
+{
+	struct letter *l = n->letter;
+
+	scene_check(s, strcmp(l->sender, address) == 0, "a notification about letter %u came to %s", l->number, address);
+	for (unsigned i = 0; i < l->n_targets; i++) {
+		l->targets[i].failures += n->failed >> i & 1;
+		l->targets[i].delays += n->delayed >> i & 1;
 	}
 }
 
@@ -192,28 +204,54 @@ static void check_content(struct scene *s, const struct letter *l, struct slice 
 			   SLICE_ARG(slice_head(slice_skip(came, same), 100)), SLICE_ARG(slice_head(slice_skip(buffer_slice(&sent), same), 100)));
 }
 
+/* Its lines end with LF alone. */
+static void read_plain(struct scene *s, const char *where, struct slice text, struct reading *ret)
+{
+	struct slice header = header_of(text);
+
+	*ret = (struct reading) { .letter = NULL };
+	if (memmem(header.data, header.len, "multipart/report", strlen("multipart/report"))) {
+		read_notification(s, where, text, ret);
+		return;
+	}
+	ret->letter = find_letter(s, header);
+	scene_check(s, ret->letter, "%s is something that nobody sent:\n%.*s", where, SLICE_ARG(slice_head(text, 3000)));
+	check_content(s, ret->letter, text);
+}
+
+static void make_plain(struct slice text, bool lf, struct buffer *ret)
+{
+	buffer_append_slice(ret, text);
+	assert(buffer_error(ret) == 0);
+	if (!lf)
+		drop_crs(ret);
+}
+
+void letter_read(struct scene *s, const char *where, struct slice text, bool lf, struct reading *ret)
+{
+	_cleanup_buffer_ struct buffer plain = { 0 };
+
+	make_plain(text, lf, &plain);
+	read_plain(s, where, buffer_slice(&plain), ret);
+}
+
 void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at, usec_t told)
 {
 	_cleanup_buffer_ struct buffer plain = { 0 };
-	struct slice header;
-	struct letter *l;
+	struct reading reading;
 	struct addressee *t;
+	char where[100];
 
-	buffer_append_slice(&plain, text);
-	assert(buffer_error(&plain) == 0);
-	if (!lf)
-		drop_crs(&plain);
-	header = header_of(buffer_slice(&plain));
-	if (memmem(header.data, header.len, "multipart/report", strlen("multipart/report"))) {
-		notification_arrived(s, address, buffer_slice(&plain));
+	make_plain(text, lf, &plain);
+	(void) snprintf(where, sizeof(where), "what came to %s", address);
+	read_plain(s, where, buffer_slice(&plain), &reading);
+	if (reading.notification) {
+		notification_arrived(s, address, &reading);
 		return;
 	}
-	l = find_letter(s, header);
-	scene_check(s, l, "something that nobody sent came to %s:\n%.*s", address, SLICE_ARG(slice_head(text, 3000)));
-	t = find_target(l, slice_from(address));
-	scene_check(s, t, "letter %u came to %s, to whom it was not sent", l->number, address);
-	check_content(s, l, buffer_slice(&plain));
-	note_copy(s, l, t, header, at_remote, at, told);
+	t = letter_target(reading.letter, slice_from(address));
+	scene_check(s, t, "letter %u came to %s, to whom it was not sent", reading.letter->number, address);
+	note_copy(s, reading.letter, t, header_of(buffer_slice(&plain)), at_remote, at, told);
 }
 
 /* --- mailboxes ------------------------------------------------------------------------------------------------ */

@@ -71,6 +71,15 @@ struct letter *letter_new(struct scene *s, const struct node *entry, const struc
 void letter_add(struct letter *l, enum target_kind kind, const struct node *node, const char *address);
 /* Its header and body as they go over the wire, without dot-stuffing. */
 void letter_content(const struct letter *l, struct buffer *out);
+/* What a text is: a letter, or a notification about one. */
+struct reading {
+	struct letter *letter;
+	bool notification;
+	unsigned failed, delayed; /* of a notification: bit i: it says so of target i */
+};
+/* Fails the test when it is neither, or a letter that was altered. where: for that. lf: lines end with LF alone. */
+void letter_read(struct scene *s, const char *where, struct slice text, bool lf, struct reading *ret);
+struct addressee *letter_target(struct letter *l, struct slice address); /* or NULL */
 /* Something has arrived for address: finds out which letter it is (or which notification) and notes it. Fails the
  * test when it is none, or altered. lf: lines end with LF alone. at, told: as in struct copy. */
 void letter_arrived(struct scene *s, const char *address, struct slice text, bool lf, bool at_remote, usec_t at, usec_t told);

@@ -18,12 +18,81 @@ struct visit {
 	struct stream *stream;
 	struct line_reader reader;
 	enum behaviour behaviour;
-	uint64_t budget; /* bytes after which it drops the connection */
+	unsigned shade; /* which of the forms of that behaviour */
 	unsigned mails, babble_at, replies;
 	unsigned n_recipients;
 	char recipients[RCPT_MAX][64];
 	bool over;
 };
+
+/* --- a connection that breaks at a byte ----------------------------------------------------------------- */
+
+/* Lets so many bytes through, in both directions together; then it is closed. */
+struct breaking {
+	struct transport base;
+	struct transport *inner;
+	uint64_t left;
+};
+
+static ssize_t breaking_read(struct transport *t, void *data, size_t len)
+{
+	struct breaking *b = container_of(t, struct breaking, base);
+	ssize_t n;
+
+	if (b->left == 0)
+		return -ECONNABORTED;
+	n = b->inner->ops->read(b->inner, data, (size_t) MIN(b->left, (uint64_t) len));
+	b->left -= n > 0 ? (uint64_t) n : 0;
+	return n;
+}
+
+static ssize_t breaking_writev(struct transport *t, const struct iovec *iov, int n)
+{
+	struct breaking *b = container_of(t, struct breaking, base);
+	struct iovec first = { .iov_len = 0 };
+	ssize_t r;
+
+	if (b->left == 0)
+		return -ECONNABORTED;
+	for (int i = 0; i < n && first.iov_len == 0; i++)
+		first = iov[i];
+	first.iov_len = (size_t) MIN(b->left, (uint64_t) first.iov_len);
+	r = b->inner->ops->writev(b->inner, &first, 1);
+	b->left -= r > 0 ? (uint64_t) r : 0;
+	return r;
+}
+
+static int breaking_wait(struct transport *t, unsigned what, usec_t deadline)
+{
+	struct breaking *b = container_of(t, struct breaking, base);
+
+	return b->inner->ops->wait(b->inner, what, deadline);
+}
+
+static void breaking_close(struct transport *t)
+{
+	struct breaking *b = container_of(t, struct breaking, base);
+
+	transport_close(b->inner);
+	free(b);
+}
+
+static const struct transport_ops breaking_ops = {
+	.name = "breaking", .read = breaking_read, .writev = breaking_writev, .wait = breaking_wait, .close = breaking_close,
+};
+
+static struct transport *breaking_new(struct transport *inner, uint64_t after)
+{
+	struct breaking *b = calloc(1, sizeof(*b));
+
+	assert(b);
+	b->base.ops = &breaking_ops;
+	b->inner = inner;
+	b->left = after;
+	return &b->base;
+}
+
+/* --- a dialogue ------------------------------------------------------------------------------------------- */
 
 /* Gives a reply, as far as its behaviour lets it. */
 static int answer(struct visit *v, const char *text)
@@ -36,9 +105,12 @@ static int answer(struct visit *v, const char *text)
 		v->over = true;
 		text = "this is not SMTP\r\n";
 	}
-	if (v->behaviour == REMOTE_DROPS && v->stream->bytes_in + v->stream->bytes_out >= v->budget)
-		return -ECONNABORTED;
 	return stream_put_str(v->stream, text, deadline_after(now(), PATIENCE));
+}
+
+static bool refuses(const struct visit *v, unsigned shade)
+{
+	return v->behaviour == REMOTE_REFUSES && v->shade == shade;
 }
 
 static int take_mail(struct visit *v)
@@ -57,6 +129,8 @@ static int take_rcpt(struct visit *v, struct slice args)
 
 	if (rcpt_args_parse(args, false, &path) < 0 || v->n_recipients == RCPT_MAX)
 		return answer(v, "501 5.5.4 what is that\r\n");
+	if (refuses(v, 1))
+		return answer(v, "550 5.7.1 not for you\r\n");
 	if (v->behaviour == REMOTE_DEFERS && scene_chance(v->remote->scene, 50))
 		return answer(v, "450 4.2.1 not now\r\n");
 	(void) snprintf(v->recipients[v->n_recipients++], sizeof(v->recipients[0]), "%.*s@%.*s", SLICE_ARG(path.path.local),
@@ -118,26 +192,35 @@ static int take_content(struct visit *v)
 		return close_silently(v, buffer_slice(&content));
 	if (v->behaviour == REMOTE_DEFERS_CONTENT)
 		return answer(v, "451 4.3.0 trouble here\r\n");
-	if (v->behaviour == REMOTE_LIES && content.len > 2000)
+	if (v->behaviour == REMOTE_LIES && v->shade == 0 && content.len > 2000)
 		return answer(v, "552 5.3.4 too large for me after all\r\n");
-	if (v->behaviour == REMOTE_DROPS && v->stream->bytes_in + v->stream->bytes_out >= v->budget)
-		return -ECONNABORTED;
+	if (refuses(v, 2))
+		return answer(v, "554 5.6.0 I don't like it\r\n");
 	at = now();
 	r = answer(v, "250 2.0.0 taken\r\n");
 	if (r >= 0)
 		r = stream_flush(v->stream, deadline_after(now(), PATIENCE));
 	keep(v, buffer_slice(&content), at);
-	if (r < 0 || v->over)
+	if (r < 0 || v->over || v->behaviour == REMOTE_DROPS)
 		note_unsure(v, buffer_slice(&content));
 	return r;
+}
+
+static int greet(struct visit *v)
+{
+	static const char *const sizes[] = { "250 SIZE 1000000\r\n", "250 SIZE 900\r\n", "250 SIZE 0\r\n" };
+	char text[100];
+
+	(void) snprintf(text, sizeof(text), "250-remote.example\r\n250-PIPELINING\r\n%s",
+			v->behaviour == REMOTE_LIES ? sizes[v->shade] : "250 8BITMIME\r\n");
+	return answer(v, text);
 }
 
 static int obey(struct visit *v, const struct command *c)
 {
 	switch (c->verb) {
 	case VERB_EHLO:
-		return answer(v, v->behaviour == REMOTE_LIES ? "250-remote.example\r\n250-PIPELINING\r\n250 SIZE 1000000\r\n"
-							       : "250-remote.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n");
+		return greet(v);
 	case VERB_HELO:
 		return answer(v, "250 remote.example\r\n");
 	case VERB_MAIL:
@@ -166,6 +249,9 @@ static int talk(struct visit *v)
 	if (v->behaviour == REMOTE_BUSY) {
 		v->over = true;
 		r = answer(v, "421 4.3.2 too busy\r\n");
+	} else if (refuses(v, 0)) {
+		v->over = true;
+		r = answer(v, "554 5.3.2 no mail here\r\n");
 	} else {
 		r = answer(v, "220 remote.example ready\r\n");
 	}
@@ -195,7 +281,7 @@ static enum behaviour draw(struct remote *r)
 {
 	unsigned n = (unsigned) __builtin_popcount(r->behaviours), index, set = r->behaviours;
 
-	if (now() >= r->good_from || n == 0)
+	if (n == 0)
 		return REMOTE_WELL;
 	index = (unsigned) scene_dice(r->scene, n + 1);
 	if (index == n)
@@ -217,16 +303,26 @@ static void accept_fiber(void *arg)
 		assert(v);
 		r->connections++;
 		v->remote = r;
-		v->transport = t;
 		v->peer = peer;
 		v->behaviour = draw(r);
-		v->budget = scene_dice(r->scene, scene_chance(r->scene, 50) ? 1000 : 20000);
+		v->shade = (unsigned) scene_dice(r->scene, 3);
+		v->transport = t;
+		if (v->behaviour == REMOTE_DROPS)
+			v->transport = breaking_new(t, scene_dice(r->scene, scene_chance(r->scene, 50) ? 1000 : 20000));
 		v->babble_at = (unsigned) scene_dice(r->scene, 6);
 		assert(fiber_spawn("remote", visit_fiber, v, NULL) == 0);
 	}
 }
 
-struct remote *remote_new(struct scene *s, const char *name, const char *ip, unsigned behaviours, usec_t good_from)
+const char *behaviour_name(enum behaviour b)
+{
+	static const char *const names[] = { "slow", "busy", "throttles", "defers", "defers the content", "drops", "is silent at the dot",
+					     "lies about SIZE", "babbles", "refuses" };
+
+	return b == REMOTE_WELL ? "well" : names[__builtin_ctz(b)];
+}
+
+struct remote *remote_new(struct scene *s, const char *name, const char *ip)
 {
 	struct remote *r = calloc(1, sizeof(*r));
 	struct endpoint at = { .kind = ENDPOINT_IP, .port = 25 };
@@ -234,8 +330,7 @@ struct remote *remote_new(struct scene *s, const char *name, const char *ip, uns
 	assert_non_null(r);
 	assert_true(s->n_remotes < ARRAY_LEN(s->remotes));
 	r->scene = s;
-	r->behaviours = behaviours;
-	r->good_from = good_from;
+	(void) snprintf(r->name, sizeof(r->name), "%s", name);
 	scene_machine_new(s, name, ip, &r->machine);
 	assert_int_equal(ip_parse(slice_from(ip), &at.ip), 0);
 	assert_int_equal(listener_open(r->machine.world, &at, NULL, &r->listener), 0);

@@ -1,8 +1,8 @@
 /* A remote: the mail server of somebody else, played by a script. It takes mail for its domain and keeps what it said
- * 250 to; until `good_from` each connection draws a behaviour from those it was given, afterwards it is well.
+ * 250 to; each connection draws a behaviour from those that the remote has at that time.
  *
- * What a remote takes it hands to letter_arrived at once. A connection that it drops behind the final dot may have
- * been taken or not; the letter's `unsure` says how often it was. */
+ * What a remote takes it hands to letter_arrived at once. A connection that it drops behind the final dot, or anywhere,
+ * may have been taken or not; the letter's `unsure` says how often it was. */
 #pragma once
 
 #include "sim/letter.h"
@@ -14,22 +14,24 @@ enum behaviour {
 	REMOTE_THROTTLES = 4,      /* 421 to the second MAIL of a connection */
 	REMOTE_DEFERS = 8,         /* 450 to some RCPT */
 	REMOTE_DEFERS_CONTENT = 16,/* 451 to the final dot */
-	REMOTE_DROPS = 32,         /* closes after some bytes, wherever that is */
+	REMOTE_DROPS = 32,         /* closes after some byte that it got or gave, wherever that is */
 	REMOTE_SILENT_AT_DOT = 64, /* takes the message or not, and closes without a reply */
-	REMOTE_LIES = 128,         /* announces a SIZE and refuses by 552 what is much smaller */
+	REMOTE_LIES = 128,         /* announces one SIZE and refuses by 552 what is much smaller, or takes what is larger */
 	REMOTE_BABBLES = 256,      /* something that is not SMTP, in place of one reply */
-	REMOTE_ALL = 511,
+	REMOTE_REFUSES = 512,      /* 554 as greeting, or 550 to every recipient, or 554 to the content */
+	REMOTE_ALL = 1023,
 };
+const char *behaviour_name(enum behaviour b); /* of a single one: "slow" */
 
 struct remote {
 	struct scene *scene;
 	struct machine machine;
+	char name[20];
 	struct listener *listener;
 	unsigned behaviours; /* the set to draw from */
-	usec_t good_from;
 	unsigned connections, taken;
 };
 
-/* Begins at once; belongs to the scene. The name resolves by the scene's zone. */
-struct remote *remote_new(struct scene *s, const char *name, const char *ip, unsigned behaviours, usec_t good_from);
+/* Begins at once, and is well; belongs to the scene. What its name is in the DNS the scene's zone says. */
+struct remote *remote_new(struct scene *s, const char *name, const char *ip);
 void remote_free(struct remote *r);

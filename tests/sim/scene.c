@@ -5,6 +5,8 @@
 #include "dns/zone.h"
 #include "sim/letter.h"
 #include "sim/remote.h"
+#include "sim/seeds.h"
+#include "sim/watch.h"
 #include "world/file.h"
 
 #define STORY_MAX (256u << 10)
@@ -12,13 +14,6 @@
 #define STOP_GRACE (30 * USEC_SEC)
 
 /* --- the story ------------------------------------------------------------------------------------------ */
-
-static bool asked_for(const char *name)
-{
-	const char *value = getenv(name);
-
-	return value && value[0] && strcmp(value, "0") != 0;
-}
 
 void scene_tell(struct scene *s, const char *format, ...)
 {
@@ -33,20 +28,24 @@ void scene_tell(struct scene *s, const char *format, ...)
 	if (before > STORY_MAX)
 		return;
 	buffer_printf(&s->story, "%6llu.%06llu  %s\n", (unsigned long long) (t / USEC_SEC), (unsigned long long) (t % USEC_SEC), text);
-	if (asked_for("LOG") || asked_for("TRACE"))
+	if (seeds_asked_for("LOG") || seeds_asked_for("TRACE"))
 		fputs(s->story.data + before, stderr);
 }
 
 _noreturn_ void scene_fail(struct scene *s, const char *format, ...)
 {
+	char text[1000], command[1500];
 	va_list ap;
 
-	fprintf(stderr, "--- the story of seed %llu:\n%s--- at %.6f: ", (unsigned long long) s->seed, s->story.data ? s->story.data : "",
-		(double) scene_now(s) / 1e6);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	(void) vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	fprintf(stderr, "\n--- to repeat it: SEED=%llu LOG=1 %s\n", (unsigned long long) s->seed, program_invocation_name);
+	if (seeds_note_failure(format, text)) {
+		fprintf(stderr, "--- the story of seed %llu:\n%s--- at %.6f: %s\n", (unsigned long long) s->seed,
+			s->story.data ? s->story.data : "", (double) scene_now(s) / 1e6, text);
+		fprintf(stderr, "--- to repeat it: %s (LOG=1 shows more)\n", seeds_command(s->seed, command, sizeof(command)));
+	}
+	seeds_end_failed();
 	if (loop_current())
 		abort(); /* on the stack of a fiber, from which the test's frame can't be reached */
 	fail();
@@ -132,6 +131,19 @@ static void log_line(void *context, const char *line, size_t len)
 		scene_tell(n->scene, "%s:%.*s", n->name, (int) (line + len - text - 1), text);
 }
 
+static void write_zone(struct scene *s, const char *more)
+{
+	for (unsigned i = 0; i < s->n_nodes; i++) {
+		char c = (char) ('a' + i);
+
+		buffer_printf(&s->zone, "%c.example. 300 IN MX 10 mx.%c.example.\nmx.%c.example. 300 IN A 192.0.2.%u\n", c, c, c, 11 + i);
+		buffer_printf(&s->zone, "%u.2.0.192.in-addr.arpa. 300 IN PTR mx.%c.example.\n", 11 + i, c);
+	}
+	if (more)
+		buffer_append_str(&s->zone, more);
+	assert_int_equal(buffer_error(&s->zone), 0);
+}
+
 /* --- a server's machine ----------------------------------------------------------------------------------------- */
 
 static void put_file(struct node *n, const char *path, struct slice text)
@@ -139,14 +151,14 @@ static void put_file(struct node *n, const char *path, struct slice text)
 	assert_int_equal(file_write_atomically(n->world, path, text, 0600), 0);
 }
 
-static void write_config(struct node *n)
+static void write_config(struct node *n, const char *path, unsigned port)
 {
 	_cleanup_buffer_ struct buffer text = { 0 };
 
 	buffer_printf(&text, "hostname: mx.%s\n", n->domain);
 	buffer_printf(&text, "threads: %u\n", n->threads);
 	buffer_append_str(&text, "trusted: [192.0.2.96/27]\n");
-	buffer_printf(&text, "listen: [{address: [\"%s:25\"]}]\n", n->ip);
+	buffer_printf(&text, "listen: [{address: [\"%s:%u\"]}]\n", n->ip, port);
 	buffer_printf(&text, "domains: {%s: {deliver: \"maildir:/var/mail/{domain}/{local}\", recipients: [alice, bob, carol]}}\n", n->domain);
 	buffer_append_str(&text, "dns: {zone: /etc/zone}\n");
 	buffer_append_str(&text, "spool: {path: /var/spool/yizhan, reserve: 1M}\n");
@@ -154,7 +166,7 @@ static void write_config(struct node *n)
 	if (n->scene->config)
 		buffer_append_str(&text, n->scene->config);
 	assert_int_equal(buffer_error(&text), 0);
-	put_file(n, "/etc/yizhan.yaml", buffer_slice(&text));
+	put_file(n, path, buffer_slice(&text));
 }
 
 static void node_new(struct scene *s, unsigned index)
@@ -165,7 +177,7 @@ static void node_new(struct scene *s, unsigned index)
 	(void) snprintf(n->name, sizeof(n->name), "%c", (char) ('a' + index));
 	(void) snprintf(n->domain, sizeof(n->domain), "%s.example", n->name);
 	(void) snprintf(n->ip, sizeof(n->ip), "192.0.2.%u", 11 + index);
-	n->log = (struct log) { .level = asked_for("LOG") ? LOG_DEBUG : LOG_WARNING, .now = log_now, .write = log_line, .context = n };
+	n->log = (struct log) { .level = seeds_asked_for("LOG") ? LOG_DEBUG : LOG_WARNING, .now = log_now, .write = log_line, .context = n };
 	n->threads = 1 + (unsigned) scene_dice(s, 3);
 	/* Small, so that segments come and go. */
 	n->spool.segment_size = (64u << 10) + scene_dice(s, 192u << 10);
@@ -176,7 +188,8 @@ static void node_new(struct scene *s, unsigned index)
 	assert_int_equal(path_make_directory(n->world, "/etc", 0755), 0);
 	assert_int_equal(path_make_directories(n->world, "/var/mail", 0755), 0);
 	put_file(n, "/etc/zone", buffer_slice(&s->zone));
-	write_config(n);
+	write_config(n, "/etc/yizhan.yaml", 25);
+	write_config(n, "/etc/rival.yaml", 2525);
 	sim_host_sync(n->host);
 	sim_host_kill(n->host);
 	world_free(TAKE_PTR(n->world));
@@ -209,6 +222,7 @@ static void start_fiber(void *arg)
 	if (r < 0)
 		return;
 	n->found = *server_recovery(n->server);
+	n->up_since = scene_now(n->scene);
 	scene_check(n->scene, n->left == UINT64_MAX || n->left == n->found.messages,
 		    "%s found %llu messages, and its index had %llu when it stopped", n->name, (unsigned long long) n->found.messages,
 		    (unsigned long long) n->left);
@@ -224,6 +238,28 @@ static void ask_dns(void *context, const char *name, enum dns_type type, enum dn
 	*delay = scene_dice(s, 30 * USEC_SEC);
 	if (scene_chance(s, 70))
 		*status = scene_chance(s, 50) ? DNS_SERVFAIL : DNS_TIMEOUT;
+}
+
+/* The zone file is the one of the beginning; what the DNS says now is the scene's. */
+static void answer_anew(struct node *n)
+{
+	_cleanup_(freep) char *why = NULL;
+	struct zone *zone;
+
+	if (!n->scene->zone_changed)
+		return;
+	assert_int_equal(zone_parse(buffer_slice(&n->scene->zone), "the new zone", &zone, &why), 0);
+	zone_resolver_set_zone(server_resolver(n->server), zone);
+}
+
+void scene_change_zone(struct scene *s, const char *more)
+{
+	buffer_clear(&s->zone);
+	write_zone(s, more);
+	s->zone_changed = true;
+	for (unsigned i = 0; i < s->n_nodes; i++)
+		if (s->nodes[i].server)
+			answer_anew(&s->nodes[i]);
 }
 
 static int make_server(struct node *n)
@@ -242,10 +278,12 @@ static int make_server(struct node *n)
 	config->spool.segment_size = n->spool.segment_size;
 	config->spool.compact_percent = n->spool.compact_percent;
 	config->spool.compact_after = n->spool.compact_after;
+	config->queue.connections = n->scene->connections;
 	r = server_new(n->world, &n->log, &options, config, &n->server, &why);
-	if (r >= 0)
+	if (r >= 0) {
 		zone_resolver_set_hook(server_resolver(n->server), ask_dns, n->scene);
-	else
+		answer_anew(n);
+	} else
 		scene_tell(n->scene, "%s cannot be made: %s", n->name, why ? why : strerrordesc_np(-r));
 	return r;
 }
@@ -316,8 +354,9 @@ static void look_after(struct node *n)
 
 static bool needs_care(void *context)
 {
-	const struct scene *s = context;
+	struct scene *s = context;
 
+	watch_moment(s);
 	for (unsigned i = 0; i < s->n_nodes; i++)
 		if (s->nodes[i].state != NODE_DOWN && (s->nodes[i].state == NODE_FAILED || !sim_host_is_up(s->nodes[i].host)))
 			return true;
@@ -384,6 +423,64 @@ void node_stop(struct node *n, usec_t pause)
 		n->left = stats.messages;
 	bury(n);
 	n->boot_at = deadline_after(scene_now(s), pause);
+}
+
+struct rival {
+	struct node *node;
+	struct server *server;
+	int result;
+	bool done;
+};
+
+static void rival_fiber(void *arg)
+{
+	struct rival *r = arg;
+	_cleanup_(freep) char *why = NULL;
+
+	r->result = server_start(r->server, &why);
+	r->done = true;
+}
+
+static bool rival_is_done(void *context)
+{
+	return ((struct rival *) context)->done;
+}
+
+static int rival_make(struct rival *r, struct world *w)
+{
+	_cleanup_config_errors_ struct config_errors errors = { 0 };
+	_cleanup_(freep) char *why = NULL;
+	struct server_options options = { .no_admin = true };
+	struct config *config;
+	int e = config_load(w, "/etc/rival.yaml", &errors, &config);
+
+	return e < 0 ? e : server_new(w, NULL, &options, config, &r->server, &why);
+}
+
+void node_rival(struct node *n)
+{
+	struct rival r = { .node = n };
+	struct scene *s = n->scene;
+	struct world *w;
+	struct loop *loop = NULL;
+
+	if (sim_host_process(n->host, &w) < 0)
+		return;
+	if (rival_make(&r, w) >= 0) {
+		assert_int_equal(loop_new(w, "rival", 0, 0, &loop), 0);
+		assert_int_equal(loop_start(loop), 0);
+		assert_int_equal(loop_spawn(loop, "rival", rival_fiber, &r), 0);
+		scene_check(s, sim_run_until(s->sim, rival_is_done, &r, deadline_after(scene_now(s), START_MAX)),
+			    "a second server on the spool of %s does not end", n->name);
+		scene_check(s, r.result < 0, "two servers have the spool of %s open", n->name);
+		scene_check(s, r.result == -EWOULDBLOCK || scene_was_troubled(s, TROUBLE_DISK, n, 0, scene_now(s)) || !sim_host_is_up(n->host),
+			    "a second server on the spool of %s is told: %s", n->name, strerrorname_np(-r.result));
+		loop_stop(loop);
+		server_free(r.server);
+		loop_free(loop);
+	}
+	sim_world_kill(w);
+	world_free(w);
 }
 
 static bool is_settled(void *context)
@@ -462,28 +559,16 @@ bool scene_drain(struct scene *s, usec_t limit)
 	return true;
 }
 
-static void write_zone(struct scene *s, const char *more)
-{
-	for (unsigned i = 0; i < s->n_nodes; i++) {
-		char c = (char) ('a' + i);
-
-		buffer_printf(&s->zone, "%c.example. 300 IN MX 10 mx.%c.example.\nmx.%c.example. 300 IN A 192.0.2.%u\n", c, c, c, 11 + i);
-		buffer_printf(&s->zone, "%u.2.0.192.in-addr.arpa. 300 IN PTR mx.%c.example.\n", 11 + i, c);
-	}
-	if (more)
-		buffer_append_str(&s->zone, more);
-	assert_int_equal(buffer_error(&s->zone), 0);
-}
-
 void scene_new(uint64_t seed, const struct scene_options *o, struct scene **ret)
 {
 	struct scene *s = calloc(1, sizeof(*s));
-	struct sim_options options = { .seed = seed, .trace = asked_for("TRACE") ? stderr : NULL };
+	struct sim_options options = { .seed = seed, .trace = seeds_asked_for("TRACE") ? stderr : NULL };
 
 	assert_non_null(s);
 	assert(o->n_servers <= SCENE_SERVERS);
 	s->seed = seed;
 	s->config = o->config;
+	s->connections = o->connections;
 	s->n_nodes = o->n_servers;
 	assert_int_equal(sim_new(&options, &s->sim), 0);
 	write_zone(s, o->zone);
@@ -511,21 +596,4 @@ void scene_free(struct scene *s)
 	buffer_done(&s->story);
 	free(s->troubles);
 	free(s);
-}
-
-/* --- seeds -------------------------------------------------------------------------------------------------------------- */
-
-unsigned scene_each_seed(unsigned n, void (*run)(uint64_t seed, void *context), void *context)
-{
-	const char *one = getenv("SEED"), *many = getenv("SEEDS");
-
-	if (one) {
-		run(strtoull(one, NULL, 10), context);
-		return 1;
-	}
-	if (many)
-		n = (unsigned) strtoul(many, NULL, 10);
-	for (uint64_t seed = 1; seed <= n; seed++)
-		run(seed, context);
-	return n;
 }

@@ -11,7 +11,7 @@
  * its own domain. Everything that a test does to the scene stands in its story, which a failure prints together
  * with the command that repeats it:
  *
- *	SEED=n runs that seed alone, SEEDS=n so many from 1 on, LOG=1 shows the servers' logs, TRACE=1 all events. */
+ * (sim/seeds.h). While it runs, sim/watch.h looks on. */
 #pragma once
 
 #include <setjmp.h>
@@ -27,6 +27,7 @@
 #include "world/sim.h"
 
 #define SCENE_SERVERS 4
+#define SCENE_REMOTES 4
 
 struct scene;
 struct letter;
@@ -59,6 +60,7 @@ struct node {
 	struct loop *loop;    /* runs what a main function would */
 	struct server *server;
 	struct spool_recovery found; /* by the last start */
+	usec_t up_since;
 	uint64_t left;               /* messages in the index when it stopped; UINT64_MAX: unknown */
 	unsigned starts, failed_starts;
 	int stop_result;
@@ -82,8 +84,11 @@ struct scene {
 	unsigned n_nodes;
 	struct node nodes[SCENE_SERVERS];
 	const char *config; /* further YAML for each server */
+	unsigned connections; /* going out of one server; 0: as many as it likes */
 	unsigned dns_trouble; /* per cent of questions to the DNS that fail or take long */
 	struct buffer zone, story;
+	bool zone_changed; /* since the zone files were written */
+	unsigned moments;  /* at which watch_moment was asked */
 	int64_t wall_offset; /* calendar time - time of the simulation */
 	struct trouble *troubles;
 	unsigned n_troubles;
@@ -91,7 +96,7 @@ struct scene {
 	unsigned n_letters;
 	struct copy *copies;
 	unsigned n_copies;
-	struct remote *remotes[4];
+	struct remote *remotes[SCENE_REMOTES];
 	unsigned n_remotes;
 };
 
@@ -99,6 +104,7 @@ struct scene_options {
 	unsigned n_servers;
 	const char *config; /* further YAML for each server, at the top level; static; may be NULL */
 	const char *zone;   /* further records; may be NULL */
+	unsigned connections; /* going out of one server; 0: as many as it likes */
 };
 
 /* --- the scene -------------------------------------------------------------------------------------- */
@@ -117,6 +123,8 @@ bool scene_drain(struct scene *s, usec_t limit);
 usec_t scene_now(const struct scene *s);
 uint64_t scene_dice(struct scene *s, uint64_t n); /* uniform in [0, n) */
 bool scene_chance(struct scene *s, unsigned per_cent);
+/* From now on the DNS has other records than those that scene_options named; caches keep what they have. */
+void scene_change_zone(struct scene *s, const char *more);
 /* A machine for a client or a remote server. */
 void scene_machine_new(struct scene *s, const char *name, const char *ips, struct machine *ret);
 void scene_machine_free(struct machine *m);
@@ -151,6 +159,8 @@ void node_break_at(struct node *n, uint64_t changes, usec_t pause);
 /* Stops it as SIGTERM would and waits for its end. The next start must find what its index held, if its disk is well.
  * It boots again after `pause`; DEADLINE_NEVER: not by itself. */
 void node_stop(struct node *n, usec_t pause);
+/* Starts a second server on its spool and its disk, at another port: it must be told that there is one already. */
+void node_rival(struct node *n);
 /* Boots it and waits until it is up. */
 void node_start(struct node *n);
 /* Living messages in its spool; 0 while it is not up. */
@@ -158,9 +168,3 @@ uint64_t node_messages(const struct node *n);
 /* Fibers on the loops of sessions and deliveries. */
 unsigned node_fibers(const struct node *n);
 struct node *scene_node_of(struct scene *s, const struct sim_host *host); /* NULL: none */
-
-/* --- seeds ---------------------------------------------------------------------------------------------- */
-
-/* Calls run(seed) for each seed that the environment asks for (SEED, SEEDS); so many when it asks for none. Returns
- * how many there were. */
-unsigned scene_each_seed(unsigned n, void (*run)(uint64_t seed, void *context), void *context);

@@ -4,6 +4,8 @@
 #include "sim/client.h"
 
 #include "admin/journal.h"
+#include "sim/seeds.h"
+#include "sim/watch.h"
 
 struct totals {
 	struct tally tally;
@@ -101,20 +103,6 @@ static void check_journal(struct scene *s, struct totals *totals)
 
 /* --- one seed ----------------------------------------------------------------------------------------------------- */
 
-static void check_quiet(struct scene *s)
-{
-	for (unsigned i = 0; i < s->n_nodes; i++) {
-		struct node *n = &s->nodes[i];
-		/* On each loop: the queue's keeper and the door of the only listener. */
-		unsigned expected = 2 * n->threads;
-
-		scene_check(s, node_messages(n) == 0, "%s has messages left in its spool", n->name);
-		scene_check(s, node_fibers(n) == expected, "%s has %u fibers when nothing is to be done, not %u", n->name, node_fibers(n),
-			    expected);
-	}
-	scene_check(s, sim_connection_count(s->sim) == 0, "%u connections are open when nothing is to be done", sim_connection_count(s->sim));
-}
-
 /* What a stopped server leaves: a spool in which a new start finds nothing. */
 static void check_spools(struct scene *s)
 {
@@ -151,7 +139,9 @@ static void run_seed(uint64_t seed, void *context)
 		scene_run_for(s, USEC_MIN);
 	scene_check(s, client_is_done(c), "the client did not come to its end");
 	scene_check(s, scene_drain(s, USEC_DAY), "the queues are not empty after a day");
-	check_quiet(s);
+	scene_run_for(s, USEC_HOUR);
+	watch_rest(s);
+	watch_disks(s, WATCH_KILL);
 	letters_collect(s);
 	for (unsigned i = 0; i < s->n_letters; i++)
 		scene_check(s, s->letters[i]->state == LETTER_ACCEPTED, "letter %u was not accepted", i);
@@ -167,7 +157,7 @@ static void run_seed(uint64_t seed, void *context)
 static void test_each_accepted_letter_arrives_once(void **state)
 {
 	struct totals t = { 0 };
-	unsigned seeds = scene_each_seed(100, run_seed, &t);
+	unsigned seeds = seeds_run(&(struct seeds) { 300, run_seed, (unsigned *) &t, sizeof(t) / sizeof(unsigned) });
 
 	tally_print(&t.tally, "two servers", seeds);
 	printf("# %u connections were lost and %u refused on the way; %u replies to a letter were lost\n", t.lost_connections,
