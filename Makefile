@@ -3,7 +3,8 @@
 #	make            builds build/yizhan
 #	make run        installs what is missing, builds, runs a small internet on loopback (ONCE=1: one message, then ends)
 #	make test       builds, also under AddressSanitizer and UBSan, and runs all tests
-#	make sim        the simulations alone (SEEDS=n: so many of each)
+#	make sim        the simulations alone (SEEDS=n: so many seeds of each; with SEEDS in the plain build only)
+#	make sim-mutants  plants ten bugs, one after another, and shows which seed of the simulations finds each
 #	make valgrind   all tests under Valgrind  make tsan   under ThreadSanitizer (ONLY=unit,sim,e2e,interop: parts of them)
 #	make crash      the long form of the kills, stops, full disks, power cuts and bit rot (docs/RELIABILITY.md)
 #	make fuzz       every fuzzer for FUZZ_SECONDS (30)
@@ -22,7 +23,10 @@ test: $(STAMPS)/build $(STAMPS)/test
 	@scripts/run_tests.py $(TEST_ARGS)
 
 sim: $(STAMPS)/build $(STAMPS)/test
-	@scripts/run_tests.py --only sim $(TEST_ARGS)
+	@SEEDS=$(SEEDS) scripts/run_tests.py --only sim $(if $(SEEDS),--plain --show) $(TEST_ARGS)
+
+sim-mutants: $(STAMPS)/build $(STAMPS)/test
+	@tests/sim/mutants.py $(MUTANT_ARGS)
 
 # ONLY=unit or ONLY=e2e/test_queue,sim: parts of it
 valgrind tsan: $(STAMPS)/build $(STAMPS)/test
@@ -52,6 +56,6 @@ $(STAMPS)/%: scripts/install_packages.sh
 	@mkdir -p $(STAMPS) && touch $@
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan build-fuzz
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-mutants
 
-.PHONY: all run test sim crash valgrind tsan fuzz bench clean
+.PHONY: all run test sim sim-mutants valgrind tsan crash fuzz bench clean

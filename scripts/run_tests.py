@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Builds the tree as it ships and under AddressSanitizer and UBSan, runs every test, and counts.
 
-    run_tests.py [--only scripts,unit,sim,e2e,valgrind] [--plain] [-k WORD] [-j N]
+    run_tests.py [--only scripts,unit,sim,e2e,valgrind] [--plain] [--show] [-k WORD] [-j N]
 
 --only   these suites (valgrind: a few unit programs under it);  --plain   without the sanitized build;
--k       tests whose name contains WORD.
+--show   what the programs counted;  -k   tests whose name contains WORD.
 The last line is "N passed, N failed"; the exit status is 0 when none failed.
 """
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN, ASAN = "build", "build-asan"
 SUITES = ["scripts", "unit", "sim", "e2e", "valgrind"]
+SIM_SEEDS, ASAN_SHARE = 1000, 10  # a simulation under the sanitizers runs a tenth of the seeds, or of SEEDS
 SANITIZERS = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -62,17 +63,21 @@ def programs(directory, suite):
                                       text=True, stdout=subprocess.PIPE).stdout)
     for test in known:
         if any(s.split(":")[-1] == suite for s in test["suite"]):
-            longer = max(1, int(os.environ.get("SEEDS", "100")) / 100)  # the simulations repeat that often
+            longer = max(1, int(os.environ.get("SEEDS") or 0) / 1000)  # the simulations repeat that often
+            if suite == "sim" and directory == ASAN:
+                test["env"]["SEEDS"] = str(max(1, int(os.environ.get("SEEDS") or SIM_SEEDS) // ASAN_SHARE))
             yield f"{directory} {suite}/{test['name']}", test["cmd"], test["env"], test["timeout"] * longer
 
 
-def run_program(name, command, env, timeout):
+def run_program(name, command, env, timeout, show=False):
     """A cmocka program writes TAP. A crash counts as one failure."""
     env = {**os.environ, **SANITIZERS, **env}
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, timeout=timeout, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT)
         output, status = done.stdout.decode(errors="replace"), done.returncode
+        if show:
+            print("\n".join(line for line in output.splitlines() if line.startswith("# ")), flush=True)
     except subprocess.TimeoutExpired as e:
         output, status = (e.stdout or b"").decode(errors="replace") + f"\nno end after {timeout} s", -1
     passed = len(re.findall(r"^ok \d+", output, re.M))
@@ -85,10 +90,12 @@ def run_program(name, command, env, timeout):
     return name, passed, failed, output
 
 
-def run_programs(tally, directory, suite, word, jobs):
+def run_programs(tally, directory, suite, word, jobs, show):
+    if suite == "sim":
+        jobs = 1  # each runs its seeds on all cores
     wanted = [t for t in programs(directory, suite) if word in t[0]]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for result in pool.map(lambda t: run_program(*t), wanted):
+        for result in pool.map(lambda t: run_program(*t, show), wanted):
             tally.add(*result)
 
 
@@ -166,6 +173,7 @@ def main():
     parser.add_argument("--only", default=",".join(SUITES))
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("-k", dest="word", default="")
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count() or 2)
     args = parser.parse_args()
     suites = args.only.split(",")
@@ -185,7 +193,7 @@ def main():
     for suite in ("unit", "sim"):
         if suite in suites:
             for directory in directories:
-                run_programs(tally, directory, suite, args.word, args.jobs)
+                run_programs(tally, directory, suite, args.word, args.jobs, args.show)
     if "valgrind" in suites and args.word in "valgrind":
         run_valgrind(tally)
     if "e2e" in suites and list((ROOT / "tests/e2e").glob("test_*.py")):

@@ -242,6 +242,7 @@ static void begin(struct faults *all, struct fault *f)
 	case FAULT_SLOW_DISK:
 		scene_tell(s, "fault %u: syncs of %s take up to %.3f s", f->number, n->name, seconds(2 * f->amount));
 		sim_host_set_disk_speed(n->host, CALL_TIME, f->amount);
+		s->slowest_sync = MAX(s->slowest_sync, 2 * f->amount);
 		break;
 	case FAULT_SHORT_WRITES:
 		scene_tell(s, "fault %u: of 1000 writes of %s %llu are short", f->number, n->name, (unsigned long long) f->amount);

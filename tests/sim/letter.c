@@ -3,9 +3,12 @@
 #include "world/file.h"
 
 #define MESSAGE_MAX (4u << 20)
-/* From the 250 of a server to the moment at which the record of it is durable on the other side: two ways, the
- * lazy sync, the sync itself. */
-#define RECORD_TIME (2 * USEC_SEC)
+/* From the 250 of a server to the moment at which the record of it is durable on the other side: two ways, the lazy
+ * sync, the sync itself; on a slow disk a few of them, since what is under way goes first. */
+static usec_t record_time(const struct scene *s)
+{
+	return 2 * USEC_SEC + 12 * s->slowest_sync;
+}
 
 /* --- writing ---------------------------------------------------------------------------------------------- */
 
@@ -327,7 +330,7 @@ static usec_t time_of_id(const struct scene *s, const char *text)
 static void judge_local_pair(struct scene *s, const struct copy *first, struct tally *tally)
 {
 	const struct node *n = first->letter->targets[first->target].node;
-	usec_t from = first->at - MIN(first->at, RECORD_TIME), until = first->told + RECORD_TIME;
+	usec_t from = first->at - MIN(first->at, record_time(s)), until = first->told + record_time(s);
 
 	if (scene_was_troubled(s, TROUBLE_DEATH, n, from, until))
 		tally->twice_by_death++;
@@ -345,9 +348,9 @@ static void judge_sent_pair(struct scene *s, const struct copy *first, struct ta
 	const struct letter *l = first->letter;
 	const struct node *to = l->targets[first->target].node;
 	usec_t from = first->n_hops > 0 && !first->at_remote ? time_of_id(s, first->ids[0]) : first->at;
-	usec_t until = first->told + RECORD_TIME;
+	usec_t until = first->told + record_time(s);
 
-	from -= MIN(from, RECORD_TIME);
+	from -= MIN(from, record_time(s));
 	if (scene_was_troubled(s, TROUBLE_NETWORK, l->entry, from, until))
 		tally->twice_by_network++;
 	else if (scene_was_troubled(s, TROUBLE_DEATH, l->entry, from, until) || (to && scene_was_troubled(s, TROUBLE_DEATH, to, from, until)))

@@ -283,7 +283,7 @@ static enum behaviour draw(struct remote *r)
 
 	if (n == 0)
 		return REMOTE_WELL;
-	index = (unsigned) scene_dice(r->scene, n + 1);
+	index = (unsigned) scene_dice(r->scene, r->always ? n : n + 1);
 	if (index == n)
 		return REMOTE_WELL;
 	while (index-- > 0)

@@ -28,7 +28,8 @@ struct remote {
 	struct machine machine;
 	char name[20];
 	struct listener *listener;
-	unsigned behaviours; /* the set to draw from */
+	unsigned behaviours; /* the set to draw from... */
+	bool always;         /* ...for every connection; else some are well */
 	unsigned connections, taken;
 };
 

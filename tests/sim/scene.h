@@ -88,6 +88,7 @@ struct scene {
 	unsigned dns_trouble; /* per cent of questions to the DNS that fail or take long */
 	struct buffer zone, story;
 	bool zone_changed; /* since the zone files were written */
+	usec_t slowest_sync; /* that a disk was told to have */
 	unsigned moments;  /* at which watch_moment was asked */
 	int64_t wall_offset; /* calendar time - time of the simulation */
 	struct trouble *troubles;

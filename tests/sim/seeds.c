@@ -214,7 +214,7 @@ bool seeds_run_apart(void (*run)(uint64_t, void *), uint64_t seed, unsigned *tot
 /* --- making a failure small -------------------------------------------------------------------------------- */
 
 struct shrinking {
-	const struct seeds *seeds;
+	void (*run)(uint64_t seed, void *totals);
 	uint64_t seed;
 	char kind[160];
 	unsigned faults[SEEDS_FAULTS], n; /* that are needed, as far as we know */
@@ -239,7 +239,7 @@ static bool fails_with(struct shrinking *k, const unsigned *faults, unsigned n)
 	char list[SEEDS_FAULTS * 4];
 
 	write_list(faults, n, list, sizeof(list));
-	run_apart(k->seeds->run, k->seed, k->totals, list, true, k->report);
+	run_apart(k->run, k->seed, k->totals, list, true, k->report);
 	k->runs++;
 	return k->report->failed && strcmp(k->report->kind, k->kind) == 0;
 }
@@ -278,19 +278,27 @@ static void shrink(struct shrinking *k)
 	}
 }
 
+/* The seed has failed, as the report says; the report is overwritten. */
+static void shrink_failure(struct shrinking *k, unsigned seconds)
+{
+	for (unsigned i = 0; i < SEEDS_FAULTS; i++)
+		if (k->report->happened[i])
+			k->faults[k->n++] = i;
+	memcpy(k->kind, k->report->kind, sizeof(k->kind));
+	k->until = time(NULL) + (time_t) seconds;
+	shrink(k);
+}
+
 static void explain(const struct seeds *s, const struct report *failed, void *totals)
 {
-	struct shrinking k = { .seeds = s, .seed = failed->seed, .report = report_new(), .totals = totals };
-	unsigned limit = number_from("SHRINK", SHRINK_LIMIT), before;
+	struct shrinking k = { .run = s->run, .seed = failed->seed, .report = report_new(), .totals = totals };
 	char list[SEEDS_FAULTS * 4];
+	unsigned before = 0;
 
+	*k.report = *failed;
 	for (unsigned i = 0; i < SEEDS_FAULTS; i++)
-		if (failed->happened[i])
-			k.faults[k.n++] = i;
-	before = k.n;
-	memcpy(k.kind, failed->kind, sizeof(k.kind));
-	k.until = time(NULL) + (time_t) limit;
-	shrink(&k);
+		before += failed->happened[i];
+	shrink_failure(&k, number_from("SHRINK", SHRINK_LIMIT));
 	write_list(k.faults, k.n, list, sizeof(list));
 	fprintf(stderr, "--- seed %llu had met %u faults; after %u more runs %u are left: ONLY=%s\n", (unsigned long long) k.seed,
 		before, k.runs, k.n, list);
@@ -298,6 +306,18 @@ static void explain(const struct seeds *s, const struct report *failed, void *to
 	if (!k.report->failed)
 		fprintf(stderr, "--- this time it went well: the seed does not repeat itself\n");
 	munmap(k.report, sizeof(struct board));
+}
+
+unsigned seeds_shrink(void (*run)(uint64_t, void *), uint64_t seed, unsigned seconds, unsigned ret[static SEEDS_FAULTS])
+{
+	struct shrinking k = { .run = run, .seed = seed, .report = report_new() };
+
+	run_apart(run, seed, NULL, NULL, true, k.report);
+	assert_true(k.report->failed);
+	shrink_failure(&k, seconds);
+	munmap(k.report, sizeof(struct board));
+	memcpy(ret, k.faults, k.n * sizeof(*ret));
+	return k.n;
 }
 
 /* --- many seeds ------------------------------------------------------------------------------------------------ */

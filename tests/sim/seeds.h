@@ -27,6 +27,10 @@ unsigned seeds_run(const struct seeds *s);
 /* Runs it in a process of its own. False: it failed. */
 bool seeds_run_apart(void (*run)(uint64_t seed, void *totals), uint64_t seed, unsigned *totals, size_t n_totals);
 
+/* The faults without which it does not fail as it did, by their numbers; how many of them. Takes so many seconds at
+ * most. */
+unsigned seeds_shrink(void (*run)(uint64_t seed, void *totals), uint64_t seed, unsigned seconds, unsigned ret[static SEEDS_FAULTS]);
+
 /* --- for the scene and its faults ------------------------------------------------------------------- */
 
 /* Is this fault to happen? */

@@ -8,10 +8,15 @@
 #include "sim/seeds.h"
 #include "sim/watch.h"
 
+#define CACHES_MAX (2u << 20)  /* of one server: chunks, arenas, answers of the DNS */
+#define LEAKS_MAX (1u << 20) /* of all: what the libraries keep */
+
 struct totals {
 	struct tally tally;
 	unsigned happened[FAULT_KINDS];
 	unsigned starts, failed_starts, looks;
+	unsigned left; /* KiB of memory that restarted servers held more than at the start */
+	unsigned kept; /* KiB of memory that drained servers held more than at the start: their caches */
 	unsigned hash[2]; /* of the events; of one seed */
 };
 
@@ -23,6 +28,7 @@ struct run {
 	struct faults faults;
 	struct client *clients[SCENE_SERVERS];
 	char config[300];
+	size_t memory; /* of the servers when they had started, and nothing had come */
 };
 
 /* Servers of others: two for one domain, of which the DNS names now one and now the other, and one for another. */
@@ -141,6 +147,7 @@ static void begin(struct run *r, uint64_t seed)
 		sim_host_set_ordered(r->scene->nodes[i].host, scene_chance(r->scene, 30));
 		node_start(&r->scene->nodes[i]);
 	}
+	r->memory = watch_memory(r->scene);
 }
 
 static void send_letters(struct run *r, usec_t until)
@@ -167,6 +174,30 @@ static bool clients_are_done(const struct run *r)
 	return true;
 }
 
+/* With the last message the memory for it is given back, but for caches whose size does not depend on how many there
+ * were. */
+static void check_memory(struct run *r)
+{
+	size_t now;
+
+	for (unsigned i = 0; i < r->scene->n_nodes; i++)
+		client_free(TAKE_PTR(r->clients[i]));
+	now = watch_memory(r->scene);
+	scene_check(r->scene, now <= r->memory + r->scene->n_nodes * CACHES_MAX, "the servers hold %zu KiB of memory, and held %zu when they began",
+		    now >> 10, r->memory >> 10);
+	r->totals->kept += now > r->memory ? (unsigned) ((now - r->memory) >> 10) : 0;
+}
+
+/* After a new start not even the caches are there. */
+static void check_leaks(struct run *r)
+{
+	size_t now = watch_memory(r->scene);
+
+	r->totals->left += now > r->memory ? (unsigned) ((now - r->memory) >> 10) : 0;
+	scene_check(r->scene, now <= r->memory + LEAKS_MAX, "the servers hold %zu KiB of memory after a new start, and held %zu when they began",
+		    now >> 10, r->memory >> 10);
+}
+
 /* The servers stop and start again: their spools hold nothing, and nothing comes a second time. */
 static void start_over(struct run *r)
 {
@@ -182,6 +213,7 @@ static void start_over(struct run *r)
 		r->totals->starts += n->starts;
 		r->totals->failed_starts += n->failed_starts;
 	}
+	check_leaks(r);
 	scene_run_for(s, USEC_HOUR);
 	letters_collect(s);
 }
@@ -194,8 +226,6 @@ static void end(struct run *r)
 	r->totals->hash[1] = (unsigned) (hash >> 32);
 	for (unsigned i = 0; i < FAULT_KINDS; i++)
 		r->totals->happened[i] += r->faults.happened[i];
-	for (unsigned i = 0; i < r->scene->n_nodes; i++)
-		client_free(r->clients[i]);
 	faults_done(&r->faults);
 	scene_free(r->scene);
 }
@@ -220,6 +250,7 @@ static void run_seed(uint64_t seed, void *context)
 	scene_check(s, scene_drain(s, 4 * USEC_DAY), "the queues are not empty after four days");
 	scene_run_for(s, USEC_HOUR); /* sites are forgotten */
 	watch_rest(s);
+	check_memory(&r);
 	look(&r, WATCH_KILL);
 	start_over(&r);
 	letters_judge(s, &r.totals->tally);
@@ -235,6 +266,8 @@ static void print_totals(const struct totals *t, unsigned seeds)
 	       n[FAULT_BREAK], n[FAULT_KILL], n[FAULT_STOP], t->starts, t->failed_starts, n[FAULT_RIVAL]);
 	printf("# disks: %u faulty, %u full, %u slow, %u with short writes; looked at %u times\n", n[FAULT_DISK], n[FAULT_FULL],
 	       n[FAULT_SLOW_DISK], n[FAULT_SHORT_WRITES], t->looks);
+	printf("# memory: drained servers held %u KiB more than at their start, on average, and restarted ones %u KiB\n", t->kept / MAX(seeds, 1u),
+	       t->left / MAX(seeds, 1u));
 	printf("# network: %u resets, %u partitions, %u bad lines, %u remotes gone, %u bad; DNS: %u failures, %u moves\n", n[FAULT_RESET],
 	       n[FAULT_PARTITION], n[FAULT_BAD_LINES], n[FAULT_REMOTE_GONE], n[FAULT_REMOTE], n[FAULT_DNS], n[FAULT_DNS_MOVES]);
 }

@@ -5,6 +5,7 @@
 #include "queue/owner.h"
 #include "sim/letter.h"
 #include "sim/remote.h"
+#include "world/loop.h"
 
 #define MOMENTS 16u /* between two looks */
 #define PATIENCE (5 * USEC_MIN)
@@ -127,6 +128,12 @@ static size_t size_of(const void *p)
 	return p ? malloc_usable_size((void *) (uintptr_t) p) + sizeof(size_t) : 0;
 }
 
+/* That a loop keeps for its next connections. */
+static size_t buffers_of(const struct loop *l)
+{
+	return l->free_buffer_count * (STREAM_BUFFER + 2 * sizeof(size_t));
+}
+
 size_t watch_memory(const struct scene *s)
 {
 	struct mallinfo2 m = mallinfo2();
@@ -135,6 +142,11 @@ size_t watch_memory(const struct scene *s)
 
 	for (unsigned i = 0; i < s->n_letters; i++)
 		own += size_of(s->letters[i]);
+	for (unsigned i = 0; i < s->n_remotes; i++)
+		own += buffers_of(s->remotes[i]->machine.loop);
+	for (unsigned i = 0; i < s->n_nodes; i++)
+		for (unsigned k = 0; k < s->nodes[i].threads && s->nodes[i].state == NODE_UP; k++)
+			own += buffers_of(server_loop(s->nodes[i].server, k));
 	return all > own ? all - own : 0;
 }
 

@@ -23,9 +23,8 @@ enum watch_end {
  * equals the one that a recovery of its disk makes. Not from a fiber. */
 void watch_disks(struct scene *s, enum watch_end end);
 
-/* Bytes of memory that the servers hold (the simulator's and the scene's own taken off), as far as the allocator can
- * tell; 0 under a sanitizer. */
+/* Bytes of memory that the servers hold (the simulator's and the scene's own taken off, and the buffers that the
+ * servers' loops keep for the next connection), as far as the allocator can tell; 0 under a sanitizer. */
 size_t watch_memory(const struct scene *s);
-/* Nothing is to be done: no server has a message, a session, a site or a slot. With its books gone its memory is what it
- * was before, but for `allowance` bytes: caches, and what the allocator has not given back. */
+/* Nothing is to be done: no server has a message, a session, a site, a slot or a connection, and its books say so. */
 void watch_rest(struct scene *s);

@@ -271,9 +271,107 @@ static void test_after_a_failed_sync_a_later_one_proves_nothing(void **state)
 	assert_in_range(lost, 20, 90);
 }
 
+/* --- short writes and copies ------------------------------------------------------------------------ */
+
+static void test_a_short_write_goes_on_and_costs_more_operations(void **state)
+{
+	struct file *file;
+	struct fixture f;
+	uint64_t before;
+
+	set_up(&f, 1);
+	sim_host_set_short_writes(f.host, 1000);
+	file = open_file(&f, "/a", FILE_WRITE | FILE_CREATE);
+	before = sim_host_changes(f.host);
+	assert_int_equal(write_at(file, "a text of some length", 0), 0);
+	assert_in_range(sim_host_changes(f.host) - before, 2, 21);
+	assert_int_equal(file_append(file, SLICE(", and more")), 0);
+	file_close(file);
+	assert_content(&f, "/a", "a text of some length, and more");
+	tear_down(&f);
+}
+
+/* The power may go between its parts: what came before is as uncertain as any unsynced write. */
+static void test_the_power_goes_in_the_middle_of_a_short_write(void **state)
+{
+	unsigned parts = 0;
+
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct file *file;
+		struct fixture f;
+		size_t len;
+
+		set_up(&f, seed);
+		make_file(&f, "/a", "");
+		sim_host_set_short_writes(f.host, 1000);
+		file = open_file(&f, "/a", FILE_WRITE);
+		sim_host_crash_at(f.host, 2);
+		assert_int_equal(write_at(file, "a text of some length", 0), -EIO);
+		assert_false(sim_host_is_up(f.host));
+		file_close(file);
+		crash_and_restart(&f);
+		free(content(&f, "/a", &len));
+		parts += len > 0 && len < 21;
+		tear_down(&f);
+	}
+	assert_true(parts > 0);
+}
+
+static void test_a_copied_disk_has_what_is_written_or_what_is_durable(void **state)
+{
+	unsigned kept = 0, lost = 0;
+	struct fixture f, copy;
+	struct file *file;
+
+	set_up(&f, 1);
+	make_file(&f, "/a", "durable");
+	file = open_file(&f, "/a", FILE_WRITE);
+	assert_int_equal(write_at(file, "written", 0), 0);
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		_cleanup_(freep) char *text = NULL;
+
+		assert_int_equal(sim_new(&(struct sim_options) { .seed = seed }, &copy.sim), 0);
+		sim_host_clone(f.host, copy.sim, false, &copy.host, &copy.world);
+		assert_content(&copy, "/a", "written");
+		tear_down(&copy);
+		assert_int_equal(sim_new(&(struct sim_options) { .seed = seed }, &copy.sim), 0);
+		sim_host_clone(f.host, copy.sim, true, &copy.host, &copy.world);
+		text = content(&copy, "/a", NULL);
+		kept += strcmp(text, "written") == 0;
+		lost += strcmp(text, "durable") == 0;
+		make_file(&copy, "/a", "other");
+		tear_down(&copy);
+	}
+	assert_true(kept > 0 && lost > 0);
+	assert_content(&f, "/a", "written"); /* and the first has felt nothing of it */
+	file_close(file);
+	crash_and_restart(&f);
+	tear_down(&f);
+}
+
+static void test_an_error_for_ever_lasts_until_it_is_taken_away(void **state)
+{
+	struct file *file;
+	struct fixture f;
+
+	set_up(&f, 1);
+	file = open_file(&f, "/a", FILE_WRITE | FILE_CREATE);
+	sim_host_add_fault(f.host, &(struct sim_fault) { .ops = SIM_SYNC, .error = -EIO });
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(file_sync(file), -EIO);
+	sim_host_clear_faults(f.host);
+	assert_int_equal(file_sync(file), 0);
+	file_close(file);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_short_write_goes_on_and_costs_more_operations),
+		cmocka_unit_test(test_the_power_goes_in_the_middle_of_a_short_write),
+		cmocka_unit_test(test_a_copied_disk_has_what_is_written_or_what_is_durable),
+		cmocka_unit_test(test_an_error_for_ever_lasts_until_it_is_taken_away),
 		cmocka_unit_test(test_reading_gives_what_was_written),
 		cmocka_unit_test(test_open_and_its_flags),
 		cmocka_unit_test(test_names),

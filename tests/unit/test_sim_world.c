@@ -432,6 +432,50 @@ static void test_one_seed_has_one_story(void **state)
 	assert_true(story(1) != story(2));
 }
 
+/* --- looking ---------------------------------------------------------------------------------------- */
+
+struct waits {
+	unsigned sleeping, endless;
+	usec_t until;
+};
+
+static void waits_for_ever(void *arg)
+{
+	(void) fiber_wait("nothing", DEADLINE_NEVER);
+}
+
+static void note_wait(void *context, const struct sim_wait *w)
+{
+	struct waits *n = context;
+
+	if (strcmp(w->what, "sleep") == 0) {
+		n->sleeping++;
+		n->until = w->deadline;
+	}
+	n->endless += strcmp(w->what, "nothing") == 0 && w->deadline == DEADLINE_NEVER && strcmp(sim_host_name(w->host), "server") == 0;
+}
+
+static void test_whoever_waits_can_be_seen(void **state)
+{
+	struct waits n = { 0 };
+	struct fixture f;
+	usec_t start;
+
+	set_up(&f, 1);
+	start = sim_now(f.sim);
+	on_client(&f, sleeper);
+	on_server(&f, waits_for_ever);
+	sim_run(f.sim, start + USEC_SEC);
+	sim_each_wait(f.sim, note_wait, &n);
+	assert_int_equal(n.sleeping, 1);
+	assert_int_equal(n.until, start + USEC_HOUR);
+	assert_int_equal(n.endless, 1);
+	sim_host_kill(f.server);
+	sim_each_wait(f.sim, note_wait, &n);
+	assert_int_equal(n.endless, 1);
+	tear_down(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -446,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_any_mixture_of_misfortunes_leaves_nothing_behind),
 		cmocka_unit_test(test_loops_of_one_world_answer_each_other),
 		cmocka_unit_test(test_one_seed_has_one_story),
+		cmocka_unit_test(test_whoever_waits_can_be_seen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -347,6 +347,21 @@ static void test_a_hook_can_make_answers_fail_and_sees_no_cached_ones(void **sta
 	close_zone(&f);
 }
 
+static void test_another_zone_answers_what_the_cache_does_not_know(void **state)
+{
+	struct fixture f = open_zone("a.example. 60 A 192.0.2.1\nb.example. A 192.0.2.1\n");
+	struct zone *zone;
+	char *why;
+
+	assert_status(&f, "a.example", DNS_A, DNS_OK);
+	assert_int_equal(zone_parse(SLICE("c.example. A 192.0.2.2\n"), "another", &zone, &why), 0);
+	zone_resolver_set_zone(f.resolver, zone);
+	assert_status(&f, "a.example", DNS_A, DNS_OK);
+	assert_status(&f, "b.example", DNS_A, DNS_NXDOMAIN);
+	assert_status(&f, "c.example", DNS_A, DNS_OK);
+	close_zone(&f);
+}
+
 static void test_the_zone_of_a_configuration_is_read_from_its_file(void **state)
 {
 	char path[] = "/tmp/yizhan-test-XXXXXX";
@@ -390,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_aliases_are_followed_eight_times_at_most),
 		cmocka_unit_test(test_a_wildcard_answers_for_names_that_do_not_exist),
 		cmocka_unit_test(test_a_hook_can_make_answers_fail_and_sees_no_cached_ones),
+		cmocka_unit_test(test_another_zone_answers_what_the_cache_does_not_know),
 		cmocka_unit_test(test_the_zone_of_a_configuration_is_read_from_its_file),
 	};
 
