@@ -80,16 +80,28 @@ def run(*command, **more):
     return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", **more)
 
 
+def files_of(root):
+    """What belongs to the tree: neither build directories nor results."""
+    for directory, directories, files in os.walk(root):
+        directories[:] = [d for d in directories if not (d.startswith("build") or d in (".git", "__pycache__", "results"))]
+        for file in files:
+            yield (Path(directory) / file).relative_to(root)
+
+
 def copy_tree():
-    shutil.rmtree(TREE, ignore_errors=True)
-    shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns("build*", ".git", "__pycache__", "results"))
-    (TREE / "scripts").is_dir() or sys.exit("the tree was not copied")
-    for script in ("build.sh",):  # its name begins like a build directory's
-        shutil.copy2(ROOT / "scripts" / script, TREE / "scripts" / script)
-    if not (BUILD / "build.ninja").exists():
-        done = run("meson", "setup", str(BUILD), str(TREE), "-Dbench=false")
-        if done.returncode != 0:
-            sys.exit(done.stdout)
+    """Only what differs is written, so that the build is done anew where it must be and nowhere else."""
+    wanted = set(files_of(ROOT))
+    for file in set(files_of(TREE)) - wanted:
+        (TREE / file).unlink()
+    for file in wanted:
+        to = TREE / file
+        if not to.exists() or to.read_bytes() != (ROOT / file).read_bytes():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, to)
+    options = [] if not (BUILD / "build.ninja").exists() else ["--reconfigure"]  # files may have come and gone
+    done = run("meson", "setup", str(BUILD), str(TREE), "-Dbench=false", *options)
+    if done.returncode != 0:
+        sys.exit(done.stdout)
 
 
 def build(program):

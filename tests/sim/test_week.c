@@ -157,7 +157,7 @@ static void run_seed(uint64_t seed, void *context)
 	remote_new(s, "mx1.remote", "192.0.2.50");
 	remote_new(s, "mx2.remote", "192.0.2.51");
 	r.back = scene_now(s) + (scene_chance(s, 60) ? USEC_HOUR + scene_dice(s, 5 * USEC_DAY) : 7 * USEC_DAY);
-	if (scene_chance(s, 60))
+	if (scene_chance(s, 50))
 		mix.weights[FAULT_POWER] = mix.weights[FAULT_KILL] = mix.weights[FAULT_BREAK] = mix.weights[FAULT_STOP] = 1;
 	mix.weights[FAULT_DNS] = mix.weights[FAULT_SHORT_WRITES] = 1;
 	node_start(&s->nodes[0]);
@@ -167,6 +167,10 @@ static void run_seed(uint64_t seed, void *context)
 	plan.server = &s->nodes[0];
 	plan.context = &s->nodes[0];
 	plan.letters = 1 + (unsigned) scene_dice(s, 12);
+	if (scene_chance(s, 25)) { /* so many that somebody always waits for his turn */
+		plan.letters = 120;
+		plan.pause = 10 * USEC_MIN;
+	}
 	client_new(s, "client", "192.0.2.100", &plan, &c);
 	faults_draw(s, &mix, r.back, &faults);
 	pass(&faults, r.back);
