@@ -79,6 +79,7 @@ void sim_world_kill(struct world *w);
 /* A new world after a crash or a kill; the dead ones need not be freed yet. -EBUSY when one is alive. */
 int sim_host_restart(struct sim_host *h, struct world **ret);
 bool sim_host_is_up(const struct sim_host *h); /* some process of it lives */
+usec_t sim_host_died_at(const struct sim_host *h); /* the last time that a process of it was ended by a crash or a kill */
 struct sim_host *sim_host_of(struct world *w);
 const char *sim_host_name(const struct sim_host *h);
 /* Sets its calendar apart from the universe's, in microseconds; it may jump. */

@@ -249,6 +249,7 @@ static void world_die(struct sim_world *w, bool power)
 	if (w->dead)
 		return;
 	w->dead = true;
+	w->host->died_at = s->now;
 	sim_trace(s, w->host, power ? "power cut" : "killed", 0, 0);
 	sim_net_world_died(w, power);
 	sim_file_world_died(w);
@@ -296,6 +297,11 @@ bool sim_host_is_up(const struct sim_host *h)
 		if (!container_of(k, struct sim_world, link)->dead)
 			return true;
 	return false;
+}
+
+usec_t sim_host_died_at(const struct sim_host *h)
+{
+	return h->died_at;
 }
 
 int sim_host_restart(struct sim_host *h, struct world **ret)

@@ -106,6 +106,7 @@ struct sim_host {
 	struct ip *ips;
 	size_t n_ips;
 	bool powered;
+	usec_t died_at;
 	uint64_t processes; /* so far, for the seeds of their randomness */
 	int64_t clock_offset;
 	struct list worlds;

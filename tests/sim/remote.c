@@ -281,7 +281,7 @@ static enum behaviour draw(struct remote *r)
 {
 	unsigned n = (unsigned) __builtin_popcount(r->behaviours), index, set = r->behaviours;
 
-	if (n == 0)
+	if (n == 0 || now() >= r->good_from)
 		return REMOTE_WELL;
 	index = (unsigned) scene_dice(r->scene, r->always ? n : n + 1);
 	if (index == n)
@@ -322,7 +322,7 @@ const char *behaviour_name(enum behaviour b)
 	return b == REMOTE_WELL ? "well" : names[__builtin_ctz(b)];
 }
 
-struct remote *remote_new(struct scene *s, const char *name, const char *ip)
+struct remote *remote_new(struct scene *s, const char *name, const char *ip, unsigned behaviours, usec_t good_from)
 {
 	struct remote *r = calloc(1, sizeof(*r));
 	struct endpoint at = { .kind = ENDPOINT_IP, .port = 25 };
@@ -330,6 +330,8 @@ struct remote *remote_new(struct scene *s, const char *name, const char *ip)
 	assert_non_null(r);
 	assert_true(s->n_remotes < ARRAY_LEN(s->remotes));
 	r->scene = s;
+	r->behaviours = behaviours;
+	r->good_from = good_from;
 	(void) snprintf(r->name, sizeof(r->name), "%s", name);
 	scene_machine_new(s, name, ip, &r->machine);
 	assert_int_equal(ip_parse(slice_from(ip), &at.ip), 0);

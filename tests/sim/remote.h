@@ -30,9 +30,10 @@ struct remote {
 	struct listener *listener;
 	unsigned behaviours; /* the set to draw from... */
 	bool always;         /* ...for every connection; else some are well */
+	usec_t good_from;    /* from then on all are */
 	unsigned connections, taken;
 };
 
-/* Begins at once, and is well; belongs to the scene. What its name is in the DNS the scene's zone says. */
-struct remote *remote_new(struct scene *s, const char *name, const char *ip);
+/* Begins at once; belongs to the scene. What its name is in the DNS the scene's zone says. */
+struct remote *remote_new(struct scene *s, const char *name, const char *ip, unsigned behaviours, usec_t good_from);
 void remote_free(struct remote *r);

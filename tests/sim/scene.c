@@ -306,7 +306,8 @@ void node_boot(struct node *n)
 
 static void node_died(struct node *n, usec_t pause)
 {
-	scene_trouble(n->scene, TROUBLE_DEATH, n, NULL, scene_now(n->scene), scene_now(n->scene));
+	/* It may be seen late: while another server was being stopped. */
+	scene_trouble(n->scene, TROUBLE_DEATH, n, NULL, sim_host_died_at(n->host), scene_now(n->scene));
 	bury(n);
 	n->boot_at = deadline_after(scene_now(n->scene), pause);
 }

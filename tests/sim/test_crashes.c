@@ -9,7 +9,7 @@
 #include "sim/watch.h"
 
 #define CACHES_MAX (2u << 20)  /* of one server: chunks, arenas, answers of the DNS */
-#define LEAKS_MAX (1u << 20) /* of all: what the libraries keep */
+#define LEAKS_MAX (2u << 20) /* of all: what the libraries keep */
 
 struct totals {
 	struct tally tally;
@@ -139,9 +139,9 @@ static void begin(struct run *r, uint64_t seed)
 	(void) snprintf(r->config, sizeof(r->config), "queue: {retry: [1m, 5m, 15m], warn: never, site_connections: %u, site_initial: %u}\n",
 			2 + (unsigned) (seed % 7), 1 + (unsigned) (seed % 2));
 	scene_new(seed, &options, &r->scene);
-	remote_new(r->scene, "mx1.remote", "192.0.2.50");
-	remote_new(r->scene, "mx2.remote", "192.0.2.51");
-	remote_new(r->scene, "mx.other", "192.0.2.52");
+	remote_new(r->scene, "mx1.remote", "192.0.2.50", 0, DEADLINE_NEVER);
+	remote_new(r->scene, "mx2.remote", "192.0.2.51", 0, DEADLINE_NEVER);
+	remote_new(r->scene, "mx.other", "192.0.2.52", 0, DEADLINE_NEVER);
 	draw_mix(r->scene, &r->mix);
 	for (unsigned i = 0; i < n; i++) {
 		sim_host_set_ordered(r->scene->nodes[i].host, scene_chance(r->scene, 30));

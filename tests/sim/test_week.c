@@ -154,8 +154,8 @@ static void run_seed(uint64_t seed, void *context)
 	scene_new(seed, &(struct scene_options) { .n_servers = 2, .zone = zone }, &s);
 	r.scene = s;
 	r.totals->deaths[r.death]++;
-	remote_new(s, "mx1.remote", "192.0.2.50");
-	remote_new(s, "mx2.remote", "192.0.2.51");
+	remote_new(s, "mx1.remote", "192.0.2.50", 0, DEADLINE_NEVER);
+	remote_new(s, "mx2.remote", "192.0.2.51", 0, DEADLINE_NEVER);
 	r.back = scene_now(s) + (scene_chance(s, 60) ? USEC_HOUR + scene_dice(s, 5 * USEC_DAY) : 7 * USEC_DAY);
 	if (scene_chance(s, 50))
 		mix.weights[FAULT_POWER] = mix.weights[FAULT_KILL] = mix.weights[FAULT_BREAK] = mix.weights[FAULT_STOP] = 1;
