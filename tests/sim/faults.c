@@ -90,7 +90,7 @@ static void roll_fault(struct dice *d, const struct scene *s, const struct fault
 	roll_link(d, f);
 }
 
-void faults_draw(struct scene *s, const struct fault_mix *mix, usec_t until, struct faults *ret)
+void scene_faults_draw(struct scene *s, const struct fault_mix *mix, usec_t until, struct faults *ret)
 {
 	struct dice dice = { hash_u64(s->seed ^ UINT64_C(0xfa0175)) };
 	usec_t at = scene_now(s);
@@ -343,7 +343,7 @@ static void do_what_is_due(struct faults *all)
 	}
 }
 
-void faults_run(struct faults *all, usec_t until)
+void scene_faults_run(struct faults *all, usec_t until)
 {
 	do {
 		scene_run(all->scene, MAX(next_of(all, until), scene_now(all->scene)));
@@ -351,7 +351,7 @@ void faults_run(struct faults *all, usec_t until)
 	} while (scene_now(all->scene) < until);
 }
 
-void faults_end(struct faults *all)
+void scene_faults_end(struct faults *all)
 {
 	struct scene *s = all->scene;
 
@@ -364,7 +364,7 @@ void faults_end(struct faults *all)
 	trouble_everybody(s, TROUBLE_NETWORK, deadline_after(scene_now(s), HANGS));
 }
 
-void faults_done(struct faults *all)
+void scene_faults_done(struct faults *all)
 {
 	free(all->list);
 }

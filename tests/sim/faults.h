@@ -55,9 +55,9 @@ struct faults {
 };
 
 /* Draws those of the time from now until `until` and tells them in the story. */
-void faults_draw(struct scene *s, const struct fault_mix *mix, usec_t until, struct faults *ret);
+void scene_faults_draw(struct scene *s, const struct fault_mix *mix, usec_t until, struct faults *ret);
 /* Turns the world until then and lets happen what is due. */
-void faults_run(struct faults *f, usec_t until);
+void scene_faults_run(struct faults *f, usec_t until);
 /* Everything that still lasts is over. */
-void faults_end(struct faults *f);
-void faults_done(struct faults *f);
+void scene_faults_end(struct faults *f);
+void scene_faults_done(struct faults *f);

@@ -122,11 +122,11 @@ static void suffer(struct run *r, usec_t until)
 	usec_t from = scene_now(s), part = (until - from) / 4;
 
 	for (unsigned i = 1; i <= 4; i++) {
-		faults_run(&r->faults, from + i * part);
+		scene_faults_run(&r->faults, from + i * part);
 		look(r, i % 2 ? WATCH_KILL : WATCH_POWER);
 	}
-	faults_run(&r->faults, until);
-	faults_end(&r->faults);
+	scene_faults_run(&r->faults, until);
+	scene_faults_end(&r->faults);
 }
 
 /* --- one seed ------------------------------------------------------------------------------------------------ */
@@ -226,7 +226,7 @@ static void end(struct run *r)
 	r->totals->hash[1] = (unsigned) (hash >> 32);
 	for (unsigned i = 0; i < FAULT_KINDS; i++)
 		r->totals->happened[i] += r->faults.happened[i];
-	faults_done(&r->faults);
+	scene_faults_done(&r->faults);
 	scene_free(r->scene);
 }
 
@@ -239,7 +239,7 @@ static void run_seed(uint64_t seed, void *context)
 	begin(&r, seed);
 	s = r.scene;
 	until = scene_now(s) + 5 * USEC_MIN + scene_dice(s, 15 * USEC_MIN);
-	faults_draw(s, &r.mix, until, &r.faults);
+	scene_faults_draw(s, &r.mix, until, &r.faults);
 	send_letters(&r, until);
 	suffer(&r, until);
 	while (!clients_are_done(&r)) {

@@ -137,7 +137,7 @@ static void judge(struct run *r)
 static void pass(struct faults *f, usec_t until)
 {
 	while (scene_now(f->scene) < until) {
-		faults_run(f, MIN(until, scene_now(f->scene) + USEC_DAY));
+		scene_faults_run(f, MIN(until, scene_now(f->scene) + USEC_DAY));
 		watch_disks(f->scene, scene_now(f->scene) / USEC_DAY % 2 ? WATCH_POWER : WATCH_KILL);
 	}
 }
@@ -172,9 +172,9 @@ static void run_seed(uint64_t seed, void *context)
 		plan.pause = 10 * USEC_MIN;
 	}
 	client_new(s, "client", "192.0.2.100", &plan, &c);
-	faults_draw(s, &mix, r.back, &faults);
+	scene_faults_draw(s, &mix, r.back, &faults);
 	pass(&faults, r.back);
-	faults_end(&faults);
+	scene_faults_end(&faults);
 	come_back(&r);
 	while (!client_is_done(c)) /* it ends within a day of the beginning */
 		scene_run_for(s, USEC_HOUR);
@@ -189,7 +189,7 @@ static void run_seed(uint64_t seed, void *context)
 	r.totals->attempts += r.attempts;
 	r.totals->server_deaths += faults.happened[FAULT_POWER] + faults.happened[FAULT_KILL] + faults.happened[FAULT_BREAK];
 	client_free(c);
-	faults_done(&faults);
+	scene_faults_done(&faults);
 	scene_free(s);
 }
 
