@@ -5,15 +5,30 @@
 
 #include "queue/owner.h"
 
-#define EXAMINE_MAX 500u
+#define EXAMINE_MAX 2000u  /* messages that one visit looks at */
+#define CANDIDATES_MAX 64u /* and that it picks out */
+
+/* A message that may be meant. It stays where it is while its envelope is read. */
+struct candidate {
+	struct message *message;
+	struct rested rested;
+	char *packed; /* as read from the spool */
+	size_t len;
+	bool meant;
+};
 
 struct orders {
+	struct queue *queue;
 	enum queue_action action;
 	const struct queue_filter *filter;
 	struct entry bookmark;
+	struct arena *arena;
+	struct candidate candidates[CANDIDATES_MAX];
+	unsigned n;
 	bool begun, ended;
 	unsigned left; /* of the filter's limit */
 	unsigned done;
+	int error;
 	const struct path *kicked; /* the last one, not to be kicked again and again */
 };
 
@@ -47,7 +62,7 @@ static void kick(struct home *h, struct path *p)
 
 static void retry_now(struct home *h, struct message *m, struct orders *o)
 {
-	m->flags &= ~(uint32_t) MESSAGE_REPORT_LATER;
+	m->flags &= (uint16_t) ~MESSAGE_REPORT_LATER;
 	for (unsigned i = 0; i < m->n_recipients; i++)
 		if (m->recipients[i].state == STATE_WAITING)
 			m->recipients[i].next = 0;
@@ -57,13 +72,19 @@ static void retry_now(struct home *h, struct message *m, struct orders *o)
 		o->kicked = j->path;
 		kick(h, j->path);
 	}
+	if (!m->lot)
+		return;
+	if (m->lot->path != o->kicked)
+		kick(h, m->lot->path);
+	o->kicked = m->lot->path; /* compared only: it may be gone by then */
+	lot_leave(m, 0);
 }
 
 static void release(struct home *h, struct message *m)
 {
 	bool some = false;
 
-	m->flags &= ~(uint32_t) MESSAGE_HOLD;
+	m->flags &= (uint16_t) ~MESSAGE_HOLD;
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		struct recipient *r = &m->recipients[i];
 
@@ -76,7 +97,7 @@ static void release(struct home *h, struct message *m)
 	}
 	if (!some)
 		return;
-	m->flags &= ~(uint32_t) MESSAGE_WARNED;
+	m->flags &= (uint16_t) ~MESSAGE_WARNED;
 	home_changed(m);
 	EVENT(h->queue->events, m->entry.id, EVENT_RELEASED, F_STR("reason", "released by an administrator"));
 }
@@ -98,56 +119,114 @@ static void act(struct home *h, struct message *m, struct orders *o)
 		break;
 	case QUEUE_REMOVE:
 		m->flags |= MESSAGE_REMOVE;
-		m->flags &= ~(uint32_t) MESSAGE_STRANGE;
+		m->flags &= (uint16_t) ~MESSAGE_STRANGE;
 		break;
 	}
 	home_settle(h, m, NULL); /* it may be gone now */
 }
 
-static void act_on_some(struct home *h, void *context)
+/* Once round: picks out who may be meant, from where the bookmark is. */
+static void pick_some(struct home *h, void *context)
 {
 	struct orders *o = context;
 	usec_t t = now();
+	struct link *k;
 
 	if (!o->begun)
 		list_prepend(&h->messages, &o->bookmark.link);
 	o->begun = true;
-	for (unsigned examined = 0; examined < EXAMINE_MAX; examined++) {
-		struct link *k = list_next(&h->messages, &o->bookmark.link);
-		struct entry *entry;
-		struct message *m;
+	o->n = 0;
+	k = list_next(&h->messages, &o->bookmark.link);
+	for (unsigned examined = 0; k && examined < EXAMINE_MAX && o->n < MIN(CANDIDATES_MAX, o->left); examined++) {
+		struct entry *entry = container_of(k, struct entry, link);
+		struct message *m = container_of(entry, struct message, entry);
+		struct candidate *c = &o->candidates[o->n];
 
-		if (!k || o->left == 0) {
-			link_remove(&o->bookmark.link);
-			o->ended = true;
-			return;
-		}
-		entry = container_of(k, struct entry, link);
-		m = container_of(entry, struct message, entry);
-		/* The bookmark goes behind the message before anything happens to it. */
-		link_remove(&o->bookmark.link);
-		link_insert_between(&o->bookmark.link, k, k->next);
-		if (entry->id == MSGID_NONE || !home_matches(h, m, o->filter, t))
+		k = list_next(&h->messages, k);
+		if (entry->id == MSGID_NONE || m->users == UINT16_MAX || !home_may_match(h, m, o->filter, t))
 			continue;
-		o->left--;
-		o->done++;
-		act(h, m, o);
+		*c = (struct candidate) { .message = m };
+		if (rested_copy(m, o->arena, &c->rested) < 0) {
+			o->error = -ENOMEM;
+			k = NULL;
+			break;
+		}
+		m->users++;
+		o->n++;
 	}
+	o->ended = !k || o->left == 0;
+	link_remove(&o->bookmark.link);
+	if (!o->ended)
+		link_insert_between(&o->bookmark.link, k->prev, k);
+}
+
+/* In the fiber of who gave the orders: reads what has to be read. */
+static void find_meant(struct orders *o, struct candidate *c)
+{
+	bool patterns = o->filter->sender || o->filter->recipient;
+	struct slice packed = c->rested.packed;
+	struct envelope e;
+	int r = 0;
+
+	if (!packed.data)
+		r = spool_envelope(o->queue->spool, c->rested.id, &c->packed, &c->len);
+	if (c->packed)
+		packed = slice_new(c->packed, c->len);
+	/* Without a pattern an envelope that can't be read is no reason to keep the message. */
+	c->meant = !patterns || (r >= 0 && envelope_unpack(packed, o->arena, &e) >= 0 && filter_fits_envelope(o->filter, &e));
+}
+
+static void act_on_some(struct home *h, void *context)
+{
+	struct orders *o = context;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		struct candidate *c = &o->candidates[i];
+		struct message *m = c->message;
+
+		m->users--;
+		if (c->meant && c->packed && !m->packed)
+			message_keep_envelope(m, TAKE_PTR(c->packed), c->len);
+		free(c->packed);
+		if (c->meant) {
+			o->left--;
+			o->done++;
+			act(h, m, o);
+		} else if (message_is_over(m))
+			home_settle(h, m, NULL); /* we kept it from ending */
+		else if (message_rests(m))
+			message_forget_envelope(m);
+	}
+	o->n = 0;
 }
 
 int queue_act(struct queue *q, enum queue_action action, const struct queue_filter *f, unsigned *ret_messages)
 {
+	_cleanup_(arena_freep) struct arena *a = NULL;
+	struct orders *o = NULL;
 	unsigned done = 0;
+	int r = arena_new(4096, &a);
 
-	for (unsigned i = 0; i < q->n_homes; i++) {
-		struct orders o = { .action = action, .filter = f, .left = f->limit ? f->limit - done : UINT32_MAX };
-
-		while (!o.ended) {
-			home_visit(&q->homes[i], act_on_some, &o);
+	if (r >= 0)
+		o = malloc(sizeof(*o));
+	if (!o)
+		return -ENOMEM;
+	for (unsigned i = 0; i < q->n_homes && r >= 0; i++) {
+		*o = (struct orders) { .queue = q, .action = action, .filter = f, .arena = a,
+				       .left = f->limit ? f->limit - done : UINT32_MAX };
+		while (!o->ended) {
+			home_visit(&q->homes[i], pick_some, o);
+			for (unsigned n = 0; n < o->n; n++)
+				find_meant(o, &o->candidates[n]);
+			if (o->n > 0)
+				home_visit(&q->homes[i], act_on_some, o);
+			arena_reset(a);
 			fiber_yield();
 		}
-		done += o.done;
+		done += o->done;
+		r = o->error;
 	}
+	free(o);
 	*ret_messages = done;
-	return 0;
+	return r;
 }

@@ -58,7 +58,7 @@ static const char *remote_mta(const struct last_reply *l, struct arena *a)
 	char ip[IP_TEXT];
 
 	if (last_host(l) || l->ip.family == 0)
-		return last_host(l);
+		return arena_strdup(a, last_host(l)); /* another attempt may replace it while we write */
 	return arena_printf(a, "[%s]", ip_format(&l->ip, ip));
 }
 
@@ -72,7 +72,7 @@ int bounce_recipient(const struct recipient *r, const struct envelope *e, unsign
 		.orcpt = e->recipients[index].orcpt,
 		.action = action,
 		.status = status_of(r, action),
-		.last_attempt = l ? l->at : 0,
+		.last_attempt = l ? (wall_t) (r->last_at * USEC_SEC) : 0,
 	};
 	char text[LAST_TEXT_MAX + 40];
 
@@ -107,8 +107,10 @@ static int collect(struct report *rp)
 {
 	const struct message *m = rp->message;
 	struct retry_schedule s = queue_schedule(queue_configuration(rp->home->queue));
-	int r = envelope_unpack(slice_new(m->packed, m->packed_len), rp->arena, &rp->original);
+	int r = home_load(rp->home, rp->message);
 
+	if (r >= 0)
+		r = envelope_unpack(slice_new(m->packed, m->packed_len), rp->arena, &rp->original);
 	if (r < 0)
 		return r;
 	rp->original.id = m->entry.id;
@@ -207,7 +209,7 @@ static void settle_debts(struct report *rp, msgid_t id)
 		struct recipient *r = &m->recipients[rp->indexes[n]];
 		char text[MSGID_TEXT];
 
-		r->flags &= (uint8_t) ~rp->owed[n];
+		r->flags &= (unsigned) ~rp->owed[n];
 		EVENT(rp->home->queue->events, m->entry.id, EVENT_BOUNCED, F_STR("dsn", id_format(id, text)),
 		      F_STR("action", dsn_action_name(rp->recipients[n].action)),
 		      F_STR("to", rp->recipients[n].final));
@@ -249,7 +251,7 @@ static void report(struct home *h, struct message *m)
 		r = write_and_send(&rp);
 		home_arena_put(h, rp.arena);
 	}
-	m->flags &= ~(uint32_t) MESSAGE_WORKING;
+	m->flags &= (uint16_t) ~MESSAGE_WORKING;
 	if (r < 0) {
 		m->flags |= MESSAGE_REPORT_LATER;
 		if (!h->stopping)
@@ -268,7 +270,7 @@ static void reporter(void *arg)
 	while (!h->stopping && !fiber_cancelled() && (k = list_pop(&h->reports))) {
 		struct message *m = container_of(k, struct message, work);
 
-		m->flags &= ~(uint32_t) MESSAGE_REPORTING;
+		m->flags &= (uint16_t) ~MESSAGE_REPORTING;
 		report(h, m);
 	}
 	h->reporters--;
@@ -279,6 +281,7 @@ void home_report(struct home *h, struct message *m)
 {
 	if (h->stopping)
 		return; /* what is owed stands in the note */
+	lot_leave(m, deadline_after(now(), PARKED_BESIDE));
 	m->flags |= MESSAGE_REPORTING;
 	list_append(&h->reports, &m->work);
 	if (h->reporters >= REPORTERS_MAX)
@@ -290,6 +293,6 @@ void home_report(struct home *h, struct message *m)
 	if (h->reporters > 0)
 		return;
 	link_remove(&m->work);
-	m->flags &= ~(uint32_t) MESSAGE_REPORTING;
+	m->flags &= (uint16_t) ~MESSAGE_REPORTING;
 	m->flags |= MESSAGE_REPORT_LATER;
 }

@@ -22,6 +22,7 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 	list_init(&h->unresolved);
 	list_init(&h->starved);
 	list_init(&h->slots);
+	list_init(&h->called);
 	cond_init(&h->quiet);
 	fiber_group_init(&h->helpers);
 	return arena_new(4096, &h->scratch);
@@ -49,6 +50,9 @@ void home_done(struct home *h)
 		free_jobs(m);
 		message_free(m);
 	}
+	lots_free_all(h);
+	hash_done(&h->names);
+	hash_done(&h->replies);
 	while (h->n_spare > 0)
 		arena_free(h->spare[--h->n_spare]);
 	arena_free(h->scratch);
@@ -88,8 +92,9 @@ void home_set_state(struct home *h, struct message *m, unsigned recipient, enum 
 {
 	struct recipient *r = &m->recipients[recipient];
 
-	if (r->state == state)
+	if (r->state == (unsigned) state)
 		return;
+	r->flags &= RECIPIENT_FLAGS; /* not parked any more */
 	if (r->state == STATE_HELD)
 		h->held--;
 	else if (r->state == STATE_WAITING && r->attempts > 0)
@@ -102,7 +107,14 @@ void home_set_state(struct home *h, struct message *m, unsigned recipient, enum 
 		m->open--;
 		h->n_recipients--;
 	}
-	r->state = (uint8_t) state;
+	r->state = (unsigned) state;
+}
+
+void home_set_last(struct home *h, struct recipient *r, const struct outcome *o)
+{
+	struct last_reply *l = last_reply_share(&h->replies, &h->queue->key, last_reply_new(o));
+
+	recipient_set_last(r, l, world_wall(h->queue->world));
 }
 
 void home_add(struct home *h, struct message *m)
@@ -143,6 +155,7 @@ static void remove_message(struct home *h, struct message *m)
 	EVENT(h->queue->events, m->entry.id, EVENT_DONE);
 	heap_remove(&h->due, &m->due);
 	link_remove(&m->entry.link);
+	lot_leave(m, 0);
 	link_remove(&m->work);
 	h->n_messages--;
 	h->bytes -= m->size;
@@ -156,7 +169,7 @@ static void write_note(struct home *h, struct message *m)
 	_cleanup_buffer_ struct buffer note = { 0 };
 	int r;
 
-	m->flags &= ~(uint32_t) MESSAGE_DIRTY;
+	m->flags &= (uint16_t) ~MESSAGE_DIRTY;
 	note_encode(m->recipients, m->n_recipients, queue_wall_offset(h->queue), &note);
 	r = buffer_error(&note);
 	if (r >= 0)
@@ -178,7 +191,7 @@ static void note(struct home *h, struct message *m, bool at_once)
 	if (at_once || m->n_recipients < LARGE_MESSAGE || (m->flags & MESSAGE_REPORTING)) {
 		if (m->flags & MESSAGE_UNNOTED)
 			link_remove(&m->work);
-		m->flags &= ~(uint32_t) MESSAGE_UNNOTED;
+		m->flags &= (uint16_t) ~MESSAGE_UNNOTED;
 		write_note(h, m);
 		return;
 	}
@@ -188,6 +201,7 @@ static void note(struct home *h, struct message *m, bool at_once)
 		h->note_at = deadline_after(now(), NOTE_DELAY);
 		home_due(h, h->note_at);
 	}
+	lot_leave(m, deadline_after(now(), PARKED_BESIDE));
 	m->flags |= MESSAGE_UNNOTED;
 	list_append(&h->unnoted, &m->work);
 }
@@ -200,14 +214,34 @@ void home_write_notes(struct home *h)
 	while ((k = list_pop(&h->unnoted))) {
 		struct message *m = container_of(k, struct message, work);
 
-		m->flags &= ~(uint32_t) MESSAGE_UNNOTED;
+		m->flags &= (uint16_t) ~MESSAGE_UNNOTED;
 		write_note(h, m);
 		if (m->flags & MESSAGE_DIRTY)
 			(void) settle_again(h, m, deadline_after(now(), SHORT_OF_MEMORY));
 	}
 }
 
-/* --- settling --------------------------------------------------------------------------------- */
+/* --- envelopes -------------------------------------------------------------------------------- */
+
+int home_load(struct home *h, struct message *m)
+{
+	char *packed = NULL;
+	size_t len = 0;
+	int r;
+
+	if (m->packed)
+		return 0;
+	m->users++;
+	r = spool_envelope(h->queue->spool, m->entry.id, &packed, &len);
+	m->users--;
+	if (r < 0)
+		return r;
+	if (m->packed)
+		free(packed); /* somebody else was faster */
+	else
+		message_keep_envelope(m, packed, len);
+	return 0;
+}
 
 const struct envelope *view_envelope(struct view *v)
 {
@@ -215,11 +249,24 @@ const struct envelope *view_envelope(struct view *v)
 
 	if (v->envelope)
 		return v->envelope;
+	if (!m->packed)
+		return NULL;
 	if (envelope_unpack(slice_new(m->packed, m->packed_len), v->home->scratch, &v->unpacked) < 0 ||
 	    v->unpacked.n_recipients != m->n_recipients)
 		return NULL;
 	v->envelope = &v->unpacked;
 	return v->envelope;
+}
+
+/* --- settling --------------------------------------------------------------------------------- */
+
+/* Of one that is parked we know what the site said. */
+static void note_why_parked(struct view *v, struct recipient *r)
+{
+	const struct lot *l = v->message->lot;
+
+	if ((r->flags & RECIPIENT_PARKED) && !r->last && l && l->why)
+		recipient_set_last(r, last_reply_ref(l->why), world_wall(v->home->queue->world));
 }
 
 static bool wants_delay_report(struct view *v, unsigned i)
@@ -252,6 +299,7 @@ static bool warn(struct view *v)
 			posted = left = true;
 			continue;
 		}
+		note_why_parked(v, r);
 		r->flags |= RECIPIENT_WARNED;
 		if (wants_delay_report(v, i))
 			r->flags |= RECIPIENT_OWES_DELAY;
@@ -274,6 +322,7 @@ static bool expire(struct view *v)
 			posted = true;
 		if (r->state != STATE_WAITING)
 			continue;
+		note_why_parked(v, r);
 		r->flags |= RECIPIENT_EXPIRED;
 		home_give_up(v, i, "it could not be delivered in time");
 	}
@@ -291,7 +340,7 @@ static bool obey_orders(struct view *v)
 		if (r->state == STATE_POSTED)
 			posted = true;
 		if (r->state == STATE_DONE && (m->flags & MESSAGE_REMOVE))
-			r->flags &= (uint8_t) ~RECIPIENT_OWES;
+			r->flags &= (unsigned) ~RECIPIENT_OWES;
 		if (r->state == STATE_POSTED || r->state == STATE_DONE)
 			continue;
 		if (m->flags & MESSAGE_REMOVE) {
@@ -304,14 +353,14 @@ static bool obey_orders(struct view *v)
 				.reply = { 550, { 5, 0, 0 }, "The message was returned by an administrator" }
 			};
 
-			recipient_set_last(r, last_reply_new(&o, world_wall(v->home->queue->world)));
+			home_set_last(v->home, r, &o);
 			home_give_up(v, i, "returned by an administrator");
 		} else if (r->state == STATE_WAITING) {
 			home_hold(v, i, "held by an administrator");
 		}
 	}
 	if (!posted)
-		m->flags &= ~(uint32_t) (MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE);
+		m->flags &= (uint16_t) ~(MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE);
 	return posted;
 }
 
@@ -349,7 +398,7 @@ static void settle_age(struct view *v)
 		home_recall(v->home, m);
 }
 
-static usec_t due_time(const struct home *h, const struct message *m, usec_t t)
+usec_t home_due_time(const struct home *h, const struct message *m, usec_t t)
 {
 	struct retry_schedule s = queue_schedule(queue_configuration(h->queue));
 	usec_t due = DEADLINE_NEVER;
@@ -377,20 +426,24 @@ static usec_t due_time(const struct home *h, const struct message *m, usec_t t)
 	return due <= t ? deadline_after(t, SHORT_OF_MEMORY) : due;
 }
 
-static void set_due(struct home *h, struct message *m, usec_t t)
+static void remember_due(struct home *h, struct message *m, usec_t due)
 {
-	usec_t due = due_time(h, m, t);
-
-	if (due == DEADLINE_NEVER) {
-		heap_remove(&h->due, &m->due);
-		return;
-	}
 	if (!settle_again(h, m, due))
 		LOG(h->queue->log, LOG_ERROR, "No memory to remember when a message is due; it waits for a restart",
 		    F_ID("id", m->entry.id));
 }
 
-void home_settle(struct home *h, struct message *m, const struct envelope *envelope)
+static void set_due(struct home *h, struct message *m, usec_t t)
+{
+	usec_t due = home_due_time(h, m, t);
+
+	if (due == DEADLINE_NEVER)
+		heap_remove(&h->due, &m->due);
+	else
+		remember_due(h, m, due);
+}
+
+static void settle(struct home *h, struct message *m, const struct envelope *envelope)
 {
 	struct view v = { .home = h, .message = m, .now = now(), .envelope = envelope };
 	bool owes;
@@ -411,7 +464,37 @@ void home_settle(struct home *h, struct message *m, const struct envelope *envel
 	note(h, m, owes);
 	if (owes && !(m->flags & (MESSAGE_WORKING | MESSAGE_REPORTING | MESSAGE_REPORT_LATER | MESSAGE_DIRTY)))
 		home_report(h, m);
+	lot_look_after(m);
+	if (message_rests(m))
+		message_forget_envelope(m);
 	set_due(h, m, v.now);
+}
+
+void home_settle(struct home *h, struct message *m, const struct envelope *envelope)
+{
+	if (m->open > 0 && !m->packed && !envelope)
+		home_settle_soon(h, m);
+	else
+		settle(h, m, envelope);
+}
+
+void home_settle_soon(struct home *h, struct message *m)
+{
+	remember_due(h, m, 0);
+}
+
+void home_load_and_settle(struct home *h, struct message *m)
+{
+	int r = m->open > 0 ? home_load(h, m) : 0;
+
+	/* What is thrown away needs no envelope; the rest waits until it can be read. */
+	if (r >= 0 || (m->flags & MESSAGE_REMOVE)) {
+		settle(h, m, NULL);
+		return;
+	}
+	LOG(h->queue->log, LOG_ERROR, "The envelope of a message can't be read back from the spool; tried again soon",
+	    F_ID("id", m->entry.id), F_ERRNO("error", r));
+	remember_due(h, m, deadline_after(now(), REPORT_LATER));
 }
 
 /* --- the keeper ------------------------------------------------------------------------------- */
@@ -424,8 +507,8 @@ static void settle_due(struct home *h, usec_t t)
 		struct message *m = container_of(n, struct message, due);
 
 		heap_remove(&h->due, n);
-		m->flags &= ~(uint32_t) MESSAGE_REPORT_LATER;
-		home_settle(h, m, NULL);
+		m->flags &= (uint16_t) ~MESSAGE_REPORT_LATER;
+		home_load_and_settle(h, m);
 	}
 }
 
@@ -435,6 +518,8 @@ static usec_t next_due(const struct home *h)
 	const struct heap_node *site = heap_first(&h->site_timers);
 	usec_t next = MIN(h->note_at, h->sweep_at);
 
+	if (!list_empty(&h->called))
+		return 0;
 	if (message)
 		next = MIN(next, message->key);
 	return site ? MIN(next, site->key) : next;
@@ -452,6 +537,7 @@ void home_keeper(void *home)
 		usec_t t = now(), next;
 
 		settle_due(h, t);
+		lots_tick(h);
 		owner_tick(h, t);
 		if (t >= h->note_at)
 			home_write_notes(h);

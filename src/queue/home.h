@@ -7,12 +7,15 @@
  * How a message moves is one function, home_settle: whatever happened (submitted, an outcome, its time has
  * come, an order), it looks at the whole state and does what is to be done: expires, warns, calls back, sends
  * what waits on its way, notes the state in the spool, has notifications written, and removes the message when
- * nothing is left. */
+ * nothing is left. What it needs for that it has in memory, but for the envelope of a message that has rested: the
+ * keeper, which may wait for the disk, reads it back before it settles such a one, and when somebody else wants to,
+ * the message becomes due and the keeper does it. */
 #pragma once
 
 #include "queue/classify.h"
 #include "queue/destination.h"
 #include "queue/job.h"
+#include "queue/parking.h"
 #include "queue/queue.h"
 #include "queue/retry.h"
 
@@ -34,6 +37,12 @@ struct home {
 	struct list unnoted;  /* large messages whose note waits a moment */
 	usec_t note_at;
 	struct arena *scratch; /* for one settling */
+	struct hash names;    /* domains of senders and recipients (name.h) */
+	struct hash replies;  /* last replies (recipient.h) */
+
+	/* messages whose site does not work (parking.h) */
+	struct hash lots;
+	struct list called;   /* lots whose site wants mail */
 
 	/* destinations */
 	struct hash destinations;
@@ -116,6 +125,15 @@ void home_due(struct home *h, usec_t at);
 void home_add(struct home *h, struct message *m);
 /* See above. envelope: the message's, when the caller has it unpacked, or NULL. The message may be gone afterwards. */
 void home_settle(struct home *h, struct message *m, const struct envelope *envelope);
+/* Reads the envelope back from the spool when it isn't in memory. Waits: the caller counts as one of its users. */
+int home_load(struct home *h, struct message *m);
+/* The same, and settles it. On the keeper. */
+void home_load_and_settle(struct home *h, struct message *m);
+/* The keeper settles it as soon as it can. */
+void home_settle_soon(struct home *h, struct message *m);
+/* What was said about a recipient last. */
+void home_set_last(struct home *h, struct recipient *r, const struct outcome *o);
+usec_t home_due_time(const struct home *h, const struct message *m, usec_t t);
 void home_set_state(struct home *h, struct message *m, unsigned recipient, enum recipient_state state);
 /* Its state differs from what is on disk: noted at the end of the settling. */
 static inline void home_changed(struct message *m) { m->flags |= MESSAGE_DIRTY; }
@@ -169,7 +187,19 @@ void home_report(struct home *h, struct message *m);
 
 /* Calls fn(h, context) on the loop of h and returns when it has run. From a fiber of any loop. */
 void home_visit(struct home *h, void (*fn)(struct home *h, void *context), void *context);
-/* Does the message fit? The site is compared with what is known of its recipients' sites and with their domains. */
-bool home_matches(struct home *h, struct message *m, const struct queue_filter *f, usec_t t);
+/* Can the message fit, as far as can be said without its envelope? The site is compared with what is known of its
+ * recipients' sites and with their domains. */
+bool home_may_match(const struct home *h, const struct message *m, const struct queue_filter *f, usec_t t);
+/* The envelope for a visitor: a copy of what is in memory, or the id with which it is read back afterwards, in the
+ * fiber of whoever asks. */
+struct rested {
+	msgid_t id;
+	struct slice packed; /* data NULL: in the spool */
+};
+int rested_copy(const struct message *m, struct arena *a, struct rested *ret); /* -ENOMEM */
+/* May wait. -ENOENT: the message has gone meanwhile; -EBADMSG, -EIO, -ENOMEM. */
+int rested_envelope(struct queue *q, const struct rested *s, struct arena *a, struct envelope *ret);
+/* The rest of the question, for one of which the former holds. */
+bool filter_fits_envelope(const struct queue_filter *f, const struct envelope *e);
 /* The job that has this recipient, or NULL. */
 struct job *home_job_of(const struct message *m, unsigned recipient);

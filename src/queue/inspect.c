@@ -10,6 +10,15 @@
 #define EXAMINE_MAX 2000u /* messages that one visit looks at */
 #define ROWS_MAX 100u     /* and that it brings back */
 
+/* One message as its home showed it: what stands in memory there. The asker's fiber adds what the envelope says. */
+struct sight {
+	struct queue_row row;
+	struct queue_row_recipient *recipients;
+	struct rested rested;
+	bool strange;
+	bool fits; /* it is to be shown */
+};
+
 /* The place in one home's list. */
 struct cursor {
 	struct queue *queue;
@@ -17,13 +26,13 @@ struct cursor {
 	const struct queue_filter *filter;
 	struct entry bookmark;
 	struct arena *arena; /* of the rows */
-	struct queue_row rows[ROWS_MAX];
+	struct sight sights[ROWS_MAX];
 	unsigned n, next;
 	bool begun, ended;
 	int error;
 };
 
-/* --- one row ---------------------------------------------------------------------------------- */
+/* --- what the home shows ---------------------------------------------------------------------- */
 
 static const char *waits_for(struct cursor *c, const struct recipient *r, const struct job *j, const struct path *p)
 {
@@ -38,6 +47,8 @@ static const char *waits_for(struct cursor *c, const struct recipient *r, const 
 		/* In a line: its owner knows more. */
 		return atomic_load_explicit(&j->taken, memory_order_relaxed) ? "the end of its delivery" : NULL;
 	case STATE_WAITING:
+		if (r->flags & RECIPIENT_PARKED)
+			return NULL; /* likewise */
 		if (r->next <= now())
 			return "the scheduler";
 		wall_format_rfc3339((wall_t) r->next + queue_wall_offset(c->queue), when, sizeof(when));
@@ -47,18 +58,18 @@ static const char *waits_for(struct cursor *c, const struct recipient *r, const 
 	}
 }
 
-static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct queue_row_recipient *ret)
+static void fill_recipient(struct cursor *c, const struct message *m, unsigned i, struct queue_row_recipient *ret)
 {
-	const struct recipient *r = &v->message->recipients[i];
-	const struct job *j = home_job_of(v->message, i);
-	const struct path *p = j ? j->path : NULL;
+	const struct recipient *r = &m->recipients[i];
+	const struct job *j = home_job_of(m, i);
+	bool parked = r->flags & RECIPIENT_PARKED && m->lot;
+	const struct path *p = j ? j->path : parked ? m->lot->path : NULL;
 	char text[LAST_TEXT_MAX + 40];
-	struct address to;
-	struct ladder l;
 
 	*ret = (struct queue_row_recipient) {
-		.address = v->envelope->recipients[i].address,
+		.address = "?",
 		.site = p ? arena_strdup(c->arena, path_site(p)) : NULL,
+		.hop = p ? arena_strdup(c->arena, hop_describe(&p->hop, text, sizeof(text))) : NULL,
 		.waits_for = waits_for(c, r, j, p),
 		.class = r->last ? r->last->class : CLASS_NONE,
 		.attempts = r->attempts,
@@ -69,7 +80,7 @@ static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct 
 	switch (r->state) {
 	case STATE_WAITING:
 		ret->status = RECIPIENT_WAITING;
-		ret->next = r->next > now() ? (wall_t) r->next + queue_wall_offset(c->queue) : 0;
+		ret->next = r->next > now() && !parked ? (wall_t) r->next + queue_wall_offset(c->queue) : 0;
 		break;
 	case STATE_POSTED:
 		ret->status = j && atomic_load_explicit(&j->taken, memory_order_relaxed) ? RECIPIENT_ACTIVE
@@ -80,42 +91,31 @@ static void fill_recipient(struct cursor *c, struct view *v, unsigned i, struct 
 		break;
 	default:
 		ret->status = RECIPIENT_DONE;
-		return;
 	}
-	if (p)
-		ret->hop = arena_strdup(c->arena, hop_describe(&p->hop, text, sizeof(text)));
-	else if (home_ladder(v, i, &l, &to) >= 0 && l.n_hops > 0)
-		ret->hop = arena_strdup(
-			c->arena, hop_describe(&l.hops[MIN((unsigned) r->rung, l.n_hops - 1)], text, sizeof(text)));
 }
 
-static int fill_row(struct cursor *c, struct message *m, struct queue_row *ret)
+static int look_at(struct cursor *c, const struct message *m, struct sight *ret)
 {
-	struct view v = { .home = c->home, .message = m, .now = now() };
-	struct envelope *e = arena_new_type(c->arena, struct envelope);
 	struct queue_row_recipient *recipients =
 		arena_new_array(c->arena, struct queue_row_recipient, MAX(m->n_recipients, 1u));
 
-	if (!e || !recipients)
+	if (!recipients)
 		return -ENOMEM;
-	*ret = (struct queue_row){
-		.id = m->entry.id,
-		.arrival = (wall_t) m->arrived + queue_wall_offset(c->queue),
-		.size = m->size,
-		.sender = "?",
-		.n_recipients = m->n_recipients,
+	*ret = (struct sight) {
+		.row = {
+			.id = m->entry.id,
+			.arrival = (wall_t) m->arrived + queue_wall_offset(c->queue),
+			.size = m->size,
+			.sender = "?",
+			.n_recipients = m->n_recipients,
+			.recipients = recipients,
+		},
 		.recipients = recipients,
+		.strange = m->flags & MESSAGE_STRANGE,
 	};
-	if (m->flags & MESSAGE_STRANGE)
-		return 0;
-	if (envelope_unpack(slice_new(m->packed, m->packed_len), c->arena, e) < 0)
-		return -ENOMEM;
-	v.envelope = e;
-	ret->sender = e->reverse_path;
 	for (unsigned i = 0; i < m->n_recipients; i++)
-		fill_recipient(c, &v, i, &recipients[i]);
-	arena_reset(c->home->scratch);
-	return 0;
+		fill_recipient(c, m, i, &recipients[i]);
+	return rested_copy(m, c->arena, &ret->rested);
 }
 
 /* --- visits ----------------------------------------------------------------------------------- */
@@ -135,8 +135,8 @@ static void refill(struct home *h, void *context)
 		struct entry *entry = container_of(k, struct entry, link);
 		struct message *m = container_of(entry, struct message, entry);
 
-		if (entry->id != MSGID_NONE && home_matches(h, m, c->filter, t)) {
-			c->error = fill_row(c, m, &c->rows[c->n]);
+		if (entry->id != MSGID_NONE && home_may_match(h, m, c->filter, t)) {
+			c->error = look_at(c, m, &c->sights[c->n]);
 			c->n += c->error >= 0;
 		}
 		k = list_next(&h->messages, k);
@@ -154,6 +154,51 @@ static void put_away(struct home *h, void *context)
 	link_remove(&c->bookmark.link);
 }
 
+/* --- what the envelope adds ------------------------------------------------------------------- */
+
+/* The hop that a recipient would take by the routes, when it is on none. */
+static const char *hop_by_route(struct cursor *c, const char *sender, const struct queue_row_recipient *r)
+{
+	struct address from, to;
+	char text[LAST_TEXT_MAX];
+	struct ladder l;
+	bool null_path;
+
+	if (address_parse(slice_from(r->address), ADDRESS_OF_ENVELOPE, &to) < 0)
+		return NULL;
+	null_path = !*sender || address_parse(slice_from(sender), ADDRESS_OF_ENVELOPE, &from) < 0;
+	if (route_find(c->queue->router, &to, null_path ? NULL : &from, c->arena, &l) < 0 || l.n_hops == 0)
+		return NULL;
+	return arena_strdup(c->arena, hop_describe(&l.hops[MIN(r->rung, l.n_hops - 1)], text, sizeof(text)));
+}
+
+/* 0, or -ENOMEM. One that has gone meanwhile, or doesn't fit after all, isn't shown. */
+static int complete(struct cursor *c, struct sight *s)
+{
+	struct envelope *e = arena_new_type(c->arena, struct envelope);
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	if (s->strange) {
+		s->fits = !c->filter->sender && !c->filter->recipient;
+		return 0;
+	}
+	r = rested_envelope(c->queue, &s->rested, c->arena, e);
+	if (r < 0 || e->n_recipients != s->row.n_recipients)
+		return r == -ENOMEM ? r : 0;
+	s->fits = filter_fits_envelope(c->filter, e);
+	s->row.sender = e->reverse_path;
+	for (unsigned i = 0; s->fits && i < s->row.n_recipients; i++) {
+		struct queue_row_recipient *rc = &s->recipients[i];
+
+		rc->address = e->recipients[i].address;
+		if (!rc->hop && rc->status != RECIPIENT_DONE)
+			rc->hop = hop_by_route(c, e->reverse_path, rc);
+	}
+	return 0;
+}
+
 /* What a recipient in a line waits for is known where the line is. */
 static void explain_lines(struct home *h, void *context)
 {
@@ -161,10 +206,8 @@ static void explain_lines(struct home *h, void *context)
 	usec_t t = now();
 
 	for (unsigned i = 0; i < c->n; i++) {
-		struct queue_row_recipient *recipients = (struct queue_row_recipient *) c->rows[i].recipients;
-
-		for (unsigned n = 0; n < c->rows[i].n_recipients; n++) {
-			struct queue_row_recipient *r = &recipients[n];
+		for (unsigned n = 0; n < c->sights[i].row.n_recipients; n++) {
+			struct queue_row_recipient *r = &c->sights[i].recipients[n];
 			const struct site *s;
 			char when[32] = "";
 
@@ -186,6 +229,12 @@ static void explain_lines(struct home *h, void *context)
 	}
 }
 
+static void skip_unfit(struct cursor *c)
+{
+	while (c->next < c->n && !c->sights[c->next].fits)
+		c->next++;
+}
+
 static int cursor_fill(struct cursor *c)
 {
 	while (c->next == c->n && !c->ended && c->error >= 0) {
@@ -193,6 +242,9 @@ static int cursor_fill(struct cursor *c)
 		home_visit(c->home, refill, c);
 		for (unsigned i = 0; c->n > 0 && i < c->queue->n_homes; i++)
 			home_visit(&c->queue->homes[i], explain_lines, c);
+		for (unsigned i = 0; i < c->n && c->error >= 0; i++)
+			c->error = complete(c, &c->sights[i]);
+		skip_unfit(c);
 	}
 	return c->error;
 }
@@ -205,7 +257,7 @@ static struct cursor *oldest(struct cursor *cursors, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		struct cursor *c = &cursors[i];
 
-		if (c->next < c->n && (!best || c->rows[c->next].id < best->rows[best->next].id))
+		if (c->next < c->n && (!best || c->sights[c->next].row.id < best->sights[best->next].row.id))
 			best = c;
 	}
 	return best;
@@ -226,7 +278,8 @@ static int walk(struct cursor *cursors, unsigned n, unsigned limit,
 		c = oldest(cursors, n);
 		if (!c)
 			break;
-		r = each(&c->rows[c->next++], context);
+		r = each(&c->sights[c->next++].row, context);
+		skip_unfit(c);
 		if (r != 0)
 			return r;
 	}
@@ -298,6 +351,7 @@ int queue_summarize(struct queue *q, struct queue_summary *ret)
 struct site_list {
 	struct arena *arena;
 	struct site_row *rows;
+	uint64_t *hashes; /* of the keys */
 	unsigned n;
 	int error;
 };
@@ -309,13 +363,15 @@ static void list_sites(struct home *h, void *context)
 
 	l->n = 0;
 	l->rows = arena_new_array(l->arena, struct site_row, MAX(h->n_sites, 1u));
-	if (!l->rows) {
+	l->hashes = arena_new_array(l->arena, uint64_t, MAX(h->n_sites, 1u));
+	if (!l->rows || !l->hashes) {
 		l->error = -ENOMEM;
 		return;
 	}
 	for (struct hash_node *n = hash_walk(&h->sites, NULL); n && l->n < h->n_sites; n = hash_walk(&h->sites, n)) {
 		const struct site *s = container_of(n, struct site, node);
 
+		l->hashes[l->n] = n->hash;
 		l->rows[l->n++] = (struct site_row) {
 			.key = arena_strdup(l->arena, path_site(s->path)),
 			.state = site_state(s, t),
@@ -330,6 +386,15 @@ static void list_sites(struct home *h, void *context)
 	}
 }
 
+/* What is parked at home waits for the site, too. */
+static void count_parked(struct home *h, void *context)
+{
+	struct site_list *l = context;
+
+	for (unsigned i = 0; i < l->n; i++)
+		l->rows[i].waiting += lot_size(h, l->hashes[i], l->rows[i].key);
+}
+
 int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *context), void *context)
 {
 	_cleanup_(arena_freep) struct arena *a = NULL;
@@ -340,6 +405,8 @@ int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *c
 
 		home_visit(&q->homes[i], list_sites, &l);
 		r = l.error;
+		for (unsigned k = 0; r == 0 && k < q->n_homes; k++)
+			home_visit(&q->homes[k], count_parked, &l);
 		for (unsigned n = 0; r == 0 && n < l.n; n++)
 			r = each(&l.rows[n], context);
 		arena_reset(a);

@@ -3,7 +3,7 @@
  * Made at the message's home, it waits there until its destination is resolved, goes to the owner of the site,
  * stands in the site's line, is taken by a slot and delivered, and comes home with what became of it. It is the
  * home's memory all the time and is freed there. The home may call it back; the owner returns it untried when
- * it still stands in the line. */
+ * it still stands in the line. As long as one is out, its message keeps the packed envelope in memory. */
 #pragma once
 
 #include "queue/fair.h"
@@ -16,6 +16,7 @@ enum job_result {
 	JOB_TRIED,    /* the outcomes are in the delivery */
 	JOB_RECALLED, /* back because the home asked */
 	JOB_ESCAPED,  /* back because the site has a trouble for which a later rung exists */
+	JOB_PARKED,   /* back because the site does not work: it waits at home until the owner calls */
 	JOB_UNFIT,    /* no memory, or the envelope can't be read */
 };
 
@@ -37,7 +38,7 @@ struct job {
 		struct destination *destination; /* at home, while there is no path */
 	};
 	struct active *active; /* while it is being delivered, and afterwards */
-	char *why;             /* with RECALLED and ESCAPED: what the site's trouble is; or NULL */
+	char *why;             /* with RECALLED, ESCAPED and PARKED: what the site's trouble is; or NULL */
 	uint8_t why_class;     /* its class */
 	uint8_t result;
 	uint8_t escapes;       /* WHEN_... for which a later rung of the ladder is used */

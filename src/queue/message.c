@@ -2,31 +2,42 @@
 
 #include <stdlib.h>
 
-int message_new(msgid_t id, unsigned n_recipients, char *packed, size_t packed_len, struct message **ret)
+int message_new(msgid_t id, unsigned n_recipients, struct message **ret)
 {
-	struct message *m = NULL;
+	struct message *m = calloc(1, sizeof(*m) + (size_t) n_recipients * sizeof(m->recipients[0]));
 
-	if (packed_len <= UINT32_MAX)
-		m = calloc(1, sizeof(*m) + (size_t) n_recipients * sizeof(m->recipients[0]));
-	if (!m) {
-		free(packed);
+	if (!m)
 		return -ENOMEM;
-	}
 	m->entry.id = id;
 	heap_node_init(&m->due);
-	m->packed = packed;
-	m->packed_len = (uint32_t) packed_len;
 	m->n_recipients = m->open = n_recipients;
 	*ret = m;
 	return 0;
+}
+
+void message_keep_envelope(struct message *m, char *packed, size_t len)
+{
+	free(m->packed);
+	m->packed = packed;
+	m->packed_len = (uint32_t) len;
+}
+
+void message_forget_envelope(struct message *m)
+{
+	free(m->packed);
+	m->packed = NULL;
+	m->packed_len = 0;
 }
 
 void message_free(struct message *m)
 {
 	if (!m)
 		return;
-	for (unsigned i = 0; i < m->n_recipients; i++)
-		free(m->recipients[i].last);
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		last_reply_unref(m->recipients[i].last);
+		name_unref(m->recipients[i].domain);
+	}
+	name_unref(m->sender_domain);
 	free(m->packed);
 	free(m);
 }
@@ -41,7 +52,7 @@ bool message_owes(const struct message *m)
 
 bool message_is_over(const struct message *m)
 {
-	return m->open == 0 && !m->jobs && !(m->flags & (MESSAGE_WORKING | MESSAGE_STRANGE)) && !message_owes(m);
+	return m->open == 0 && !m->jobs && m->users == 0 && !(m->flags & (MESSAGE_WORKING | MESSAGE_STRANGE)) && !message_owes(m);
 }
 
 usec_t message_time(const struct message *m, usec_t after)

@@ -1,8 +1,12 @@
 /* A message in the queue: the state that lives in memory from the commit until nothing is left of it.
  *
- * It belongs to its home's loop; others hold it only through a job, and read of it only what never changes
- * (id, sender, the packed envelope). It is kept small, because a million of them may wait: the envelope stays
- * packed and is unpacked when somebody needs it. */
+ * It belongs to its home's loop; others hold it only through a job, and read of it only what doesn't change as
+ * long as a job is out (id, sender, the packed envelope).
+ *
+ * It is kept small, because a million of them may wait, most of them for hours. So the envelope is in memory while
+ * a job of the message is out, and as long as somebody is at it; when the last one has come home it is forgotten,
+ * and whoever needs it next reads it from the spool (home_load). What is asked of many messages at once has its
+ * place here: age, size, the sender's hash, the domains. */
 #pragma once
 
 #include "base/heap.h"
@@ -27,6 +31,7 @@ enum message_flags {
 };
 
 struct job;
+struct lot;
 
 /* What stands in a home's list of all messages: messages, and the bookmarks of those who read it. */
 struct entry {
@@ -37,22 +42,28 @@ struct entry {
 struct message {
 	struct entry entry;
 	struct heap_node due; /* when something is to be done */
-	struct link work;     /* on one of the two lists named above */
+	struct link work;     /* on one of the two lists named above, or in its lot */
 	int64_t arrived;      /* in monotonic time: negative when it is older than the clock */
-	uint64_t size;
-	uint64_t sender;      /* hash of the reverse-path, for fairness */
-	char *packed;         /* the envelope */
+	uint64_t sender;      /* hash of the reverse-path, for fairness and for filters */
+	struct name *sender_domain; /* NULL: not known */
+	char *packed;         /* the envelope, see above; NULL: in the spool */
+	struct job *jobs;     /* that are out */
+	struct lot *lot;      /* where it is parked, or NULL */
+	uint32_t size;        /* of the content; a message has at most 1 GiB */
 	uint32_t packed_len;
 	uint32_t n_recipients;
 	uint32_t open;        /* recipients that are not done */
 	uint32_t delayed_ms;  /* the next rung of some ladder that opens by delay, since arrival; 0: none */
-	struct job *jobs;     /* that are out */
-	uint32_t flags;
+	uint16_t flags;
+	uint16_t users;       /* who wait for the disk with it in their hands: it must not go away */
 	struct recipient recipients[];
 };
+_Static_assert(sizeof(struct message) <= 136, "with one recipient it fits into 176 bytes of malloc");
 
-/* Takes packed over (on failure, too). -ENOMEM. */
-int message_new(msgid_t id, unsigned n_recipients, char *packed, size_t packed_len, struct message **ret);
+int message_new(msgid_t id, unsigned n_recipients, struct message **ret); /* -ENOMEM */
+/* Gives it its envelope; takes packed over. */
+void message_keep_envelope(struct message *m, char *packed, size_t len);
+void message_forget_envelope(struct message *m);
 void message_free(struct message *m); /* it is in no list and has no jobs */
 DEFINE_FREEP(struct message, message_free)
 static inline usec_t message_age(const struct message *m, usec_t t)
@@ -63,6 +74,11 @@ static inline usec_t message_age(const struct message *m, usec_t t)
 }
 /* Does anything still hold it in the queue? */
 bool message_is_over(const struct message *m);
+/* Nobody needs its envelope at the moment. */
+static inline bool message_rests(const struct message *m)
+{
+	return !m->jobs && m->users == 0 && !(m->flags & MESSAGE_WORKING);
+}
 /* Some recipient owes a notification. */
 bool message_owes(const struct message *m);
 /* The time of which `after` has passed since arrival, as monotonic time (0 when it is before the clock began). */

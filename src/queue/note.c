@@ -6,9 +6,11 @@
 
 enum { HEAD_STATE = 3, HEAD_DETAILS = 4, HEAD_LAST = 8, HEAD_BITS = 15 };
 
-static void encode_last(const struct last_reply *l, struct buffer *out)
+static void encode_last(const struct recipient *r, struct buffer *out)
 {
-	buffer_put_u64(out, (uint64_t) l->at);
+	const struct last_reply *l = r->last;
+
+	buffer_put_u64(out, r->last_at * USEC_SEC);
 	buffer_put_varint(out, l->code);
 	for (unsigned i = 0; i < 3; i++)
 		buffer_put_varint(out, l->enhanced[i]);
@@ -32,18 +34,20 @@ void note_encode(const struct recipient *recipients, unsigned n, int64_t wall_of
 		/* What is done and owes nothing needs no story any more. */
 		bool over = r->state == STATE_DONE && !(r->flags & RECIPIENT_OWES);
 		bool last = r->last && !over;
-		bool details = !over && (r->flags || r->rung || r->attempts || r->next || last);
-		uint64_t next = r->next > 0 && r->next != DEADLINE_NEVER ? r->next + (uint64_t) wall_offset : 0;
+		unsigned flags = r->flags & RECIPIENT_FLAGS;
+		bool parked = r->flags & RECIPIENT_PARKED; /* after a restart it is tried at once */
+		bool details = !over && (flags || r->rung || r->attempts || r->next || last);
+		uint64_t next = r->next > 0 && !parked && r->next != DEADLINE_NEVER ? r->next + (uint64_t) wall_offset : 0;
 
 		buffer_put_u8(out, (uint8_t) (head | (details ? HEAD_DETAILS : 0) | (last ? HEAD_LAST : 0)));
 		if (!details)
 			continue;
-		buffer_put_u8(out, r->flags);
-		buffer_put_u8(out, r->rung);
+		buffer_put_u8(out, (uint8_t) flags);
+		buffer_put_u8(out, (uint8_t) r->rung);
 		buffer_put_varint(out, r->attempts);
 		buffer_put_u64(out, next);
 		if (last)
-			encode_last(r->last, out);
+			encode_last(r, out);
 	}
 }
 
@@ -92,9 +96,9 @@ static int get_ip(struct slice *s, struct ip *ret)
 	return 0;
 }
 
-static int decode_last(struct slice *s, struct last_reply **ret)
+static int decode_last(struct slice *s, struct recipient *ret)
 {
-	struct last_reply head = { .at = 0 }, *l;
+	struct last_reply head = { .code = 0 }, *l;
 	struct slice host, text;
 	uint64_t at, v;
 	uint8_t remote;
@@ -102,7 +106,6 @@ static int decode_last(struct slice *s, struct last_reply **ret)
 
 	if (slice_get_u64(s, &at) < 0 || at > INT64_MAX || get_limited(s, 999, &v) < 0)
 		return -EBADMSG;
-	head.at = (wall_t) at;
 	head.code = (uint16_t) v;
 	for (unsigned i = 0; i < 3; i++) {
 		if (get_limited(s, 999, &v) < 0)
@@ -120,22 +123,23 @@ static int decode_last(struct slice *s, struct last_reply **ret)
 	    get_bytes(s, LAST_TEXT_MAX, &text) < 0)
 		return -EBADMSG;
 
-	l = malloc(sizeof(*l) + host.len + text.len + 2);
+	l = last_reply_alloc(host, text);
 	if (!l)
 		return -ENOMEM;
-	*l = head;
-	l->host_len = (uint16_t) host.len;
-	l->text_len = (uint16_t) text.len;
-	slice_copy(host, l->data, host.len + 1);
-	slice_copy(text, l->data + host.len + 1, text.len + 1);
-	*ret = l;
+	l->code = head.code;
+	memcpy(l->enhanced, head.enhanced, sizeof(l->enhanced));
+	l->class = head.class;
+	l->stage = head.stage;
+	l->from_remote = head.from_remote;
+	l->ip = head.ip;
+	recipient_set_last(ret, l, (wall_t) at);
 	return 0;
 }
 
 static int decode_recipient(struct slice *s, int64_t wall_offset, struct recipient *ret)
 {
 	uint64_t attempts, next;
-	uint8_t head;
+	uint8_t head, flags, rung;
 	int r = slice_get_u8(s, &head);
 
 	if (r < 0)
@@ -146,16 +150,27 @@ static int decode_recipient(struct slice *s, int64_t wall_offset, struct recipie
 	ret->state = head & HEAD_STATE;
 	if (!(head & HEAD_DETAILS))
 		return 0;
-	r = slice_get_u8(s, &ret->flags);
-	if (r < 0 || (ret->flags & ~RECIPIENT_FLAGS))
+	r = slice_get_u8(s, &flags);
+	if (r < 0 || (flags & ~RECIPIENT_FLAGS))
 		return -EBADMSG;
-	if (slice_get_u8(s, &ret->rung) < 0 || get_limited(s, UINT16_MAX, &attempts) < 0 ||
+	if (slice_get_u8(s, &rung) < 0 || get_limited(s, UINT16_MAX, &attempts) < 0 ||
 	    slice_get_u64(s, &next) < 0 || next > INT64_MAX)
 		return -EBADMSG;
-	ret->attempts = (uint16_t) attempts;
+	ret->flags = flags;
+	ret->rung = rung;
+	ret->attempts = (unsigned) MIN(attempts, (uint64_t) ATTEMPTS_MAX);
 	/* A time that has passed, also one from before this start of the clock, is now. */
 	ret->next = (int64_t) next > wall_offset ? next - (uint64_t) wall_offset : 0;
-	return head & HEAD_LAST ? decode_last(s, &ret->last) : 0;
+	return head & HEAD_LAST ? decode_last(s, ret) : 0;
+}
+
+/* The domain is none of the note's business. */
+static void take(struct recipient *to, const struct recipient *from)
+{
+	struct name *domain = to->domain;
+
+	*to = *from;
+	to->domain = domain;
 }
 
 int note_decode(struct slice note, int64_t wall_offset, struct recipient *recipients, unsigned n)
@@ -179,9 +194,9 @@ int note_decode(struct slice note, int64_t wall_offset, struct recipient *recipi
 		r = -EBADMSG;
 	for (unsigned i = 0; i < n; i++) {
 		if (r >= 0)
-			recipients[i] = decoded[i];
+			take(&recipients[i], &decoded[i]);
 		else
-			free(decoded[i].last);
+			last_reply_unref(decoded[i].last);
 	}
 	free(decoded);
 	return r < 0 ? r : 0;

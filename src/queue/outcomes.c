@@ -35,7 +35,7 @@ static void owe_success(struct view *v, unsigned i, const struct outcome *o, con
 	if (!e || !(e->recipients[i].notify & NOTIFY_SUCCESS))
 		return;
 	v->message->recipients[i].flags |= mailbox ? RECIPIENT_OWES_DELIVERED : RECIPIENT_OWES_RELAYED;
-	recipient_set_last(&v->message->recipients[i], last_reply_new(o, world_wall(v->home->queue->world)));
+	home_set_last(v->home, &v->message->recipients[i], o);
 }
 
 static void delivered(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
@@ -46,7 +46,7 @@ static void delivered(struct view *v, unsigned i, const struct outcome *o, const
 	COUNT(h, delivered);
 	home_set_state(h, v->message, i, STATE_DONE);
 	/* A warning that was not sent yet has lost its sense. */
-	v->message->recipients[i].flags &= (uint8_t) ~RECIPIENT_OWES_DELAY;
+	v->message->recipients[i].flags &= (unsigned) ~RECIPIENT_OWES_DELAY;
 	owe_success(v, i, o, hop);
 	home_changed(v->message);
 	if (h->queue->events)
@@ -70,7 +70,7 @@ void home_give_up(struct view *v, unsigned i, const char *reason)
 
 	COUNT(h, failed);
 	home_set_state(h, m, i, STATE_DONE);
-	r->flags &= (uint8_t) ~RECIPIENT_OWES_DELAY;
+	r->flags &= (unsigned) ~RECIPIENT_OWES_DELAY;
 	/* RFC 3461 section 4.1: NEVER and the absence of FAILURE are obeyed; and nothing is sent about a message
 	 * without a sender (RFC 5321 section 4.5.5). */
 	if (!(m->flags & MESSAGE_NULL_SENDER) && (notify == 0 || (notify & NOTIFY_FAILURE)))
@@ -97,7 +97,7 @@ void home_hold(struct view *v, unsigned i, const char *reason)
 void home_drop(struct view *v, unsigned i, const char *reason)
 {
 	home_set_state(v->home, v->message, i, STATE_DONE);
-	v->message->recipients[i].flags &= (uint8_t) ~RECIPIENT_OWES;
+	v->message->recipients[i].flags &= (unsigned) ~RECIPIENT_OWES;
 	home_changed(v->message);
 	EVENT(v->home->queue->events, v->message->entry.id, EVENT_REMOVED, F_STR("to", address_of(v, i)),
 	      F_STR("reason", reason));
@@ -120,7 +120,7 @@ static bool step(struct view *v, unsigned i, enum reply_class class, bool perman
 	      F_STR("from_hop", r->rung < l.n_hops ? hop_describe(&l.hops[r->rung], from, sizeof(from)) : NULL),
 	      F_STR("to_hop", hop_describe(&l.hops[next], to, sizeof(to))),
 	      F_STR("because", reply_class_name(class)), F_STR("reason", because));
-	r->rung = (uint8_t) MIN(next, 255u);
+	r->rung = MIN(next, 255u);
 	r->next = 0;
 	home_set_state(h, v->message, i, STATE_WAITING);
 	home_changed(v->message);
@@ -154,10 +154,10 @@ static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
 	bool permanent = o->kind == OUTCOME_FAILED;
 	char text[400] = "";
 
-	recipient_set_last(r, last_reply_new(o, world_wall(v->home->queue->world)));
+	home_set_last(v->home, r, o);
 	if (r->last)
 		last_reply_describe(r->last, text, sizeof(text));
-	if (r->attempts < UINT16_MAX)
+	if (r->attempts < ATTEMPTS_MAX)
 		r->attempts++;
 	if (step(v, i, o->class, permanent, text))
 		return;
@@ -217,7 +217,7 @@ static void came_back_untried(struct view *v, const struct job *j, unsigned i)
 	if (j->why && !r->last) {
 		struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
 
-		recipient_set_last(r, last_reply_new(&o, world_wall(v->home->queue->world)));
+		home_set_last(v->home, r, &o);
 		home_changed(v->message);
 	}
 	if (j->result == JOB_ESCAPED && step(v, i, j->why_class, false, j->why))
@@ -225,6 +225,25 @@ static void came_back_untried(struct view *v, const struct job *j, unsigned i)
 	/* Without another rung (the routes may have changed meanwhile) it doesn't come back at once. */
 	r->next = j->result == JOB_ESCAPED ? deadline_after(v->now, SHORT_WAIT) : 0;
 	home_set_state(v->home, v->message, i, STATE_WAITING);
+}
+
+/* Its site does not work. Who can't be parked comes back after a while. */
+static void came_back_parked(struct view *v, const struct job *j, unsigned i)
+{
+	struct message *m = v->message;
+	struct recipient *r = &m->recipients[i];
+	bool parked = !v->home->stopping && lot_park(v->home, m, j->path);
+
+	home_set_state(v->home, m, i, STATE_WAITING);
+	r->next = deadline_after(v->now, parked ? PARKED_MOST : PARKED_BESIDE);
+	if (!parked)
+		return;
+	r->flags |= RECIPIENT_PARKED;
+	if (j->why) {
+		struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
+
+		lot_explain(m->lot, &o);
+	}
 }
 
 static void came_back_unfit(struct view *v, const struct job *j, unsigned i)
@@ -249,6 +268,13 @@ static void apply_job(struct view *v, const struct job *j)
 		case JOB_RECALLED:
 		case JOB_ESCAPED:
 			came_back_untried(v, j, i);
+			break;
+		case JOB_PARKED:
+			/* Somebody has called it back meanwhile, and wants to look at it. */
+			if (j->back)
+				came_back_untried(v, j, i);
+			else
+				came_back_parked(v, j, i);
 			break;
 		case JOB_UNFIT:
 			came_back_unfit(v, j, i);

@@ -127,17 +127,26 @@ msgid_t queue_new_id(struct queue *q)
 
 /* --- taking over what recovery found ---------------------------------------------------------- */
 
+/* A spool takes no message above 1 GiB. */
+static uint32_t size_of_content(uint64_t size)
+{
+	return (uint32_t) MIN(size, (uint64_t) UINT32_MAX);
+}
+
 static void take_envelope(struct home *h, struct message *m, const struct envelope *e)
 {
 	struct hash_key key = h->queue->key;
 
 	m->arrived = e->arrival - queue_wall_offset(h->queue);
-	m->sender = hash_bytes(&key, e->reverse_path, strlen(e->reverse_path));
+	m->sender = hash_bytes_nocase(&key, e->reverse_path, strlen(e->reverse_path));
+	m->sender_domain = name_of(&h->names, &key, e->reverse_path);
 	if (e->reverse_path[0] == '\0')
 		m->flags |= MESSAGE_NULL_SENDER;
-	for (unsigned i = 0; i < e->n_recipients; i++)
+	for (unsigned i = 0; i < e->n_recipients; i++) {
+		m->recipients[i].domain = name_of(&h->names, &key, e->recipients[i].address);
 		if (e->recipients[i].notify & NOTIFY_SUCCESS)
 			m->flags |= MESSAGE_WANTS_SUCCESS;
+	}
 }
 
 static int recover_state(struct home *h, const struct spool_found *found, struct message *m)
@@ -150,39 +159,46 @@ static int recover_state(struct home *h, const struct spool_found *found, struct
 		    F_ID("id", m->entry.id));
 		r = 0;
 	}
-	for (unsigned i = 0; i < m->n_recipients; i++)
-		if (m->recipients[i].state == STATE_DONE)
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct recipient *rc = &m->recipients[i];
+
+		rc->last = last_reply_share(&h->replies, &h->queue->key, rc->last);
+		if (rc->state == STATE_DONE)
 			m->open--;
+	}
 	return r;
 }
 
-int queue_recover(struct queue *q, const struct spool_found *found)
+/* When there is something to do for it; at once when that can't be said without its envelope. */
+static usec_t first_due(struct home *h, const struct message *m)
 {
-	struct home *h = &q->homes[found->id % q->n_homes];
-	_cleanup_(arena_freep) struct arena *a = NULL;
+	usec_t t = world_now(h->queue->world);
+
+	if (route_has_delays(h->queue->router) || message_owes(m) || m->open == 0)
+		return 0;
+	return home_due_time(h, m, t);
+}
+
+static int recover_message(struct home *h, const struct spool_found *found, struct arena *a)
+{
 	_cleanup_(message_freep) struct message *m = NULL;
 	struct envelope e = { .id = found->id };
-	char *packed;
-	int r = arena_new(4096, &a);
+	bool strange;
+	usec_t due;
+	int r = envelope_unpack(found->envelope, a, &e);
 
-	if (r < 0)
+	if (r == -ENOMEM)
 		return r;
-	packed = slice_dup(found->envelope);
-	if (!packed)
-		return -ENOMEM;
-	r = envelope_unpack(found->envelope, a, &e);
-	if (r == -ENOMEM) {
-		free(packed);
-		return r;
-	}
-	if (r < 0)
+	strange = r < 0;
+	if (strange)
 		e = (struct envelope) { .reverse_path = "", .arrival = id_time(found->id) };
-	if (message_new(found->id, e.n_recipients, packed, found->envelope.len, &m) < 0)
-		return -ENOMEM;
-	m->size = found->body_size;
+	r = message_new(found->id, e.n_recipients, &m);
+	if (r < 0)
+		return r;
+	m->size = size_of_content(found->body_size);
 	take_envelope(h, m, &e);
-	if (r < 0) {
-		LOG(q->log, LOG_ERROR,
+	if (strange) {
+		LOG(h->queue->log, LOG_ERROR,
 		    "A message in the spool has an envelope that can't be read; it stays there untouched",
 		    F_ID("id", found->id));
 		m->flags |= MESSAGE_STRANGE;
@@ -192,12 +208,23 @@ int queue_recover(struct queue *q, const struct spool_found *found)
 		if (r < 0)
 			return r;
 	}
-	r = heap_insert(&h->due, &m->due, 0);
+	due = first_due(h, m);
+	if (due != DEADLINE_NEVER)
+		r = heap_insert(&h->due, &m->due, due);
 	if (r < 0)
 		return r;
-	q->highest = MAX(q->highest, found->id);
 	home_add(h, TAKE_PTR(m));
 	return 0;
+}
+
+int queue_recover(struct queue *q, const struct spool_found *found)
+{
+	struct home *h = &q->homes[found->id % q->n_homes];
+	int r = recover_message(h, found, h->scratch);
+
+	arena_reset(h->scratch);
+	q->highest = MAX(q->highest, found->id);
+	return r;
 }
 
 int queue_start(struct queue *q, struct spool *spool)
@@ -234,13 +261,13 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 	r = envelope_pack(e, &packed);
 	if (r >= 0)
 		r = buffer_error(&packed);
+	if (r >= 0)
+		r = packed.len <= UINT32_MAX ? message_new(e->id, e->n_recipients, &m) : -EFBIG;
 	if (r < 0)
 		return r;
 	packed_len = packed.len;
-	r = message_new(e->id, e->n_recipients, buffer_take(&packed), packed_len, &m);
-	if (r < 0)
-		return r;
-	m->size = e->size ? e->size : spool_writer_size(writer);
+	message_keep_envelope(m, buffer_take(&packed), packed_len);
+	m->size = size_of_content(e->size ? e->size : spool_writer_size(writer));
 	take_envelope(h, m, e);
 	/* Everything that could fail comes before the commit, because afterwards the message must be taken. */
 	h->committing++;

@@ -122,6 +122,7 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 	struct job *j = find_open(b, d, escapes);
 
 	if (!j) {
+		assert(v->message->packed);
 		j = job_new(v->home, v->message, MIN(b->most, v->message->n_recipients));
 		if (!j)
 			return -ENOMEM;
@@ -135,7 +136,8 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 	}
 	d->open = j;
 	d->batch = b->number;
-	j->attempts = MAX(j->attempts, r->attempts);
+	if (r->attempts > j->attempts)
+		j->attempts = (uint16_t) r->attempts;
 	j->recipients[j->n++] = i;
 	home_set_state(v->home, v->message, i, STATE_POSTED);
 	return 0;
@@ -221,7 +223,7 @@ static int route_recipient(struct batch *b, unsigned i)
 	hop = &l.hops[rung];
 	if (hop->kind == HOP_HOLD && (rc->flags & RECIPIENT_RELEASED))
 		hop = hop_behind_hold(&l, &rung);
-	rc->rung = (uint8_t) MIN(rung, 255u);
+	rc->rung = MIN(rung, 255u);
 	note_delay(v->message, &l, rung);
 	switch (hop->kind) {
 	case HOP_HOLD:
@@ -263,7 +265,9 @@ static void note_delays(struct view *v)
 {
 	struct message *m = v->message;
 
-	m->flags &= ~(uint32_t) MESSAGE_RECOVERED;
+	m->flags &= (uint16_t) ~MESSAGE_RECOVERED;
+	if (!route_has_delays(v->home->queue->router))
+		return;
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		struct address to;
 		struct ladder l;

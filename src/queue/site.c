@@ -1,5 +1,6 @@
 #include "queue/owner.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "queue/ladder.h"
@@ -18,6 +19,7 @@
 #define LOCAL_INITIAL 8u
 #define SITE_WIDEST 20u
 #define SLOTS_MAX 2000u
+#define KEPT 1u             /* jobs in the line of a site that does not work, for the probe */
 
 static bool is_local(const struct site *s)
 {
@@ -137,7 +139,19 @@ static enum reply_class trouble_of(const struct site *s, const struct job *j)
 	return j->escapes & s->cool & WHEN_TLS ? CLASS_TLS : CLASS_THROTTLED;
 }
 
-/* Sends home what need not wait for the end of the trouble, some at a time: there may be 100,000. */
+/* May it be parked? One that could go elsewhere when the trouble changes has to stay where the trouble is known. */
+static bool can_park(const struct site *s, const struct job *j)
+{
+	return s->mode != SITE_OPEN && j->escapes == 0 && !j->canary && s->line.len >= KEPT;
+}
+
+static void park(struct site *s, struct job *j)
+{
+	s->parked = true;
+	job_return(j, JOB_PARKED, s->error ? s->trouble : CLASS_NONE, s->error);
+}
+
+/* Sends home what need not wait here for the end of the trouble, some at a time: there may be 100,000. */
 static void sweep(struct site *s)
 {
 	unsigned condition = backoff_condition(s) | s->cool;
@@ -145,9 +159,9 @@ static void sweep(struct site *s)
 	unsigned sent = 0;
 
 	s->sweeping = false;
-	if (condition == 0 || s->escapable == 0)
+	if (condition == 0)
 		return;
-	while (left-- > 0 && s->escapable > 0) {
+	while (left-- > 0 && (s->escapable > 0 || (s->mode != SITE_OPEN && s->line.len > KEPT))) {
 		struct job *j;
 
 		if (sent >= SWEEP_BATCH) {
@@ -159,10 +173,54 @@ static void sweep(struct site *s)
 		if (j->escapes & condition && !j->canary) {
 			job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
 			sent++;
+		} else if (can_park(s, j)) {
+			park(s, j);
+			sent++;
 		} else {
 			put_into_line(s, j);
 		}
 	}
+}
+
+/* --- calling what is parked ------------------------------------------------------------------- */
+
+struct call {
+	struct post post;
+	struct home *home;
+	struct path *path;
+	unsigned n;
+};
+
+static void call_run(struct post *p)
+{
+	struct call *c = container_of(p, struct call, post);
+
+	lot_call(c->home, c->path, c->n);
+	path_unref(c->path);
+	free(c);
+}
+
+/* Asks every home for so many of the messages that are parked for the site. */
+static void call_parked(struct site *s, unsigned n)
+{
+	struct queue *q = s->home->queue;
+
+	for (unsigned i = 0; i < q->n_homes; i++) {
+		struct call *c = calloc(1, sizeof(*c));
+
+		if (!c)
+			return; /* the rest comes by itself, later */
+		*c = (struct call) { .post.run = call_run, .home = &q->homes[i], .path = path_ref(s->path), .n = n };
+		loop_post(c->home->loop, &c->post);
+	}
+}
+
+/* Somebody has to be there for the probe. */
+static void probe(struct site *s)
+{
+	s->mode = SITE_PROBING;
+	if (s->line.len == 0 && s->parked)
+		call_parked(s, KEPT);
 }
 
 /* --- the mode of the site --------------------------------------------------------------------- */
@@ -230,6 +288,9 @@ static void open_again(struct site *s)
 	s->until = 0;
 	forget_error(s);
 	window_restart(&s->window);
+	if (s->parked)
+		call_parked(s, UINT_MAX);
+	s->parked = false;
 }
 
 static void cool_down(struct site *s, const struct verdict *v)
@@ -384,6 +445,8 @@ void site_slot_ended(struct site *s, bool barren)
 		s->until = deadline_after(now(), USEC_SEC);
 		set_timer(s, s->until);
 	}
+	if (s->slots == 0 && s->line.len == 0 && s->mode == SITE_PROBING)
+		probe(s); /* what was to be tried has gone another way */
 	if (s->slots == 0 && s->mode != SITE_BACKOFF && !s->sweeping)
 		set_timer(s, deadline_after(now(), IDLE_KEPT));
 	site_pump(s);
@@ -480,6 +543,10 @@ static void accept_job(struct home *h, struct job *j)
 		job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
 		return;
 	}
+	if (can_park(s, j)) {
+		park(s, j);
+		return;
+	}
 	put_into_line(s, j);
 	site_pump(s);
 }
@@ -549,7 +616,7 @@ static void site_tick(struct site *s, usec_t t)
 		}
 	}
 	if (s->mode == SITE_BACKOFF && t >= s->until)
-		s->mode = SITE_PROBING;
+		probe(s);
 	site_pump(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
 		return;
@@ -578,7 +645,7 @@ void owner_kick(struct home *h, const char *key)
 		return;
 	s->cool_until = now();
 	if (s->mode == SITE_BACKOFF)
-		s->mode = SITE_PROBING;
+		probe(s);
 	site_pump(s);
 }
 

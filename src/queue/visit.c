@@ -1,5 +1,7 @@
 #include "queue/home.h"
 
+#include <stdlib.h>
+
 #include "base/wildcard.h"
 
 struct visit {
@@ -42,60 +44,98 @@ struct job *home_job_of(const struct message *m, unsigned recipient)
 	return NULL;
 }
 
-/* What can be said without the envelope. */
-static bool recipients_match(const struct message *m, const struct queue_filter *f)
+/* --- filters ---------------------------------------------------------------------------------- */
+
+static bool has_wildcard(const char *pattern)
 {
-	bool held = !f->held_only, class = f->class == CLASS_NONE;
-
-	for (unsigned i = 0; i < m->n_recipients && !(held && class); i++) {
-		const struct recipient *r = &m->recipients[i];
-
-		if (r->state == STATE_HELD)
-			held = true;
-		if (r->last && r->last->class == f->class)
-			class = true;
-	}
-	return held && class;
+	return strpbrk(pattern, "*?") != NULL;
 }
 
-static bool some_recipient(const struct message *m, const struct envelope *e, const char *pattern)
+static bool sender_may_match(const struct home *h, const struct message *m, const char *pattern)
 {
-	for (unsigned i = 0; i < m->n_recipients; i++)
+	if (!has_wildcard(pattern))
+		return hash_bytes_nocase(&h->queue->key, pattern, strlen(pattern)) == m->sender;
+	return name_may_match(m->sender_domain, pattern);
+}
+
+static bool states_match(const struct message *m, const struct queue_filter *f)
+{
+	bool held = !f->held_only, class = f->class == CLASS_NONE, to = !f->recipient;
+
+	for (unsigned i = 0; i < m->n_recipients && !(held && class && to); i++) {
+		const struct recipient *r = &m->recipients[i];
+
+		held = held || r->state == STATE_HELD;
+		class = class || (r->last && r->last->class == (uint8_t) f->class);
+		to = to || name_may_match(r->domain, f->recipient);
+	}
+	return held && class && to;
+}
+
+/* A recipient whose domain we don't know has a literal for one, or is nobody's address: those match "*" alone. */
+static bool site_matches(const struct message *m, struct slice pattern)
+{
+	for (const struct job *j = m->jobs; j; j = j->next)
+		if (j->path && wildcard_match(pattern, slice_from(path_site(j->path))))
+			return true;
+	if (m->lot && wildcard_match(pattern, slice_from(path_site(m->lot->path))))
+		return true;
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		const struct recipient *r = &m->recipients[i];
+		struct slice domain = r->domain ? slice_new(r->domain->text, r->domain->len) : SLICE_NULL;
+
+		if (r->state != STATE_DONE && wildcard_match(pattern, domain))
+			return true;
+	}
+	return false;
+}
+
+bool home_may_match(const struct home *h, const struct message *m, const struct queue_filter *f, usec_t t)
+{
+	if (f->id != MSGID_NONE && f->id != m->entry.id)
+		return false;
+	return message_age(m, t) >= f->older_than && (!f->sender || sender_may_match(h, m, f->sender)) &&
+	       states_match(m, f) && (!f->site || site_matches(m, slice_from(f->site)));
+}
+
+static bool some_recipient(const struct envelope *e, const char *pattern)
+{
+	for (unsigned i = 0; i < e->n_recipients; i++)
 		if (wildcard_match(slice_from(pattern), slice_from(e->recipients[i].address)))
 			return true;
 	return false;
 }
 
-static bool some_site(const struct message *m, const struct envelope *e, const char *pattern)
+bool filter_fits_envelope(const struct queue_filter *f, const struct envelope *e)
 {
-	for (const struct job *j = m->jobs; j; j = j->next)
-		if (j->path && wildcard_match(slice_from(pattern), slice_from(path_site(j->path))))
-			return true;
-	for (unsigned i = 0; i < m->n_recipients; i++) {
-		const char *at = strrchr(e->recipients[i].address, '@');
-
-		if (m->recipients[i].state != STATE_DONE && at &&
-		    wildcard_match(slice_from(pattern), slice_from(at + 1)))
-			return true;
-	}
-	return false;
+	return (!f->sender || wildcard_match(slice_from(f->sender), slice_from(e->reverse_path))) &&
+	       (!f->recipient || some_recipient(e, f->recipient));
 }
 
-bool home_matches(struct home *h, struct message *m, const struct queue_filter *f, usec_t t)
-{
-	struct view v = { .home = h, .message = m, .now = t };
-	const struct envelope *e;
-	bool fits;
+/* --- envelopes for those who look ------------------------------------------------------------- */
 
-	if (f->id != MSGID_NONE && f->id != m->entry.id)
-		return false;
-	if (message_age(m, t) < f->older_than || !recipients_match(m, f))
-		return false;
-	if (!f->sender && !f->recipient && !f->site)
-		return true;
-	e = view_envelope(&v);
-	fits = e && (!f->sender || wildcard_match(slice_from(f->sender), slice_from(e->reverse_path))) &&
-	       (!f->recipient || some_recipient(m, e, f->recipient)) && (!f->site || some_site(m, e, f->site));
-	arena_reset(h->scratch);
-	return fits;
+int rested_copy(const struct message *m, struct arena *a, struct rested *ret)
+{
+	char *copy = NULL;
+
+	if (m->packed) {
+		copy = arena_alloc(a, MAX(m->packed_len, 1u));
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, m->packed, m->packed_len);
+	}
+	*ret = (struct rested) { .id = m->entry.id, .packed = slice_new(copy, m->packed_len) };
+	return 0;
+}
+
+int rested_envelope(struct queue *q, const struct rested *s, struct arena *a, struct envelope *ret)
+{
+	_cleanup_(freep) char *packed = NULL;
+	size_t len = 0;
+	int r;
+
+	if (s->packed.data)
+		return envelope_unpack(s->packed, a, ret);
+	r = spool_envelope(q->spool, s->id, &packed, &len);
+	return r < 0 ? r : envelope_unpack(slice_new(packed, len), a, ret);
 }

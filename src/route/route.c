@@ -238,3 +238,14 @@ bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port)
 			return true;
 	return false;
 }
+
+bool route_has_delays(struct router *r)
+{
+	const struct route_config *c = router_config(r);
+
+	for (unsigned i = 0; i < c->n_rules; i++)
+		for (unsigned n = 0; n < c->rules[i].ladder.n_hops; n++)
+			if (c->rules[i].ladder.hops[n].when & WHEN_DELAYED)
+				return true;
+	return false;
+}

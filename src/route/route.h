@@ -60,6 +60,9 @@ enum locality route_locality(struct router *r, const struct address *to);
  * (address literals: a HOP_HOST in the arena). Doesn't wait. 0 or -ENOMEM. */
 int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a, struct ladder *ret);
 
+/* Is there a rung in any route that opens by the time that a message has waited? */
+bool route_has_delays(struct router *r);
+
 enum target_status {
 	TARGET_OK,
 	TARGET_NO_DOMAIN,  /* 5.1.2: the domain does not exist */
