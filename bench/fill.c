@@ -1,15 +1,16 @@
 /* Fills a queue by SMTP: many sessions that send small messages to many domains.
  *
- *	fill -p PORT [-m MESSAGES] [-s SESSIONS] [-d DOMAINS] [-f FIRST] [-F SENDERS] [-b BYTES]
+ *	fill -p PORT [-m MESSAGES] [-s SESSIONS] [-d DOMAINS] [-z ZONE] [-f FIRST] [-F SENDERS] [-b BYTES]
  *
- * Message n goes to u@dD.size.example, where D is n modulo DOMAINS, from one of SENDERS senders; n counts from
- * FIRST. Each session keeps one connection and pipelines: the content of one message and the commands of the
+ * Message n goes to uN@dD.ZONE, where D is n modulo DOMAINS, from one of SENDERS senders, half of whom live at
+ * even.example and half at odd.example; n counts from FIRST. Each session keeps one connection and pipelines: the content of one message and the commands of the
  * next travel together. Prints "ACCEPTED REFUSED SECONDS" and ends with status 1 when something was not accepted. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "world/fiber.h"
 #include "world/linux.h"
 #include "world/stream.h"
@@ -18,6 +19,7 @@
 
 struct options {
 	uint16_t port;
+	const char *zone;
 	uint64_t messages, first;
 	unsigned sessions, domains, senders;
 	size_t bytes;
@@ -60,8 +62,11 @@ static int put_commands(struct fill *f, struct stream *s, uint64_t n)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "MAIL FROM:<s%llu@senders.example>\r\nRCPT TO:<u%llu@d%llu.size.example>\r\nDATA\r\n",
-		 (unsigned long long) (n % f->o.senders), (unsigned long long) n, (unsigned long long) (n % f->o.domains));
+	/* Not in step with the domains, so that a site has mail of many senders. */
+	unsigned sender = (unsigned) (hash_u64(n) % f->o.senders);
+
+	snprintf(text, sizeof(text), "MAIL FROM:<s%u@%s.example>\r\nRCPT TO:<u%llu@d%llu.%s>\r\nDATA\r\n", sender,
+		 sender % 2 ? "odd" : "even", (unsigned long long) n, (unsigned long long) (n % f->o.domains), f->o.zone);
 	return stream_put_str(s, text, now() + PATIENCE);
 }
 
@@ -148,7 +153,7 @@ static void start(void *arg)
 
 static int make_content(struct fill *f)
 {
-	static const char head[] = "From: s@senders.example\r\nTo: u@size.example\r\nSubject: filling\r\n\r\n";
+	static const char head[] = "From: s@even.example\r\nTo: u@size.example\r\nSubject: filling\r\n\r\n";
 	static const char line[] = "The station master counts the horses and writes the number down.\r\n";
 	char *text = malloc(f->o.bytes + sizeof(head) + sizeof(line) + 8);
 	size_t len = 0;
@@ -167,8 +172,9 @@ static int read_options(struct options *o, int argc, char **argv)
 {
 	int c;
 
-	*o = (struct options) { .messages = 1000, .sessions = 100, .domains = 1000, .senders = 1000, .bytes = 4096 };
-	while ((c = getopt(argc, argv, "p:m:s:d:f:F:b:")) != -1) {
+	*o = (struct options) { .messages = 1000, .sessions = 100, .domains = 1000, .senders = 1000, .bytes = 4096,
+			       .zone = "size.example" };
+	while ((c = getopt(argc, argv, "p:m:s:d:z:f:F:b:")) != -1) {
 		unsigned long long n = c == '?' ? 0 : strtoull(optarg, NULL, 10);
 
 		switch (c) {
@@ -176,6 +182,7 @@ static int read_options(struct options *o, int argc, char **argv)
 		case 'm': o->messages = n; break;
 		case 's': o->sessions = (unsigned) n; break;
 		case 'd': o->domains = (unsigned) n; break;
+		case 'z': o->zone = optarg; break;
 		case 'f': o->first = n; break;
 		case 'F': o->senders = (unsigned) n; break;
 		case 'b': o->bytes = (size_t) n; break;
@@ -193,12 +200,12 @@ int main(int argc, char **argv)
 	int r = read_options(&f.o, argc, argv);
 
 	if (r < 0) {
-		fprintf(stderr, "Usage: fill -p PORT [-m MESSAGES] [-s SESSIONS] [-d DOMAINS] [-f FIRST] [-F SENDERS] [-b BYTES]\n");
+		fprintf(stderr, "Usage: fill -p PORT [-m MESSAGES] [-s SESSIONS] [-d DOMAINS] [-z ZONE] [-f FIRST] [-F SENDERS] [-b BYTES]\n");
 		return 2;
 	}
 	r = make_content(&f);
 	if (r >= 0)
-		r = linux_world_new(NULL, &w);
+		r = world_linux_new(NULL, &w);
 	if (r >= 0)
 		r = loop_new(w, "fill", 0, 0, &l);
 	if (r >= 0)

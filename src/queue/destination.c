@@ -107,34 +107,28 @@ static int ask(struct destination *d, bool cached)
 {
 	_cleanup_(arena_freep) struct arena *a = NULL;
 	struct queue *q = d->home->queue;
-	struct path *p;
+	struct path *p = NULL;
+	struct target t;
 	int r;
 
 	r = arena_new(1024, &a);
 	if (r < 0)
 		return r;
-	p = arena_new_type(a, struct path);
-	if (!p)
-		return -ENOMEM;
-	atomic_init(&p->references, 1);
-	p->hop = d->hop;
 	if (cached)
-		r = route_target_cached(q->router, &p->hop, destination_domain(d), a, &p->target);
+		r = route_target_cached(q->router, d->hop, destination_domain(d), a, &t);
 	else
-		r = route_target(q->router, &p->hop, destination_domain(d), deadline_after(now(), RESOLVE_TIMEOUT),
-				 a, &p->target);
+		r = route_target(q->router, d->hop, destination_domain(d), deadline_after(now(), RESOLVE_TIMEOUT), a, &t);
 	if (r < 0 || (cached && r == 0))
 		return r;
-	p->made = now();
-	if (p->target.status == TARGET_OK) {
+	if (t.status == TARGET_OK) {
+		p = path_new(d->hop, &t);
+		if (!p)
+			return -ENOMEM;
+		p->made = now();
 		p->hash = hash_bytes(&q->key, path_site(p), strlen(path_site(p)));
 		p->owner = (unsigned) (p->hash % q->n_homes);
-		p->arena = a;
-		learn(d, p, &p->target, p->made);
-		a = NULL;
-	} else {
-		learn(d, NULL, &p->target, p->made);
 	}
+	learn(d, p, &t, now());
 	return 1;
 }
 
@@ -235,13 +229,14 @@ static int begin_resolving(struct destination *d)
 static int destination_new(struct home *h, const struct hop *hop, const struct key *k, uint64_t hash,
 			   struct destination **ret)
 {
-	struct destination *d = calloc(1, sizeof(*d) + k->len);
+	struct destination *d = calloc(1, sizeof(*d) + hop_room(hop) + k->len);
 	int r;
 
 	if (!d)
 		return -ENOMEM;
 	d->home = h;
-	d->hop = *hop;
+	d->hop = hop_keep(hop, d + 1);
+	d->key = (char *) (d + 1) + hop_room(hop);
 	list_init(&d->waiting);
 	d->key_len = k->len;
 	d->domain_len = k->domain_len;

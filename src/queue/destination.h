@@ -11,7 +11,7 @@
 struct destination {
 	struct hash_node node;
 	struct home *home;
-	struct hop hop;
+	const struct hop *hop;
 	bool resolving;
 	struct path *path;         /* NULL: see status */
 	enum target_status status; /* when it is known and there is no path */
@@ -22,7 +22,7 @@ struct destination {
 	struct job *open;          /* the job that is being filled, in the batch of this number */
 	uint64_t batch;
 	size_t domain_len, key_len;
-	char key[];                /* the domain first */
+	char *key;                 /* the domain first */
 };
 static inline struct slice destination_domain(const struct destination *d) { return slice_new(d->key, d->domain_len); }
 

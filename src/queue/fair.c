@@ -12,6 +12,17 @@ void fair_init(struct fair *f)
 	list_init(&f->common.items);
 }
 
+void fair_trim(struct fair *f)
+{
+	struct link *k;
+
+	while ((k = list_pop(&f->spare)))
+		free(container_of(k, struct fair_sender, ring));
+	f->n_spare = 0;
+	if (f->senders.len == 0)
+		hash_done(&f->senders);
+}
+
 void fair_done(struct fair *f)
 {
 	struct link *k;
@@ -24,8 +35,7 @@ void fair_done(struct fair *f)
 		hash_remove(&f->senders, &s->node);
 		free(s);
 	}
-	while ((k = list_pop(&f->spare)))
-		free(container_of(k, struct fair_sender, ring));
+	fair_trim(f);
 	hash_done(&f->senders);
 }
 

@@ -37,6 +37,8 @@ void fair_done(struct fair *f);
 void fair_push(struct fair *f, struct fair_item *item, uint64_t sender);
 /* The next in turn, or NULL. */
 struct fair_item *fair_pop(struct fair *f);
+/* Gives back memory that is kept for the next items. */
+void fair_trim(struct fair *f);
 /* Nothing when it doesn't wait. */
 void fair_remove(struct fair *f, struct fair_item *item);
 /* The one that fair_pop would give, or NULL. */

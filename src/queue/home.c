@@ -260,15 +260,6 @@ const struct envelope *view_envelope(struct view *v)
 
 /* --- settling --------------------------------------------------------------------------------- */
 
-/* Of one that is parked we know what the site said. */
-static void note_why_parked(struct view *v, struct recipient *r)
-{
-	const struct lot *l = v->message->lot;
-
-	if ((r->flags & RECIPIENT_PARKED) && !r->last && l && l->why)
-		recipient_set_last(r, last_reply_ref(l->why), world_wall(v->home->queue->world));
-}
-
 static bool wants_delay_report(struct view *v, unsigned i)
 {
 	const struct envelope *e;
@@ -299,7 +290,13 @@ static bool warn(struct view *v)
 			posted = left = true;
 			continue;
 		}
-		note_why_parked(v, r);
+		if ((r->flags & RECIPIENT_PARKED) && !r->last && r->untried == 0 && wants_delay_report(v, i)) {
+			r->flags &= RECIPIENT_FLAGS;
+			r->untried = 1;
+			r->next = 0; /* it asks its site, once, and comes back with the answer */
+			left = true;
+			continue;
+		}
 		r->flags |= RECIPIENT_WARNED;
 		if (wants_delay_report(v, i))
 			r->flags |= RECIPIENT_OWES_DELAY;
@@ -322,7 +319,6 @@ static bool expire(struct view *v)
 			posted = true;
 		if (r->state != STATE_WAITING)
 			continue;
-		note_why_parked(v, r);
 		r->flags |= RECIPIENT_EXPIRED;
 		home_give_up(v, i, "it could not be delivered in time");
 	}

@@ -69,7 +69,7 @@ static void fill_recipient(struct cursor *c, const struct message *m, unsigned i
 	*ret = (struct queue_row_recipient) {
 		.address = "?",
 		.site = p ? arena_strdup(c->arena, path_site(p)) : NULL,
-		.hop = p ? arena_strdup(c->arena, hop_describe(&p->hop, text, sizeof(text))) : NULL,
+		.hop = p ? arena_strdup(c->arena, hop_describe(p->hop, text, sizeof(text))) : NULL,
 		.waits_for = waits_for(c, r, j, p),
 		.class = r->last ? r->last->class : CLASS_NONE,
 		.attempts = r->attempts,

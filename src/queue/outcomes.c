@@ -209,17 +209,24 @@ void home_apply(struct view *v, unsigned i, const struct outcome *o, const struc
 
 /* --- a job comes home ------------------------------------------------------------------------- */
 
-/* It was not its turn yet. What the site's trouble is becomes what the recipient waits for. */
+/* What the site's trouble is becomes what the recipient waits for. */
+static bool learn_why(struct view *v, const struct job *j, struct recipient *r)
+{
+	struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
+
+	if (!j->why || r->last)
+		return false;
+	home_set_last(v->home, r, &o);
+	return true;
+}
+
+/* It was not its turn yet. */
 static void came_back_untried(struct view *v, const struct job *j, unsigned i)
 {
 	struct recipient *r = &v->message->recipients[i];
 
-	if (j->why && !r->last) {
-		struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
-
-		home_set_last(v->home, r, &o);
+	if (learn_why(v, j, r))
 		home_changed(v->message);
-	}
 	if (j->result == JOB_ESCAPED && step(v, i, j->why_class, false, j->why))
 		return;
 	/* Without another rung (the routes may have changed meanwhile) it doesn't come back at once. */
@@ -227,23 +234,21 @@ static void came_back_untried(struct view *v, const struct job *j, unsigned i)
 	home_set_state(v->home, v->message, i, STATE_WAITING);
 }
 
-/* Its site does not work. Who can't be parked comes back after a while. */
+/* Its site does not work. Who can't be parked comes back after a while. The reason is remembered by those alone who
+ * will have to tell it: it isn't worth a note for everybody. */
 static void came_back_parked(struct view *v, const struct job *j, unsigned i)
 {
 	struct message *m = v->message;
 	struct recipient *r = &m->recipients[i];
+	struct retry_schedule s = queue_schedule(queue_configuration(v->home->queue));
 	bool parked = !v->home->stopping && lot_park(v->home, m, j->path);
 
 	home_set_state(v->home, m, i, STATE_WAITING);
 	r->next = deadline_after(v->now, parked ? PARKED_MOST : PARKED_BESIDE);
-	if (!parked)
-		return;
-	r->flags |= RECIPIENT_PARKED;
-	if (j->why) {
-		struct outcome o = { .class = j->why_class, .stage = STAGE_CONNECT, .reply.text = j->why };
-
-		lot_explain(m->lot, &o);
-	}
+	if (parked)
+		r->flags |= RECIPIENT_PARKED;
+	if (message_age(m, v->now) >= MIN(PARKED_MOST, retry_warn(&s)))
+		(void) learn_why(v, j, r);
 }
 
 static void came_back_unfit(struct view *v, const struct job *j, unsigned i)
@@ -263,7 +268,7 @@ static void apply_job(struct view *v, const struct job *j)
 
 		switch ((enum job_result) j->result) {
 		case JOB_TRIED:
-			home_apply(v, i, &dr->outcome, &j->path->hop);
+			home_apply(v, i, &dr->outcome, j->path->hop);
 			break;
 		case JOB_RECALLED:
 		case JOB_ESCAPED:

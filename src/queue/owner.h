@@ -3,8 +3,8 @@
  * A site is open, or backs off, or is being probed. It backs off when a slot that never succeeded reports a
  * fault of the site: nothing goes there until the time is over, then one slot tries one delivery; when that
  * works, the site is open again, and when not, it backs off for longer. Jobs whose ladder has a later rung for
- * that kind of trouble don't wait for it: they go home at once ("escape"), but for one canary after the time. Of the
- * others one stays in the line for the probe; the rest is parked at home (parking.h) until the owner calls.
+ * that kind of trouble don't wait for it: they go home at once ("escape"), but for one canary after the time. The
+ * others are parked at home (parking.h) until the owner calls: for one of them, or when it works again, for all.
  *
  * Troubles that concern our path but not all of our mail (our address is blocked, TLS is not good enough, we are
  * too fast) only cool the site: jobs that can escape do, the others go on. */

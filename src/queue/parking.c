@@ -37,7 +37,6 @@ static void lot_free(struct lot *l)
 {
 	hash_remove(&l->home->lots, &l->node);
 	link_remove(&l->called);
-	last_reply_unref(l->why);
 	path_unref(l->path);
 	free(l);
 }
@@ -58,17 +57,6 @@ bool lot_park(struct home *h, struct message *m, struct path *p)
 	l->n++;
 	m->lot = l;
 	return true;
-}
-
-void lot_explain(struct lot *l, const struct outcome *o)
-{
-	struct home *h = l->home;
-	struct last_reply *why = last_reply_share(&h->replies, &h->queue->key, last_reply_new(o));
-
-	if (!why)
-		return;
-	last_reply_unref(l->why);
-	l->why = why;
 }
 
 void lot_leave(struct message *m, usec_t not_before)

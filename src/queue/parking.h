@@ -1,14 +1,14 @@
 /* Where mail waits whose site does not work.
  *
- * A site that is down keeps one job in its line, for the next probe; what else comes is sent home (JOB_PARKED), and
- * rests there without a job and without its envelope in memory: its message stands in the lot of that site. When
- * the site works again, or has nothing left to probe with, its owner calls: everything in the lot (or one message)
- * becomes due and takes its usual way. So 100,000 messages to a dead provider cost neither attempts nor memory
+ * A site that is down keeps nothing in its line: what is there and what comes is sent home (JOB_PARKED), and rests
+ * there without a job and without its envelope in memory; its message stands in the lot of that site. When it is
+ * time for a probe, the owner of the site calls for one message, and when the site works again, for all: they
+ * become due and take their usual way. So 100,000 messages to a dead provider cost neither attempts nor memory
  * beyond their own, and nobody looks at them before the provider answers.
  *
  * A call can be lost when there is no memory for it. Therefore a parked recipient also has a time: after PARKED_MOST
- * it goes to the line again by itself, to be parked again if need be. A message can stand in one lot only; its
- * recipients for another site that is down come back after PARKED_BESIDE.
+ * it goes to the line again by itself, to be parked again if need be; then it is told what the trouble is, too. A
+ * message can stand in one lot only; its recipients for another site that is down come back after PARKED_BESIDE.
  *
  * Everything belongs to the loop of the home. */
 #pragma once
@@ -29,13 +29,10 @@ struct lot {
 	unsigned n;
 	unsigned wanted;         /* so many were called and did not go yet */
 	struct link called;      /* on the home's list then */
-	struct last_reply *why;  /* what the site's trouble is; or NULL */
 };
 
 /* Puts it into the lot of a site. False: it stays out (it is in another one, or on another list, or no memory). */
 bool lot_park(struct home *h, struct message *m, struct path *p);
-/* What its site's trouble is, in the words of an outcome. */
-void lot_explain(struct lot *l, const struct outcome *o);
 /* Takes it out, when it is in one. What was parked of it waits for its time now. */
 void lot_leave(struct message *m, usec_t not_before);
 /* Takes it out when none of its recipients is parked any more. */

@@ -19,11 +19,10 @@
 #define LOCAL_INITIAL 8u
 #define SITE_WIDEST 20u
 #define SLOTS_MAX 2000u
-#define KEPT 1u             /* jobs in the line of a site that does not work, for the probe */
 
 static bool is_local(const struct site *s)
 {
-	return s->path->hop.kind == HOP_LMTP || s->path->hop.kind == HOP_MAILDIR;
+	return s->path->hop->kind == HOP_LMTP || s->path->hop->kind == HOP_MAILDIR;
 }
 
 static void window_limits(const struct site *s, unsigned *ret_initial, unsigned *ret_max)
@@ -142,7 +141,9 @@ static enum reply_class trouble_of(const struct site *s, const struct job *j)
 /* May it be parked? One that could go elsewhere when the trouble changes has to stay where the trouble is known. */
 static bool can_park(const struct site *s, const struct job *j)
 {
-	return s->mode != SITE_OPEN && j->escapes == 0 && !j->canary && s->line.len >= KEPT;
+	bool is_probe = s->mode == SITE_PROBING && !is_being_tried(s);
+
+	return s->mode != SITE_OPEN && j->escapes == 0 && !j->canary && !is_probe;
 }
 
 static void park(struct site *s, struct job *j)
@@ -161,7 +162,7 @@ static void sweep(struct site *s)
 	s->sweeping = false;
 	if (condition == 0)
 		return;
-	while (left-- > 0 && (s->escapable > 0 || (s->mode != SITE_OPEN && s->line.len > KEPT))) {
+	while (left-- > 0 && (s->escapable > 0 || s->mode == SITE_BACKOFF)) {
 		struct job *j;
 
 		if (sent >= SWEEP_BATCH) {
@@ -180,6 +181,8 @@ static void sweep(struct site *s)
 			put_into_line(s, j);
 		}
 	}
+	if (s->mode == SITE_BACKOFF)
+		fair_trim(&s->line);
 }
 
 /* --- calling what is parked ------------------------------------------------------------------- */
@@ -200,8 +203,9 @@ static void call_run(struct post *p)
 	free(c);
 }
 
-/* Asks every home for so many of the messages that are parked for the site. */
-static void call_parked(struct site *s, unsigned n)
+/* Asks every home for so many of the messages that are parked for the site. False: memory; they come by themselves,
+ * but much later. */
+static bool call_parked(struct site *s, unsigned n)
 {
 	struct queue *q = s->home->queue;
 
@@ -209,18 +213,22 @@ static void call_parked(struct site *s, unsigned n)
 		struct call *c = calloc(1, sizeof(*c));
 
 		if (!c)
-			return; /* the rest comes by itself, later */
+			return false;
 		*c = (struct call) { .post.run = call_run, .home = &q->homes[i], .path = path_ref(s->path), .n = n };
 		loop_post(c->home->loop, &c->post);
 	}
+	return true;
 }
 
-/* Somebody has to be there for the probe. */
+/* Time for a probe: somebody has to be there for it. */
 static void probe(struct site *s)
 {
 	s->mode = SITE_PROBING;
-	if (s->line.len == 0 && s->parked)
-		call_parked(s, KEPT);
+	if (s->line.len > 0 || !s->parked || call_parked(s, 1))
+		return;
+	s->mode = SITE_BACKOFF;
+	s->until = deadline_after(now(), USEC_SEC);
+	set_timer(s, s->until);
 }
 
 /* --- the mode of the site --------------------------------------------------------------------- */
@@ -289,8 +297,7 @@ static void open_again(struct site *s)
 	forget_error(s);
 	window_restart(&s->window);
 	if (s->parked)
-		call_parked(s, UINT_MAX);
-	s->parked = false;
+		s->parked = !call_parked(s, UINT_MAX);
 }
 
 static void cool_down(struct site *s, const struct verdict *v)
@@ -331,7 +338,7 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 		j->canary = false;
 		s->canary = false;
 	}
-	if (v->fault && s->path->hop.kind != HOP_MAILDIR) {
+	if (v->fault && s->path->hop->kind != HOP_MAILDIR) {
 		judge_fault(s, slot, v);
 		return;
 	}

@@ -104,7 +104,7 @@ int slot_start(struct site *s)
 	slot->path = path_ref(s->path);
 	slot->info = (struct slot_info){
 		.site = path_site(slot->path),
-		.hop = &slot->path->hop,
+		.hop = slot->path->hop,
 		.target = &slot->path->target,
 		.domain = slot->path->target.domain,
 	};
@@ -129,7 +129,7 @@ const struct slot_info *slot_info(const struct slot *s)
 static bool is_used_up(const struct slot *slot)
 {
 	const struct queue_config *c = queue_configuration(slot->site->home->queue);
-	enum hop_kind kind = slot->path->hop.kind;
+	enum hop_kind kind = slot->path->hop->kind;
 
 	if (kind == HOP_LMTP || kind == HOP_MAILDIR)
 		return false;

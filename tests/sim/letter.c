@@ -341,13 +341,20 @@ static void judge_local_pair(struct scene *s, const struct copy *first, struct t
 			   first->letter->number, first->letter->targets[first->target].address, (double) first->at / 1e6, first->ids[0]);
 }
 
-/* Under two: the server before sent it twice, because it died, or the connection did, or the disk failed, between the
+static usec_t time_of_taking(const struct scene *s, const struct copy *c)
+{
+	return c->n_hops > 0 && !c->at_remote ? time_of_id(s, c->ids[0]) : c->at;
+}
+
+/* The copy that was taken first may be the second to arrive: its server died before it could say that it has it.
+ *
+ * Under two: the server before sent it twice, because it died, or the connection did, or the disk failed, between the
  * other's commit and the record of its reply. */
-static void judge_sent_pair(struct scene *s, const struct copy *first, struct tally *tally)
+static void judge_sent_pair(struct scene *s, const struct copy *first, const struct copy *second, struct tally *tally)
 {
 	const struct letter *l = first->letter;
 	const struct node *to = l->targets[first->target].node;
-	usec_t from = first->n_hops > 0 && !first->at_remote ? time_of_id(s, first->ids[0]) : first->at;
+	usec_t from = MIN(time_of_taking(s, first), time_of_taking(s, second));
 	usec_t until = first->told + record_time(s);
 
 	from -= MIN(from, record_time(s));
@@ -383,7 +390,7 @@ static void judge_copy(struct scene *s, unsigned index, struct tally *tally)
 		before = before ? before : b;
 	}
 	if (before)
-		judge_sent_pair(s, before, tally);
+		judge_sent_pair(s, before, c, tally);
 }
 
 static int compare_copies(const void *a, const void *b)
