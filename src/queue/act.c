@@ -146,7 +146,7 @@ static void pick_some(struct home *h, void *context)
 		if (entry->id == MSGID_NONE || m->users == UINT16_MAX || !home_may_match(h, m, o->filter, t))
 			continue;
 		*c = (struct candidate) { .message = m };
-		if (rested_copy(m, o->arena, &c->rested) < 0) {
+		if (rested_copy(m, o->filter, o->arena, &c->rested) < 0) {
 			o->error = -ENOMEM;
 			k = NULL;
 			break;
@@ -163,7 +163,7 @@ static void pick_some(struct home *h, void *context)
 /* In the fiber of who gave the orders: reads what has to be read. */
 static void find_meant(struct orders *o, struct candidate *c)
 {
-	bool patterns = o->filter->sender || o->filter->recipient;
+	bool patterns = o->filter->sender || o->filter->recipient || c->rested.ask_site;
 	struct slice packed = c->rested.packed;
 	struct envelope e;
 	int r = 0;
@@ -173,7 +173,7 @@ static void find_meant(struct orders *o, struct candidate *c)
 	if (c->packed)
 		packed = slice_new(c->packed, c->len);
 	/* Without a pattern an envelope that can't be read is no reason to keep the message. */
-	c->meant = !patterns || (r >= 0 && envelope_unpack(packed, o->arena, &e) >= 0 && filter_fits_envelope(o->filter, &e));
+	c->meant = !patterns || (r >= 0 && envelope_unpack(packed, o->arena, &e) >= 0 && rested_fits(&c->rested, o->filter, &e));
 }
 
 static void act_on_some(struct home *h, void *context)

@@ -195,11 +195,12 @@ bool home_may_match(const struct home *h, const struct message *m, const struct 
 struct rested {
 	msgid_t id;
 	struct slice packed; /* data NULL: in the spool */
+	bool ask_site;       /* whether the site fits is seen from the envelope alone */
 };
-int rested_copy(const struct message *m, struct arena *a, struct rested *ret); /* -ENOMEM */
+int rested_copy(const struct message *m, const struct queue_filter *f, struct arena *a, struct rested *ret); /* -ENOMEM */
 /* May wait. -ENOENT: the message has gone meanwhile; -EBADMSG, -EIO, -ENOMEM. */
 int rested_envelope(struct queue *q, const struct rested *s, struct arena *a, struct envelope *ret);
-/* The rest of the question, for one of which the former holds. */
-bool filter_fits_envelope(const struct queue_filter *f, const struct envelope *e);
+/* The rest of the question, for one of which home_may_match holds. */
+bool rested_fits(const struct rested *s, const struct queue_filter *f, const struct envelope *e);
 /* The job that has this recipient, or NULL. */
 struct job *home_job_of(const struct message *m, unsigned recipient);

@@ -115,7 +115,7 @@ static int look_at(struct cursor *c, const struct message *m, struct sight *ret)
 	};
 	for (unsigned i = 0; i < m->n_recipients; i++)
 		fill_recipient(c, m, i, &recipients[i]);
-	return rested_copy(m, c->arena, &ret->rested);
+	return rested_copy(m, c->filter, c->arena, &ret->rested);
 }
 
 /* --- visits ----------------------------------------------------------------------------------- */
@@ -187,7 +187,7 @@ static int complete(struct cursor *c, struct sight *s)
 	r = rested_envelope(c->queue, &s->rested, c->arena, e);
 	if (r < 0 || e->n_recipients != s->row.n_recipients)
 		return r == -ENOMEM ? r : 0;
-	s->fits = filter_fits_envelope(c->filter, e);
+	s->fits = rested_fits(&s->rested, c->filter, e);
 	s->row.sender = e->reverse_path;
 	for (unsigned i = 0; s->fits && i < s->row.n_recipients; i++) {
 		struct queue_row_recipient *rc = &s->recipients[i];

@@ -72,22 +72,29 @@ static bool states_match(const struct message *m, const struct queue_filter *f)
 	return held && class && to;
 }
 
-/* A recipient whose domain we don't know has a literal for one, or is nobody's address: those match "*" alone. */
-static bool site_matches(const struct message *m, struct slice pattern)
+enum fit { FITS_NOT, FITS_PERHAPS, FITS };
+
+/* Of a recipient whose domain isn't known here the envelope has to tell. */
+static enum fit site_fits(const struct message *m, struct slice pattern)
 {
+	enum fit fit = FITS_NOT;
+
 	for (const struct job *j = m->jobs; j; j = j->next)
 		if (j->path && wildcard_match(pattern, slice_from(path_site(j->path))))
-			return true;
+			return FITS;
 	if (m->lot && wildcard_match(pattern, slice_from(path_site(m->lot->path))))
-		return true;
+		return FITS;
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		const struct recipient *r = &m->recipients[i];
-		struct slice domain = r->domain ? slice_new(r->domain->text, r->domain->len) : SLICE_NULL;
 
-		if (r->state != STATE_DONE && wildcard_match(pattern, domain))
-			return true;
+		if (r->state == STATE_DONE)
+			continue;
+		if (!r->domain)
+			fit = FITS_PERHAPS;
+		else if (wildcard_match(pattern, slice_new(r->domain->text, r->domain->len)))
+			return FITS;
 	}
-	return false;
+	return fit;
 }
 
 bool home_may_match(const struct home *h, const struct message *m, const struct queue_filter *f, usec_t t)
@@ -95,7 +102,7 @@ bool home_may_match(const struct home *h, const struct message *m, const struct 
 	if (f->id != MSGID_NONE && f->id != m->entry.id)
 		return false;
 	return message_age(m, t) >= f->older_than && (!f->sender || sender_may_match(h, m, f->sender)) &&
-	       states_match(m, f) && (!f->site || site_matches(m, slice_from(f->site)));
+	       states_match(m, f) && (!f->site || site_fits(m, slice_from(f->site)) != FITS_NOT);
 }
 
 static bool some_recipient(const struct envelope *e, const char *pattern)
@@ -106,15 +113,26 @@ static bool some_recipient(const struct envelope *e, const char *pattern)
 	return false;
 }
 
-bool filter_fits_envelope(const struct queue_filter *f, const struct envelope *e)
+static bool some_domain(const struct envelope *e, const char *pattern)
+{
+	for (unsigned i = 0; i < e->n_recipients; i++) {
+		const char *at = strrchr(e->recipients[i].address, '@');
+
+		if (at && wildcard_match(slice_from(pattern), slice_from(at + 1)))
+			return true;
+	}
+	return false;
+}
+
+bool rested_fits(const struct rested *s, const struct queue_filter *f, const struct envelope *e)
 {
 	return (!f->sender || wildcard_match(slice_from(f->sender), slice_from(e->reverse_path))) &&
-	       (!f->recipient || some_recipient(e, f->recipient));
+	       (!f->recipient || some_recipient(e, f->recipient)) && (!s->ask_site || some_domain(e, f->site));
 }
 
 /* --- envelopes for those who look ------------------------------------------------------------- */
 
-int rested_copy(const struct message *m, struct arena *a, struct rested *ret)
+int rested_copy(const struct message *m, const struct queue_filter *f, struct arena *a, struct rested *ret)
 {
 	char *copy = NULL;
 
@@ -124,7 +142,11 @@ int rested_copy(const struct message *m, struct arena *a, struct rested *ret)
 			return -ENOMEM;
 		memcpy(copy, m->packed, m->packed_len);
 	}
-	*ret = (struct rested) { .id = m->entry.id, .packed = slice_new(copy, m->packed_len) };
+	*ret = (struct rested) {
+		.id = m->entry.id,
+		.packed = slice_new(copy, m->packed_len),
+		.ask_site = f->site && site_fits(m, slice_from(f->site)) == FITS_PERHAPS,
+	};
 	return 0;
 }
 
