@@ -5,7 +5,8 @@
  * lives: per recipient the rung of its ladder, attempts, next time, last reply. What is to be delivered is
  * posted to the owners of the sites; outcomes come back to the home, which notes them in the spool, moves a
  * recipient to its next rung, schedules a retry, or gives up and bounces. When no recipient is left, the
- * message is removed from the spool.
+ * message is removed from the spool. What waits for later, or for a site that is down (parking.h), rests at its
+ * home in some 250 bytes: without a job, and with its envelope in the spool alone (message.h).
  *
  * Three promises: a recipient leaves the queue only delivered, bounced or by an administrator's word; an outcome
  * is noted before anything depends on it; a site that is down costs one probe, not one attempt per message. */
