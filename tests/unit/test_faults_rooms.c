@@ -449,8 +449,8 @@ static void a_note(void *context)
 	_cleanup_buffer_ struct buffer note = { 0 };
 
 	for (unsigned i = 0; i < 3; i++) {
-		before[i].attempts = (uint16_t) i;
-		before[i].last = last_reply_new(&o, 1);
+		before[i].attempts = i;
+		before[i].last = last_reply_new(&o);
 		assert_non_null(before[i].last);
 	}
 	faults_begin(NULL, NULL);
