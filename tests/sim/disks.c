@@ -110,7 +110,7 @@ static void read_recipients(struct look *l, const struct kept *k, const struct e
 		bool open = recipients[i].state != STATE_DONE;
 		const struct addressee *t;
 
-		free(recipients[i].last);
+		last_reply_unref(recipients[i].last);
 		if (r->notification && open)
 			cover_failures(l, r);
 		if (r->notification)
