@@ -105,6 +105,14 @@ static usec_t time_to_sleep(const struct loop *l, usec_t time)
 	return next > time ? MIN(next - time, SLEEP_MAX) : 0;
 }
 
+/* How often epoll is asked in a row when it always has more than fits. It gives what became ready first, and no fiber
+ * runs meanwhile: when twice as many events have come as there are fibers, all that had happened before has been seen.
+ * Without this bound, and if we asked once only, deadlines would not come while a busy server has always more. */
+static unsigned polls_max(const struct loop *l)
+{
+	return 2 + 2 * atomic_load_explicit(&l->fiber_count, memory_order_relaxed) / EVENTS_AT_ONCE;
+}
+
 /* Returns the time up to which everything that happened was noted. It is not later than what epoll has seen, also when
  * the process was stopped (epoll_wait then fails with EINTR) or its machine slept: a reply that had come by its
  * deadline is read, however long after. */
@@ -112,6 +120,7 @@ static usec_t sleep_until_something(struct loop *l, usec_t looked)
 {
 	struct linux_loop *b = l->backend;
 	struct epoll_event events[EVENTS_AT_ONCE];
+	unsigned left = polls_max(l);
 	usec_t time, pause;
 	int n;
 
@@ -121,11 +130,19 @@ static usec_t sleep_until_something(struct loop *l, usec_t looked)
 	pause = time_to_sleep(l, time);
 	n = poll_events(b, events, EVENTS_AT_ONCE, pause);
 	atomic_store_explicit(&b->asleep, false, memory_order_relaxed);
-	for (int i = 0; i < n; i++)
-		note_event(&events[i]);
-	if (n < 0 || n == EVENTS_AT_ONCE) /* there may be more: asked again before any deadline counts */
-		return looked;
-	return n == 0 ? time + pause : time;
+	if (n < 0)
+		return looked; /* asked again before any deadline counts */
+	if (n == 0)
+		return time + pause;
+	for (;;) {
+		for (int i = 0; i < n; i++)
+			note_event(&events[i]);
+		if (n < EVENTS_AT_ONCE || --left == 0)
+			return time;
+		n = poll_events(b, events, EVENTS_AT_ONCE, 0);
+		if (n < 0)
+			return looked;
+	}
 }
 
 static void *loop_thread(void *arg)

@@ -389,6 +389,50 @@ static void test_input_that_came_by_its_deadline_is_seen_by_a_process_that_was_s
 		run(*state, wait_while_stopped);
 }
 
+/* More descriptors that are always ready than the loop takes from epoll at once, and one deadline. */
+#define BUSY 300
+
+struct busy {
+	int readable;
+	bool over;
+};
+
+static void always_busy(void *arg)
+{
+	struct busy *b = arg;
+	int fd = dup(b->readable);
+
+	while (!b->over)
+		assert_int_equal(fiber_wait_fd(fd, FD_READ, DEADLINE_NEVER), 0);
+	(void) close(fd);
+}
+
+static void sleep_among_busy(struct fixture *f)
+{
+	struct fiber_group g;
+	struct busy b = { .over = false };
+	usec_t began = now();
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	b.readable = fds[0];
+	fiber_group_init(&g);
+	for (unsigned i = 0; i < BUSY; i++)
+		assert_int_equal(fiber_group_spawn(&g, "busy", always_busy, &b), 0);
+	assert_int_equal(fiber_sleep_until(began + 20 * USEC_MS), 0);
+	b.over = true;
+	assert_int_equal(fiber_group_wait(&g, now() + 10 * USEC_SEC), 0);
+	assert_true(now() - began < 5 * USEC_SEC);
+	(void) close(fds[0]);
+	(void) close(fds[1]);
+}
+
+static void test_deadlines_come_while_more_is_ready_than_is_taken_at_once(void **state)
+{
+	run(*state, sleep_among_busy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +445,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stopping_a_loop_unwinds_its_fibers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_fiber_has_a_deep_stack, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory_checkers_see_who_points_into_the_stack_of_an_ended_fiber, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_deadlines_come_while_more_is_ready_than_is_taken_at_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_input_that_came_by_its_deadline_is_seen_by_a_process_that_was_stopped, set_up,
 						tear_down),
 	};
