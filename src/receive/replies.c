@@ -12,7 +12,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_CHUNK_OK] = { 250, { 2, 0, 0 }, "%1 octets received" },
 	[REPLY_ACCEPTED] = { 250, { 2, 0, 0 }, "OK, queued as %1" },
 	[REPLY_START_TLS] = { 220, { 2, 0, 0 }, "Ready to start TLS" },
-	[REPLY_VRFY] = { 252, { 2, 5, 2 }, "Addresses are not verified here; send a message and it will be tried" },
+	[REPLY_VRFY] = { 252, { 2, 0, 0 }, "Addresses are not verified here; send a message and it will be tried" },
 	[REPLY_HELP] = { 214, { 2, 0, 0 }, "This is Yizhan, a mail transfer agent. Commands: EHLO HELO MAIL RCPT DATA BDAT\n"
 					   "RSET NOOP VRFY STARTTLS HELP QUIT (RFC 5321). Questions go to <postmaster>." },
 	[REPLY_GOODBYE] = { 221, { 2, 0, 0 }, "Goodbye" },
