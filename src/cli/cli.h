@@ -64,7 +64,7 @@ int cli_ask(struct world *w, const struct config *config, const json_t *request,
 void cli_print_json(const json_t *o); /* indented, with a newline */
 const char *cli_text(const json_t *o, const char *key); /* "" when it isn't there */
 uint64_t cli_number(const json_t *o, const char *key);
-/* "4.1K", "50M"; "3 h 20 min"; what a terminal may show of text from the network. */
+/* "512B", "4.1K", "50M"; "3 h 20 min"; what a terminal may show of text from the network. */
 const char *cli_size(uint64_t bytes, char out[static 16]);
 const char *cli_ago(uint64_t seconds, char *out, size_t size);
 const char *cli_safe(const char *text, char *out, size_t size);

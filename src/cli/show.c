@@ -37,7 +37,7 @@ const char *cli_size(uint64_t bytes, char out[static 16])
 		unit++;
 	}
 	if (unit == 0)
-		snprintf(out, 16, "%u", (unsigned) bytes);
+		snprintf(out, 16, "%uB", (unsigned) bytes);
 	else
 		snprintf(out, 16, n < 10 ? "%.1f%c" : "%.0f%c", n, units[unit]);
 	return out;
