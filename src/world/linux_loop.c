@@ -5,6 +5,7 @@
  * its event and its handling. */
 #include "world/linux_world.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,7 @@
 
 #define EVENTS_AT_ONCE 256
 #define STEPS_BEFORE_POLL 16
+#define CROWD 8
 
 int linux_loop_init(struct loop *l)
 {
@@ -145,6 +147,20 @@ static usec_t sleep_until_something(struct loop *l, usec_t looked)
 	}
 }
 
+/* A loop with a crowd of fibers, when it is woken, takes its turn and does not push who woke it off the processor: on
+ * a busy machine more events come together for each turn. With few fibers that would only make them wait, if other
+ * programs use the processors, too. */
+static void mind_the_crowd(struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+	bool crowd = atomic_load_explicit(&l->fiber_count, memory_order_relaxed) >= CROWD;
+
+	if (crowd == b->crowd)
+		return;
+	b->crowd = crowd;
+	(void) sched_setscheduler(0, crowd ? SCHED_BATCH : SCHED_OTHER, &(struct sched_param) { .sched_priority = 0 });
+}
+
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
@@ -163,6 +179,7 @@ static void *loop_thread(void *arg)
 			if (list_empty(&l->fibers) && !l->unborn && !atomic_load(&l->mailbox))
 				break;
 		}
+		mind_the_crowd(l);
 		looked = sleep_until_something(l, looked);
 	}
 	loop_set_current(NULL);
