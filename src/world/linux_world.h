@@ -33,7 +33,7 @@ struct linux_loop {
 	pthread_t thread;
 	bool running;
 	bool crowd;  /* the thread's policy is SCHED_BATCH */
-	bool coarse; /* the kernel has no epoll_pwait2 */
+	bool coarse; /* the kernel (or Valgrind) has no epoll_pwait2 */
 	atomic_bool asleep; /* in epoll_wait, or about to be: a post must write to event_fd */
 };
 
