@@ -8,7 +8,7 @@
 #include "world/file.h"
 #include "world/stream.h"
 
-#define START_TIME (15 * USEC_SEC)
+#define START_TIME (60 * USEC_SEC) /* a machine may be slow; a server that ends is noticed at once */
 #define ARRIVAL_TIME (30 * USEC_SEC)
 #define REPLY_TIME (10 * USEC_SEC)
 #define STEP (20 * USEC_MS)
@@ -137,14 +137,19 @@ static bool interrupted(void)
 	return sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM));
 }
 
-/* Until the server greets. */
+/* Until the server greets. -ECHILD: it ended; -EINTR: Ctrl-C came; -ETIMEDOUT. */
 static int wait_ready(struct tour *t, struct sandbox_server *v)
 {
 	usec_t deadline = deadline_after(now(), START_TIME);
 
-	while (now() < deadline && !sandbox_has_ended(v) && !interrupted()) {
-		int r = connect_to(t, v);
+	while (now() < deadline) {
+		int r;
 
+		if (sandbox_has_ended(v))
+			return -ECHILD;
+		if (interrupted())
+			return -EINTR;
+		r = connect_to(t, v);
 		if (r >= 0)
 			r = read_reply(t);
 		disconnect(t);
@@ -153,6 +158,26 @@ static int wait_ready(struct tour *t, struct sandbox_server *v)
 		fiber_sleep_until(deadline_after(now(), STEP));
 	}
 	return -ETIMEDOUT;
+}
+
+static int wait_both_ready(struct tour *t)
+{
+	struct sandbox_server *servers[] = { &t->sandbox->alpha, &t->sandbox->beta };
+
+	for (unsigned i = 0; i < ARRAY_LEN(servers); i++) {
+		int r = wait_ready(t, servers[i]);
+
+		if (r == -ECHILD)
+			cli_failed("%s ended while it started; its log says why", servers[i]->name);
+		else if (r == -EINTR)
+			cli_failed("interrupted while %s started", servers[i]->name);
+		else if (r < 0)
+			cli_failed("%s runs, but does not greet within %u seconds", servers[i]->name,
+				   (unsigned) (START_TIME / USEC_SEC));
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int note_name(const char *name, void *context)
@@ -219,8 +244,10 @@ static int tour(struct world *w, void *arg)
 	       "  beta.example   MX mx.beta.example   %s port %u\n",
 	       s->directory, s->alpha.address, s->port, s->beta.address, s->port);
 	fflush(stdout);
-	if (wait_ready(t, &s->alpha) < 0 || wait_ready(t, &s->beta) < 0)
-		return failed(t, "a server did not start");
+	if (wait_both_ready(t) < 0) {
+		sandbox_show_logs(s);
+		return CLI_NO;
+	}
 	printf("\na message from alice@alpha.example to bob@beta.example\n");
 	r = send_message(t);
 	disconnect(t);

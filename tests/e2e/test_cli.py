@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -524,3 +525,12 @@ def test_two_sandboxes_side_by_side():
     for p in both:
         out, _ = p.communicate(timeout=60 * harness.SLOW)
         assert p.returncode == 0, out
+
+
+def test_a_sandbox_whose_server_ends_says_which_one_and_shows_why():
+    with tempfile.TemporaryDirectory(prefix="yizhan-long-", suffix="x" * 45, dir="/tmp") as directory:
+        r = run("sandbox", "--once", env={**os.environ, "TMPDIR": directory})
+        assert r.returncode != 0
+        assert "alpha ended while it started" in r.stderr
+        assert "the path of the control socket is longer" in r.stderr
+        assert not os.listdir(directory)
