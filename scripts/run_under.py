@@ -5,8 +5,8 @@
 
 --only   these suites, or single files of them: unit/test_spool,e2e/test_queue. So a long run can be done in parts.
 -k       of the e2e and interop tests those whose name contains WORD.
-A report of the tool makes the test fail during which it appeared. SEEDS (environment) is the number of seeds of each
-simulation, 3 when not set. The last line is "N passed, N failed"; the exit status is 0 when none failed.
+A report of the tool makes the test fail during which it appeared. What tests repeat is repeated less often (SHORTER
+below), unless the environment says how often. The last line is "N passed, N failed"; the exit status is 0 when none failed.
 """
 import argparse
 import concurrent.futures
@@ -25,6 +25,11 @@ VALGRIND = [
     "valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite,possible",
     "--fair-sched=yes", "--num-callers=30", "--trace-children=yes", f"--suppressions={ROOT / 'tests/valgrind.supp'}",
 ]
+# Each test runs, but not as often as it does without a tool that makes it slow.
+SHORTER = {
+    "SEEDS": "3", "FAULTS": "2", "ROT": "17", "YIZHAN_CRASH_ROUNDS": "4", "YIZHAN_STOP_ROUNDS": "1", "YIZHAN_FULL_ROUNDS": "1",
+    "YIZHAN_FAULT_POINTS": "3", "YIZHAN_POWER_IMAGES": "30",
+}
 
 
 class Valgrind:
@@ -88,7 +93,9 @@ class Run:
     def __init__(self, tool, args):
         self.tool, self.args, self.tally = tool, args, run_tests.Tally()
         self.only = args.only.split(",")
-        os.environ.setdefault("SEEDS", "3")
+        os.environ.pop("ONLY", None)  # of `make valgrind ONLY=sim`; the simulations would take it for numbers of faults
+        for name, value in SHORTER.items():
+            os.environ.setdefault(name, value)
 
     def say(self, name, before, started):
         t = self.tally

@@ -25,6 +25,8 @@ SANITIZED = "asan" in str(BINARY)
 SLOW = float(os.environ.get("YIZHAN_SLOWNESS", "4" if SANITIZED else "1"))  # sanitizers: deadlines are longer
 WRAPPER = shlex.split(os.environ.get("YIZHAN_WRAPPER", ""))  # what goes in front of the binary: valgrind, for example
 PROGRAM = [*WRAPPER, str(BINARY)]
+TSAN = "tsan" in str(BINARY)
+OWN_ALLOCATOR = SANITIZED or TSAN or bool(WRAPPER)  # a sanitizer's or Valgrind's
 REPORTS = os.environ.get("YIZHAN_REPORTS")  # where a tool writes what it finds; see scripts/run_under.py
 TRUSTED = "127.9.9.9"  # the address of clients that may relay, in the servers that configuration() makes
 

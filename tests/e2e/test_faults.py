@@ -24,9 +24,12 @@ POINTS = int(os.environ.get("YIZHAN_FAULT_POINTS", "12"))
 SHIM = harness.BINARY.parent / "fault.so"
 SETTLES = 0.25 * harness.SLOW  # for a message to arrive when nothing has to be tried again
 
-pytestmark = pytest.mark.skipif(not SHIM.exists(), reason="the shim was not built")
-# AddressSanitizer's own allocator stands in front of the shim's.
-allocations = pytest.mark.skipif(harness.SANITIZED, reason="a sanitizer brings its own allocator")
+pytestmark = [
+    pytest.mark.skipif(not SHIM.exists(), reason="the shim was not built"),
+    pytest.mark.skipif(harness.TSAN, reason="ThreadSanitizer does not start when its own mmap is not the first"),
+]
+# The allocator of a sanitizer or of Valgrind stands in front of the shim's.
+allocations = pytest.mark.skipif(harness.OWN_ALLOCATOR, reason="the memory checker brings its own allocator")
 
 
 class Faults:

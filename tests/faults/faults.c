@@ -434,3 +434,10 @@ uint64_t faults_walk_both(const char *name, void (*scenario)(void *context), voi
 	w.times = 0;
 	return n + faults_walk(&w);
 }
+
+bool faults_enough(uint64_t failed, uint64_t least)
+{
+	bool fewer = number_of("FAULT", 0) > 0 || number_of("FAULTS", 0) > 0;
+
+	return failed >= (fewer ? 1 : least);
+}

@@ -36,6 +36,9 @@ uint64_t faults_walk(const struct faults_walk *w);
 /* Each one alone, and then each one with all that follow; the sum of both. */
 uint64_t faults_walk_both(const char *name, void (*scenario)(void *context), void *context, uint64_t most);
 
+/* Whether so many points failed, or as many as FAULT or FAULTS asked for: then there may be fewer. */
+bool faults_enough(uint64_t failed, uint64_t least);
+
 /* Within a scenario. applies (may be NULL): whether the present call counts. */
 void faults_begin(bool (*applies)(void *context), void *context);
 void faults_end(void);
