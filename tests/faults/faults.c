@@ -402,9 +402,15 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
 	return value ? strtoull(value, NULL, 10) : otherwise;
 }
 
+uint64_t faults_points(uint64_t total, uint64_t most)
+{
+	most = number_of("FAULTS", most);
+	return most > 0 ? MIN(most, total) : total;
+}
+
 uint64_t faults_walk(const struct faults_walk *w)
 {
-	uint64_t one = number_of("FAULT", 0), most = number_of("FAULTS", w->most), total, points, done = 0;
+	uint64_t one = number_of("FAULT", 0), total, points, done = 0;
 
 	watch();
 	if (one > 0) {
@@ -413,7 +419,7 @@ uint64_t faults_walk(const struct faults_walk *w)
 	}
 	run(w, 0);
 	total = faults.count;
-	points = most > 0 ? MIN(most, total) : total;
+	points = faults_points(total, w->most);
 	for (uint64_t i = 0; i < points; i++) {
 		run(w, 1 + i * total / points);
 		done += faults.fired;

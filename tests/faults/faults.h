@@ -36,6 +36,8 @@ uint64_t faults_walk(const struct faults_walk *w);
 /* Each one alone, and then each one with all that follow; the sum of both. */
 uint64_t faults_walk_both(const char *name, void (*scenario)(void *context), void *context, uint64_t most);
 
+/* How many of so many points FAULTS asks for; without it at most `most`, 0: all. */
+uint64_t faults_points(uint64_t total, uint64_t most);
 /* Whether so many points failed, or as many as FAULT or FAULTS asked for: then there may be fewer. */
 bool faults_enough(uint64_t failed, uint64_t least);
 

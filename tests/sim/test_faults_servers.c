@@ -234,14 +234,6 @@ static const struct disk_case {
 
 #define DISK_POINTS 10u /* of each case and server */
 
-static uint64_t points_of(uint64_t total)
-{
-	const char *most = getenv("FAULTS");
-	uint64_t n = most ? strtoull(most, NULL, 10) : DISK_POINTS;
-
-	return n > 0 ? MIN(n, total) : total;
-}
-
 static void fail_disk(const struct disk_case *c, unsigned node, struct tally *tally)
 {
 	struct plan p = { .node = node, .disk = { .ops = c->op, .error = c->error, .skip = UINT32_MAX, .times = 1 } };
@@ -255,7 +247,7 @@ static void fail_disk(const struct disk_case *c, unsigned node, struct tally *ta
 		return;
 	}
 	total = count_operations(&p, hash);
-	points = points_of(total);
+	points = faults_points(total, DISK_POINTS);
 	for (uint64_t i = 0; i < points; i++) {
 		p.disk.skip = i * total / points;
 		play(&p);

@@ -202,11 +202,13 @@ static void test_a_call_of_the_disk_fails(void **state)
 
 	for (unsigned i = 0; i < 2 * ARRAY_LEN(cases); i++) {
 		const struct disk_case *k = &cases[i / 2];
+		unsigned calls = k->op == SIM_READ ? 100 : k->op == SIM_WRITE ? 60 : 25;
+		unsigned points = (unsigned) faults_points(calls, 0);
 
-		for (unsigned n = 0; n < (k->op == SIM_READ ? 100 : k->op == SIM_WRITE ? 60 : 25); n++) {
+		for (unsigned n = 0; n < points; n++) {
 			static struct life l;
 
-			l.disk = (struct sim_fault) { .ops = k->op, .error = k->error, .skip = n, .times = 1 };
+			l.disk = (struct sim_fault) { .ops = k->op, .error = k->error, .skip = n * calls / points, .times = 1 };
 			l.cut = i % 2;
 			play(&l);
 		}
