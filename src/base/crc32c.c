@@ -4,8 +4,13 @@
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
-#elif defined(__ARM_FEATURE_CRC32)
+#elif defined(__aarch64__)
 #include <arm_acle.h>
+#include <sys/auxv.h>
+
+#ifndef HWCAP_CRC32
+#define HWCAP_CRC32 (1 << 7)
+#endif
 #endif
 
 /* table[k][b] is the CRC of byte b with k zero bytes behind it. A CRC is linear: that of a byte is the
@@ -97,9 +102,10 @@ uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 	return __builtin_cpu_supports("sse4.2") ? crc32c_machine(crc, data, len) : crc32c_portable(crc, data, len);
 }
 
-#elif defined(__ARM_FEATURE_CRC32)
+#elif defined(__aarch64__)
 
-uint32_t crc32c(uint32_t crc, const void *data, size_t len)
+/* Optional in ARMv8.0, part of every processor from ARMv8.1 on. */
+__attribute__((target("+crc"))) static uint32_t crc32c_machine(uint32_t crc, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 
@@ -109,6 +115,12 @@ uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 	for (; len > 0; p++, len--)
 		crc = __crc32cb(crc, *p);
 	return ~crc;
+}
+
+uint32_t crc32c(uint32_t crc, const void *data, size_t len)
+{
+	/* The kernel said it when the program began; the C library only looks at what it noted then. */
+	return getauxval(AT_HWCAP) & HWCAP_CRC32 ? crc32c_machine(crc, data, len) : crc32c_portable(crc, data, len);
 }
 
 #else
