@@ -1,6 +1,6 @@
 /* void context_swap(void **save_sp, void *load_sp)
  *
- * AAPCS64: x19 to x30 and the low halves of v8 to v15 belong to the caller. */
+ * AAPCS64: x19 to x29, the return address in x30 and the low halves of v8 to v15 belong to the caller. */
 	.text
 	.globl	context_swap
 	.type	context_swap, %function
