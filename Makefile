@@ -6,6 +6,7 @@
 #	make sim        the simulations alone (SEEDS=n: so many seeds of each; with SEEDS in the plain build only)
 #	make sim-mutants  plants ten bugs, one after another, and shows which seed of the simulations finds each
 #	make valgrind   all tests under Valgrind  make tsan   under ThreadSanitizer (ONLY=unit,sim,e2e,interop: parts of them)
+#	make aarch64    the unit tests and simulations of a cross build for AArch64, under QEMU (Debian)
 #	make crash      the long form of the kills, stops, full disks, power cuts and bit rot (docs/RELIABILITY.md)
 #	make fuzz       every fuzzer for FUZZ_SECONDS (30)
 #	make bench      measures beside other servers  make clean  removes the build directories
@@ -31,6 +32,8 @@ sim-mutants: $(STAMPS)/build $(STAMPS)/test
 # ONLY=unit or ONLY=e2e/test_queue,sim: parts of it
 valgrind tsan: $(STAMPS)/build $(STAMPS)/test
 	@scripts/run_under.py $@ $(if $(ONLY),--only $(ONLY)) $(TEST_ARGS)
+aarch64: $(STAMPS)/build $(STAMPS)/test $(STAMPS)/aarch64
+	@scripts/run_under.py $@ --only $${ONLY:-unit,sim} $(TEST_ARGS)
 # About half an hour.
 crash: export YIZHAN_CRASH_ROUNDS = 400
 crash: export YIZHAN_STOP_ROUNDS = 40
@@ -56,6 +59,6 @@ $(STAMPS)/%: scripts/install_packages.sh
 	@mkdir -p $(STAMPS) && touch $@
 
 clean:
-	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-mutants
+	rm -rf $(BUILD) build-asan build-tsan build-fuzz build-mutants build-aarch64
 
-.PHONY: all run test sim sim-mutants valgrind tsan crash fuzz bench clean
+.PHONY: all run test sim sim-mutants valgrind tsan aarch64 crash fuzz bench clean

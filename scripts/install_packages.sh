@@ -1,5 +1,5 @@
 #!/bin/sh
-# install_packages.sh build|test|fuzz ...: sees to it that what these steps need is installed.
+# install_packages.sh build|test|fuzz|aarch64 ...: sees to it that what these steps need is installed.
 #
 # On Debian and its children what is missing is installed when we are root or may use sudo; else, and on
 # every other system, it is named, and the exit status is 1. Each line of the tables is
@@ -35,6 +35,10 @@ valgrind|cmd:valgrind
 fuzz_packages='
 clang|cmd:clang
 '
+aarch64_packages='
+gcc-aarch64-linux-gnu|cmd:aarch64-linux-gnu-gcc
+qemu-user|cmd:qemu-aarch64
+'
 
 lines=
 for step in "$@"; do
@@ -42,7 +46,8 @@ for step in "$@"; do
 	build) lines="$lines$build_packages" ;;
 	test) lines="$lines$test_packages" ;;
 	fuzz) lines="$lines$fuzz_packages" ;;
-	*) echo "install_packages.sh: unknown step '$step' (build, test, fuzz)" >&2; exit 2 ;;
+	aarch64) lines="$lines$aarch64_packages" ;;
+	*) echo "install_packages.sh: unknown step '$step' (build, test, fuzz, aarch64)" >&2; exit 2 ;;
 	esac
 done
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs the test suites under Valgrind's memcheck or under ThreadSanitizer, and counts.
+"""Runs the test suites under Valgrind's memcheck, under ThreadSanitizer or on an emulated AArch64, and counts.
 
-    run_under.py valgrind|tsan [--only unit,sim,e2e,interop] [-k WORD] [-j N]
+    run_under.py valgrind|tsan|aarch64 [--only unit,sim,e2e,interop] [-k WORD] [-j N]
 
 --only   these suites, or single files of them: unit/test_spool,e2e/test_queue. So a long run can be done in parts.
 -k       of the e2e and interop tests those whose name contains WORD.
@@ -57,7 +57,23 @@ class Tsan:
         return {"TSAN_OPTIONS": f"suppressions={ROOT / 'tests/tsan.supp'}:second_deadlock_stack=1:history_size=4{log}"}
 
 
-TOOLS = {"valgrind": Valgrind, "tsan": Tsan}
+class Aarch64:
+    """A cross build that QEMU runs, with the libraries of Debian's arm64."""
+    directory = "build-aarch64"
+    options = ["--cross-file", f"{ROOT / directory / 'cross.ini'}", "-Dbench=false"]
+    slowness = 8
+
+    def prepare(self):
+        subprocess.run([ROOT / "scripts/aarch64_sysroot.sh", ROOT / self.directory], check=True, stdout=subprocess.DEVNULL)
+
+    def program(self, command):
+        return ["qemu-aarch64", "-L", str(ROOT / self.directory / "sysroot"), *command]
+
+    def environment(self, reports):
+        return {"YIZHAN_WRAPPER": shlex.join(self.program([]))} if reports else {}
+
+
+TOOLS = {"valgrind": Valgrind, "tsan": Tsan, "aarch64": Aarch64}
 
 
 def wanted(name, only):
@@ -163,6 +179,8 @@ def main():
     args = parser.parse_args()
     started = time.time()
     tool = TOOLS[args.tool]()
+    if hasattr(tool, "prepare"):
+        tool.prepare()
     run_tests.build(tool.directory, *tool.options)
     run = Run(tool, args)
     run.run()
