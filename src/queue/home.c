@@ -17,6 +17,7 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 {
 	*h = (struct home) { .queue = q, .loop = loop, .index = index, .ids = { .maker = index }, .note_at = DEADLINE_NEVER };
 	list_init(&h->messages);
+	pool_init(&h->singles, MESSAGE_SINGLE);
 	list_init(&h->reports);
 	list_init(&h->unnoted);
 	list_init(&h->unresolved);
@@ -50,6 +51,7 @@ void home_done(struct home *h)
 		free_jobs(m);
 		message_free(m);
 	}
+	pool_done(&h->singles);
 	lots_free_all(h);
 	hash_done(&h->names);
 	hash_done(&h->replies);

@@ -30,6 +30,7 @@ struct home {
 
 	/* messages */
 	struct list messages; /* struct entry, the oldest first */
+	struct pool singles;  /* the memory of those with one recipient */
 	struct heap due;
 	unsigned committing;  /* messages that will need a place in the heap */
 	struct list reports;  /* messages that owe notifications */

@@ -2,9 +2,10 @@
 
 #include <stdlib.h>
 
-int message_new(msgid_t id, unsigned n_recipients, struct message **ret)
+int message_new(struct pool *singles, msgid_t id, unsigned n_recipients, struct message **ret)
 {
-	struct message *m = calloc(1, sizeof(*m) + (size_t) n_recipients * sizeof(m->recipients[0]));
+	struct message *m = n_recipients == 1 ? pool_take(singles)
+					      : calloc(1, sizeof(*m) + (size_t) n_recipients * sizeof(m->recipients[0]));
 
 	if (!m)
 		return -ENOMEM;
@@ -39,7 +40,10 @@ void message_free(struct message *m)
 	}
 	name_unref(m->sender_domain);
 	free(m->packed);
-	free(m);
+	if (m->n_recipients == 1)
+		pool_give(m);
+	else
+		free(m);
 }
 
 bool message_owes(const struct message *m)

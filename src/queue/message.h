@@ -11,6 +11,7 @@
 
 #include "base/heap.h"
 #include "base/list.h"
+#include "base/pool.h"
 #include "queue/recipient.h"
 #include "spool/spool.h"
 
@@ -58,9 +59,12 @@ struct message {
 	uint16_t users;       /* who wait for the disk with it in their hands: it must not go away */
 	struct recipient recipients[];
 };
-_Static_assert(sizeof(struct message) <= 136, "with one recipient it fits into 176 bytes of malloc");
+_Static_assert(sizeof(struct message) <= 136, "with one recipient it has 168 bytes");
 
-int message_new(msgid_t id, unsigned n_recipients, struct message **ret); /* -ENOMEM */
+#define MESSAGE_SINGLE (sizeof(struct message) + sizeof(struct recipient))
+
+/* singles: where those with one recipient live, a pool of MESSAGE_SINGLE; all others come from malloc. -ENOMEM. */
+int message_new(struct pool *singles, msgid_t id, unsigned n_recipients, struct message **ret);
 /* Gives it its envelope; takes packed over. */
 void message_keep_envelope(struct message *m, char *packed, size_t len);
 void message_forget_envelope(struct message *m);

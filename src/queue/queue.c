@@ -192,7 +192,7 @@ static int recover_message(struct home *h, const struct spool_found *found, stru
 	strange = r < 0;
 	if (strange)
 		e = (struct envelope) { .reverse_path = "", .arrival = id_time(found->id) };
-	r = message_new(found->id, e.n_recipients, &m);
+	r = message_new(&h->singles, found->id, e.n_recipients, &m);
 	if (r < 0)
 		return r;
 	m->size = size_of_content(found->body_size);
@@ -262,7 +262,7 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 	if (r >= 0)
 		r = buffer_error(&packed);
 	if (r >= 0)
-		r = packed.len <= UINT32_MAX ? message_new(e->id, e->n_recipients, &m) : -EFBIG;
+		r = packed.len <= UINT32_MAX ? message_new(&h->singles, e->id, e->n_recipients, &m) : -EFBIG;
 	if (r < 0)
 		return r;
 	packed_len = packed.len;
