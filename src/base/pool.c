@@ -5,23 +5,32 @@
 
 #include "base/memory_check.h"
 
-/* A slab lies at a multiple of ALIGNMENT, so that a piece finds it; it is a little smaller, so that malloc's own
- * header fits between two of them. */
-#define ALIGNMENT ((size_t) 32768)
-#define SLAB (ALIGNMENT - 64)
+#define SLAB ((size_t) 32768 - 64) /* malloc has a header, too */
 
 struct slab {
 	struct link link; /* on its pool's list, when it has room */
 	struct pool *pool;
-	void *free;       /* pieces that were given back, each with the address of the next */
+	struct piece *free; /* pieces that were given back */
 	unsigned used;
 	unsigned fresh;   /* so many were ever given out */
 	char pieces[] __attribute__((aligned(8)));
 };
 
+/* With the address of its slab in front: slabs at round addresses would not need it, but malloc would leave holes
+ * between them. */
+struct piece {
+	struct slab *slab;
+	union {
+		struct piece *next; /* while it is free */
+		char data[1];
+	};
+};
+
+#define FRONT offsetof(struct piece, data)
+
 static unsigned pieces_of_slab(const struct pool *p)
 {
-	return (unsigned) ((SLAB - sizeof(struct slab)) / p->size);
+	return (unsigned) ((SLAB - sizeof(struct slab)) / (FRONT + p->size));
 }
 
 void pool_init(struct pool *p, size_t size)
@@ -34,14 +43,12 @@ void pool_init(struct pool *p, size_t size)
 
 static struct slab *slab_new(struct pool *p)
 {
-	void *memory = NULL;
-	struct slab *s;
+	struct slab *s = malloc(SLAB);
 
-	if (posix_memalign(&memory, ALIGNMENT, SLAB) != 0)
+	if (!s)
 		return NULL;
-	s = memory;
 	*s = (struct slab) { .pool = p };
-	memory_close(s->pieces, p->size * pieces_of_slab(p));
+	memory_close(s->pieces, (FRONT + p->size) * pieces_of_slab(p));
 	list_prepend(&p->partial, &s->link);
 	p->slabs++;
 	return s;
@@ -53,7 +60,6 @@ static void slab_free(struct slab *s)
 
 	link_remove(&s->link);
 	p->slabs--;
-	memory_open(s->pieces, p->size * pieces_of_slab(p));
 	free(s);
 }
 
@@ -61,37 +67,42 @@ void *pool_take(struct pool *p)
 {
 	struct link *k = list_first(&p->partial);
 	struct slab *s = k ? container_of(k, struct slab, link) : slab_new(p);
-	void *piece;
+	struct piece *piece;
 
 	if (!s)
 		return NULL;
 	if (s->free) {
 		piece = s->free;
-		memory_open((char *) piece + sizeof(void *), p->size - sizeof(void *));
-		memcpy(&s->free, piece, sizeof(void *));
+		s->free = piece->next;
 	} else {
-		piece = s->pieces + p->size * s->fresh++;
-		memory_open(piece, p->size);
+		piece = (struct piece *) (s->pieces + (FRONT + p->size) * s->fresh++);
+		memory_open(piece, FRONT);
+		piece->slab = s;
 	}
 	if (++s->used == pieces_of_slab(p))
 		link_remove(&s->link);
 	p->used++;
-	memset(piece, 0, p->size);
-	return piece;
+	memory_open(piece->data, p->size);
+	memset(piece->data, 0, p->size);
+	return piece->data;
 }
 
-void pool_give(void *piece)
+void pool_give(void *data)
 {
-	struct slab *s = (struct slab *) ((uintptr_t) piece & ~(uintptr_t) (ALIGNMENT - 1));
+	struct piece *piece;
+	struct slab *s;
 	struct pool *p;
 
-	if (!piece)
+	if (!data)
 		return;
+	piece = container_of(data, struct piece, data);
+	s = piece->slab;
 	p = s->pool;
-	assert(s->used > 0 && ((size_t) ((char *) piece - s->pieces)) % p->size == 0);
-	memcpy(piece, &s->free, sizeof(void *));
+	assert(s->used > 0);
+	memory_close(piece->data, p->size);
+	memory_open(piece->data, sizeof(piece->next));
+	piece->next = s->free;
 	s->free = piece;
-	memory_close((char *) piece + sizeof(void *), p->size - sizeof(void *));
 	p->used--;
 	if (s->used-- == pieces_of_slab(p))
 		list_prepend(&p->partial, &s->link);

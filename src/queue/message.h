@@ -6,7 +6,7 @@
  * It is kept small, because a million of them may wait, most of them for hours. So the envelope is in memory while
  * a job of the message is out, and as long as somebody is at it; when the last one has come home it is forgotten,
  * and whoever needs it next reads it from the spool (home_load). What is asked of many messages at once has its
- * place here: age, size, the sender's hash, the domains. */
+ * place here: age, size, the sender's hash, the domains, the marks of the local parts. */
 #pragma once
 
 #include "base/heap.h"
@@ -45,7 +45,8 @@ struct message {
 	struct heap_node due; /* when something is to be done */
 	struct link work;     /* on one of the two lists named above, or in its lot */
 	int64_t arrived;      /* in monotonic time: negative when it is older than the clock */
-	uint64_t sender;      /* hash of the reverse-path, for fairness and for filters */
+	uint32_t sender;      /* hash of the reverse-path, for fairness and for filters */
+	uint32_t locals;      /* marks of the recipients' local parts (name.h) */
 	struct name *sender_domain; /* NULL: not known */
 	char *packed;         /* the envelope, see above; NULL: in the spool */
 	struct job *jobs;     /* that are out */
@@ -59,7 +60,7 @@ struct message {
 	uint16_t users;       /* who wait for the disk with it in their hands: it must not go away */
 	struct recipient recipients[];
 };
-_Static_assert(sizeof(struct message) <= 136, "with one recipient it has 168 bytes");
+_Static_assert(sizeof(struct message) <= 136, "with one recipient it has 176 bytes in its pool");
 
 #define MESSAGE_SINGLE (sizeof(struct message) + sizeof(struct recipient))
 
