@@ -240,11 +240,11 @@ static int cursor_fill(struct cursor *c)
 	while (c->next == c->n && !c->ended && c->error >= 0) {
 		arena_reset(c->arena);
 		home_visit(c->home, refill, c);
-		for (unsigned i = 0; c->n > 0 && i < c->queue->n_homes; i++)
-			home_visit(&c->queue->homes[i], explain_lines, c);
 		for (unsigned i = 0; i < c->n && c->error >= 0; i++)
 			c->error = complete(c, &c->sights[i]);
 		skip_unfit(c);
+		for (unsigned i = 0; c->next < c->n && i < c->queue->n_homes; i++)
+			home_visit(&c->queue->homes[i], explain_lines, c);
 	}
 	return c->error;
 }

@@ -138,12 +138,13 @@ static void take_envelope(struct home *h, struct message *m, const struct envelo
 	struct hash_key key = h->queue->key;
 
 	m->arrived = e->arrival - queue_wall_offset(h->queue);
-	m->sender = hash_bytes_nocase(&key, e->reverse_path, strlen(e->reverse_path));
+	m->sender = (uint32_t) hash_bytes_nocase(&key, e->reverse_path, strlen(e->reverse_path));
 	m->sender_domain = name_of(&h->names, &key, e->reverse_path);
 	if (e->reverse_path[0] == '\0')
 		m->flags |= MESSAGE_NULL_SENDER;
 	for (unsigned i = 0; i < e->n_recipients; i++) {
 		m->recipients[i].domain = name_of(&h->names, &key, e->recipients[i].address);
+		m->locals |= local_marks(&key, e->recipients[i].address);
 		if (e->recipients[i].notify & NOTIFY_SUCCESS)
 			m->flags |= MESSAGE_WANTS_SUCCESS;
 	}

@@ -54,7 +54,7 @@ static bool has_wildcard(const char *pattern)
 static bool sender_may_match(const struct home *h, const struct message *m, const char *pattern)
 {
 	if (!has_wildcard(pattern))
-		return hash_bytes_nocase(&h->queue->key, pattern, strlen(pattern)) == m->sender;
+		return (uint32_t) hash_bytes_nocase(&h->queue->key, pattern, strlen(pattern)) == m->sender;
 	return name_may_match(m->sender_domain, pattern);
 }
 
@@ -102,6 +102,7 @@ bool home_may_match(const struct home *h, const struct message *m, const struct 
 	if (f->id != MSGID_NONE && f->id != m->entry.id)
 		return false;
 	return message_age(m, t) >= f->older_than && (!f->sender || sender_may_match(h, m, f->sender)) &&
+	       (!f->recipient || locals_may_match(&h->queue->key, m->locals, f->recipient)) &&
 	       states_match(m, f) && (!f->site || site_fits(m, slice_from(f->site)) != FITS_NOT);
 }
 
