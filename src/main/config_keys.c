@@ -147,6 +147,8 @@ const struct config_key config_keys[] = {
 	  .doc = "connections to one destination at most" },
 	{ "queue.site_initial", CONFIG_TYPE_UINT, AT(TOP, queue.site_initial), .fallback = "5", .min = 1, .max = 10000,
 	  .doc = "connections to a destination at first" },
+	{ "queue.probes", CONFIG_TYPE_UINT, AT(TOP, queue.probes), .fallback = "100", .min = 1, .max = 100000,
+	  .doc = "destinations that are down and may be tried again in one second, all together; those that work again do not count" },
 	{ "queue.messages_per_connection", CONFIG_TYPE_UINT, AT(TOP, queue.messages_per_connection), .fallback = "100", .min = 1,
 	  .max = 1000000, .doc = "then a new connection is made" },
 	{ "queue.recipients_per_transaction", CONFIG_TYPE_UINT, AT(TOP, queue.recipients_per_transaction), .fallback = "100",

@@ -22,6 +22,7 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 	list_init(&h->unnoted);
 	list_init(&h->unresolved);
 	list_init(&h->starved);
+	list_init(&h->turns);
 	list_init(&h->slots);
 	list_init(&h->called);
 	cond_init(&h->quiet);
@@ -520,6 +521,8 @@ static usec_t next_due(const struct home *h)
 		return 0;
 	if (message)
 		next = MIN(next, message->key);
+	if (!list_empty(&h->turns))
+		next = MIN(next, owner_probe_time(h));
 	return site ? MIN(next, site->key) : next;
 }
 

@@ -56,6 +56,8 @@ struct home {
 	struct hash sites;
 	struct heap site_timers;
 	struct list starved; /* sites that wait for the home to have room for one more connection */
+	struct list turns;   /* sites whose back-off is over, but too many are probed at the moment */
+	usec_t probes_paid;  /* the probes so far use up their rate until then */
 	struct list slots;   /* all that are alive */
 	unsigned n_slots, n_sites, n_taken;
 

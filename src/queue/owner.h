@@ -5,6 +5,8 @@
  * works, the site is open again, and when not, it backs off for longer. Jobs whose ladder has a later rung for
  * that kind of trouble don't wait for it: they go home at once ("escape"), but for one canary after the time. The
  * others are parked at home (parking.h) until the owner calls: for one of them, or when it works again, for all.
+ * Of 50,000 sites that went down together only so many are probed in a second; a probe that finds its site working
+ * does not count, so that all are back soon when the trouble was ours.
  *
  * Troubles that concern our path but not all of our mail (our address is blocked, TLS is not good enough, we are
  * too fast) only cool the site: jobs that can escape do, the others go on. */
@@ -42,6 +44,7 @@ struct site {
 	unsigned n_idle;
 	struct heap_node timer;
 	struct link starved;
+	struct link turn;    /* on home->turns */
 	usec_t used;
 };
 
@@ -65,6 +68,8 @@ void owner_send(struct home *from, struct job *j);
 void owner_recall(struct job *j);
 /* What is due at the sites, some of it at a time. */
 void owner_tick(struct home *h, usec_t t);
+/* When the next site may be probed. */
+usec_t owner_probe_time(const struct home *h);
 /* No more work: idle slots end. */
 void owner_stop(struct home *h);
 void owner_cancel(struct home *h); /* the busy ones, too */

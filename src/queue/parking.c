@@ -89,17 +89,18 @@ void lot_look_after(struct message *m)
 	lot_leave(m, 0);
 }
 
-void lot_call(struct home *h, const struct path *p, unsigned n)
+bool lot_call(struct home *h, const struct path *p, unsigned n)
 {
 	struct lot *l = find(h, p->hash, path_site(p));
 
 	if (!l || h->stopping)
-		return;
+		return false;
 	/* Those that come from now on are not meant: when the site fails again, they would go to and fro. */
 	l->wanted = MAX(l->wanted, MIN(n, l->n));
 	if (!link_linked(&l->called))
 		list_append(&h->called, &l->called);
 	home_due(h, 0);
+	return true;
 }
 
 /* While a message is read from the disk anything may happen, so each turn looks at the lists anew. */

@@ -2,8 +2,8 @@
  *
  * A site that is down keeps nothing in its line: what is there and what comes is sent home (JOB_PARKED), and rests
  * there without a job and without its envelope in memory; its message stands in the lot of that site. When it is
- * time for a probe, the owner of the site calls for one message, and when the site works again, for all: they
- * become due and take their usual way. So 100,000 messages to a dead provider cost neither attempts nor memory
+ * time for a probe, the owner of the site calls for one message, of one home after the other until one has some, and
+ * when the site works again, for all: they become due and take their usual way. So 100,000 messages to a dead provider cost neither attempts nor memory
  * beyond their own, and nobody looks at them before the provider answers.
  *
  * A call can be lost when there is no memory for it. Therefore a parked recipient also has a time: after PARKED_MOST
@@ -37,8 +37,8 @@ bool lot_park(struct home *h, struct message *m, struct path *p);
 void lot_leave(struct message *m, usec_t not_before);
 /* Takes it out when none of its recipients is parked any more. */
 void lot_look_after(struct message *m);
-/* The site wants so many of its messages. */
-void lot_call(struct home *h, const struct path *p, unsigned n);
+/* The site wants so many of its messages. False: none is here. */
+bool lot_call(struct home *h, const struct path *p, unsigned n);
 /* Lets some of those go that were called; the keeper does it again until no lot is on the list. */
 void lots_tick(struct home *h);
 /* So many wait for this site. */

@@ -24,6 +24,7 @@ struct queue_config {
 	unsigned site_connections; /* the widest window of a site; 0: 20 */
 	unsigned site_initial;     /* window at the beginning; 0: 5 */
 	unsigned connections;      /* outgoing, of all sites together; 0: 2000 */
+	unsigned probes;           /* of sites that are down, all together in a second; 0: 100 */
 	unsigned messages_per_connection; /* 0: 100; for LMTP and maildir without effect */
 	unsigned recipients_per_transaction; /* 0: 100 */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */

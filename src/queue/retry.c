@@ -23,9 +23,10 @@ static usec_t pick(const usec_t *delays, unsigned n, unsigned attempts)
 	return delays[MIN(i, n - 1)];
 }
 
-static usec_t jitter(usec_t delay, uint64_t random)
+/* Up to such a part longer. */
+static usec_t jitter(usec_t delay, unsigned part, uint64_t random)
 {
-	return deadline_after(delay, random % (delay / 10 + 1));
+	return deadline_after(delay, random % (delay / part + 1));
 }
 
 usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply_class class, uint64_t random)
@@ -38,7 +39,7 @@ usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply
 		delay = pick(default_delays, ARRAY_LEN(default_delays), attempts);
 	if (class == CLASS_GREYLISTED && attempts <= ARRAY_LEN(greylist_delays))
 		delay = MIN(delay, pick(greylist_delays, ARRAY_LEN(greylist_delays), attempts));
-	return jitter(delay, random);
+	return jitter(delay, 10, random);
 }
 
 usec_t retry_longest(const struct retry_schedule *s)
@@ -58,5 +59,5 @@ usec_t retry_backoff(unsigned failures, usec_t cap, uint64_t random)
 
 	for (unsigned i = 1; i < failures && delay < cap; i++)
 		delay *= 2;
-	return jitter(MIN(delay, cap), random);
+	return jitter(MIN(delay, cap), 2, random);
 }

@@ -22,5 +22,5 @@ usec_t retry_delay(const struct retry_schedule *s, unsigned attempts, enum reply
 /* The longest wait of the schedule. */
 usec_t retry_longest(const struct retry_schedule *s);
 /* How long a site as a whole is left alone after so many failures in a row (at least 1): 30 s, doubling up to
- * cap, with jitter. */
+ * cap, and up to half of that longer, so that sites that went down together are not probed together. */
 usec_t retry_backoff(unsigned failures, usec_t cap, uint64_t random);

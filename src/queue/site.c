@@ -19,6 +19,8 @@
 #define LOCAL_INITIAL 8u
 #define SITE_WIDEST 20u
 #define SLOTS_MAX 2000u
+#define PROBES_A_SECOND 100u
+#define PROBES_AT_ONCE USEC_SEC           /* those of one second may go together */
 
 static bool is_local(const struct site *s)
 {
@@ -192,39 +194,94 @@ struct call {
 	struct home *home;
 	struct path *path;
 	unsigned n;
+	unsigned others; /* homes to be asked after this one when it has none */
 };
 
 static void call_run(struct post *p)
 {
 	struct call *c = container_of(p, struct call, post);
+	struct queue *q = c->home->queue;
 
-	lot_call(c->home, c->path, c->n);
+	if (!lot_call(c->home, c->path, c->n) && !c->home->stopping && c->others > 0) {
+		c->others--;
+		c->home = &q->homes[(c->home->index + 1) % q->n_homes];
+		loop_post(c->home->loop, &c->post);
+		return;
+	}
 	path_unref(c->path);
 	free(c);
 }
 
-/* Asks every home for so many of the messages that are parked for the site. False: memory; they come by themselves,
- * but much later. */
-static bool call_parked(struct site *s, unsigned n)
+static bool call_home(struct site *s, unsigned home, unsigned n, unsigned others)
 {
-	struct queue *q = s->home->queue;
+	struct call *c = calloc(1, sizeof(*c));
 
-	for (unsigned i = 0; i < q->n_homes; i++) {
-		struct call *c = calloc(1, sizeof(*c));
-
-		if (!c)
-			return false;
-		*c = (struct call) { .post.run = call_run, .home = &q->homes[i], .path = path_ref(s->path), .n = n };
-		loop_post(c->home->loop, &c->post);
-	}
+	if (!c)
+		return false;
+	*c = (struct call) { .post.run = call_run, .home = &s->home->queue->homes[home], .path = path_ref(s->path),
+			     .n = n, .others = others };
+	loop_post(c->home->loop, &c->post);
 	return true;
+}
+
+/* Asks for one message that is parked for the site, or for all of them. False: memory; they come by themselves, but
+ * much later. */
+static bool call_one(struct site *s)
+{
+	unsigned homes = s->home->queue->n_homes;
+
+	return call_home(s, (s->home->index + s->failures) % homes, 1, homes - 1);
+}
+
+static bool call_all(struct site *s)
+{
+	for (unsigned i = 0; i < s->home->queue->n_homes; i++)
+		if (!call_home(s, i, UINT_MAX, 0))
+			return false;
+	return true;
+}
+
+/* --- probes, and how many ---------------------------------------------------------------------- */
+
+/* What one probe takes of the time of its home, at the configured rate. */
+static usec_t probe_share(const struct home *h)
+{
+	unsigned all = queue_configuration(h->queue)->probes;
+
+	return USEC_SEC * h->queue->n_homes / (all ? all : PROBES_A_SECOND);
+}
+
+usec_t owner_probe_time(const struct home *h)
+{
+	return h->probes_paid > PROBES_AT_ONCE ? h->probes_paid - PROBES_AT_ONCE : 0;
+}
+
+/* A site whose back-off is over stands in a row with all others of its loop. Is it its turn? */
+static bool take_turn(struct site *s, usec_t t)
+{
+	struct home *h = s->home;
+
+	if (!link_linked(&s->turn))
+		list_append(&h->turns, &s->turn);
+	if (list_first(&h->turns) != &s->turn || owner_probe_time(h) > t)
+		return false;
+	h->probes_paid = MAX(h->probes_paid, t) + probe_share(h);
+	return true;
+}
+
+static void give_back_turn(struct home *h)
+{
+	h->probes_paid -= MIN(h->probes_paid, probe_share(h));
+	if (!list_empty(&h->turns))
+		home_due(h, owner_probe_time(h));
 }
 
 /* Time for a probe: somebody has to be there for it. */
 static void probe(struct site *s)
 {
 	s->mode = SITE_PROBING;
-	if (s->line.len > 0 || !s->parked || call_parked(s, 1))
+	link_remove(&s->turn);
+	if (s->line.len > 0 || !s->parked || call_one(s))
 		return;
 	s->mode = SITE_BACKOFF;
 	s->until = deadline_after(now(), USEC_SEC);
@@ -276,6 +333,7 @@ static void back_off(struct site *s, const struct verdict *v)
 	/* Never longer than any message would have waited. */
 	delay = retry_backoff(s->failures, MIN(cap, retry_longest(&schedule)), random);
 	s->mode = SITE_BACKOFF;
+	link_remove(&s->turn);
 	s->until = deadline_after(now(), delay);
 	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits",
 	    F_STR("site", path_site(s->path)), F_STR("because", s->error),
@@ -291,13 +349,16 @@ static void open_again(struct site *s)
 	if (s->mode != SITE_OPEN)
 		LOG(s->home->queue->log, LOG_NOTICE, "A site works again", F_STR("site", path_site(s->path)),
 		    F_UINT("waiting", s->line.len));
+	if (s->mode == SITE_PROBING)
+		give_back_turn(s->home);
 	s->mode = SITE_OPEN;
+	link_remove(&s->turn);
 	s->failures = s->faults = 0;
 	s->until = 0;
 	forget_error(s);
 	window_restart(&s->window);
 	if (s->parked)
-		s->parked = !call_parked(s, UINT_MAX);
+		s->parked = !call_all(s);
 }
 
 static void cool_down(struct site *s, const struct verdict *v)
@@ -519,6 +580,7 @@ static void site_free(struct site *s)
 	heap_remove(&h->site_timers, &s->timer);
 	hash_remove(&h->sites, &s->node);
 	link_remove(&s->starved);
+	link_remove(&s->turn);
 	fair_done(&s->line);
 	path_unref(s->path);
 	free(s->error);
@@ -622,7 +684,7 @@ static void site_tick(struct site *s, usec_t t)
 			return;
 		}
 	}
-	if (s->mode == SITE_BACKOFF && t >= s->until)
+	if (s->mode == SITE_BACKOFF && t >= s->until && take_turn(s, t))
 		probe(s);
 	site_pump(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
@@ -642,6 +704,8 @@ void owner_tick(struct home *h, usec_t t)
 		heap_remove(&h->site_timers, n);
 		site_tick(container_of(n, struct site, timer), t);
 	}
+	for (unsigned i = 0; i < 64 && !list_empty(&h->turns) && owner_probe_time(h) <= t; i++)
+		site_tick(container_of(list_first(&h->turns), struct site, turn), t);
 }
 
 void owner_kick(struct home *h, const char *key)

@@ -23,7 +23,8 @@ static const char zone_text[] =
 	"mx1.two A 192.0.2.2\n"
 	"mx.dead A 192.0.2.3\n"
 	"mx.blocks A 192.0.2.4\n"
-	"mx.sender A 192.0.2.5\n";
+	"mx.sender A 192.0.2.5\n"
+	"*.many A 192.0.2.6\n";
 
 static const char *const kinds[] = {
 	EVENT_RECEIVED, EVENT_ROUTED, EVENT_ATTEMPT, EVENT_DELIVERED, EVENT_DEFERRED, EVENT_FAILED, EVENT_STEPPED, EVENT_BOUNCED,

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -155,6 +156,87 @@ static void test_a_warning_about_a_parked_message_says_why_it_waits(void **state
 	office_play(prepare, late, NULL);
 }
 
+/* --- many sites at once ----------------------------------------------------------------------- */
+
+#define MANY 60u
+
+static void submit_many(struct office *s)
+{
+	char to[64];
+
+	for (unsigned i = 0; i < 2 * MANY; i++) {
+		snprintf(to, sizeof(to), "x@d%u.many.example", i % MANY);
+		office_submit(s, "a@sender.example", to);
+	}
+}
+
+static unsigned attempts_between(const struct office *s, usec_t from, usec_t to)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->n_attempts; i++)
+		n += s->attempts[i].at >= from && s->attempts[i].at < to;
+	return n;
+}
+
+static void few_probes(struct office *s)
+{
+	prepare(s);
+	s->config.probes = 2;
+}
+
+static void many_are_down(struct office *s)
+{
+	usec_t begin = now();
+	char site[64];
+
+	submit_many(s);
+	office_wait(4 * USEC_MIN);
+	for (usec_t t = begin + 10 * USEC_SEC; t < begin + 4 * USEC_MIN; t += 5 * USEC_SEC)
+		assert_true(attempts_between(s, t, t + 10 * USEC_SEC) <= 2 * 10 + 2);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(site, sizeof(site), "mx:d%u.many.example", i);
+		assert_true(office_count(s, NULL, site) >= 2); /* at first, and a probe */
+	}
+	office_wait(10 * USEC_HOUR);
+	assert_int_equal(office_summary(s).messages, 0);
+}
+
+static void test_sites_that_went_down_together_are_probed_a_few_at_a_time(void **state)
+{
+	office_play(few_probes, many_are_down, NULL);
+}
+
+static void down_for_fifty_seconds(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (now() < 50 * USEC_SEC)
+		answer_fault(r, STAGE_CONNECT, "Network is unreachable");
+	else
+		deliver(r);
+}
+
+static void one_probe(struct office *s)
+{
+	s->answer = down_for_fifty_seconds;
+	s->config.probes = 1;
+}
+
+static void many_are_back(struct office *s)
+{
+	submit_many(s);
+	office_wait(50 * USEC_SEC - now());
+	assert_true(attempts_between(s, 20 * USEC_SEC, 50 * USEC_SEC) <= 22);
+	office_wait(6 * USEC_SEC);
+	assert_true(attempts_between(s, 50 * USEC_SEC, DEADLINE_NEVER) >= MANY / 2);
+	office_wait(USEC_HOUR);
+	assert_int_equal(office_summary(s).messages, 0);
+}
+
+static void test_probes_of_sites_that_work_again_are_not_counted(void **state)
+{
+	office_play(one_probe, many_are_back, NULL);
+}
+
 /* --- looking ---------------------------------------------------------------------------------- */
 
 static int count_row(const struct queue_row *row, void *context)
@@ -189,6 +271,15 @@ static void filters(struct office *s)
 	assert_int_equal(count(s, (struct queue_filter) { .recipient = "*@d\"@dead.example" }), 1);
 	assert_int_equal(count(s, (struct queue_filter) { .recipient = "x@dead.exampl?" }), 3);
 	assert_int_equal(count(s, (struct queue_filter) { .recipient = "y@dead.example" }), 0);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "X@*" }), 3);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "HELD@*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "nobody@*" }), 0);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "hel?@*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "*eld@*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "held*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "\"c@d\"@*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "\"c@*" }), 1);
+	assert_int_equal(count(s, (struct queue_filter) { .recipient = "c@*" }), 0);
 	assert_int_equal(count(s, (struct queue_filter) { .site = "dead.*" }), 4);
 	assert_int_equal(count(s, (struct queue_filter) { .site = "one.example" }), 1);
 	for (unsigned i = 0; i < 3; i++)
@@ -230,6 +321,8 @@ int main(void)
 		cmocka_unit_test(test_a_message_for_several_sites_that_are_down_reaches_all),
 		cmocka_unit_test(test_what_is_parked_survives_a_restart),
 		cmocka_unit_test(test_a_warning_about_a_parked_message_says_why_it_waits),
+		cmocka_unit_test(test_sites_that_went_down_together_are_probed_a_few_at_a_time),
+		cmocka_unit_test(test_probes_of_sites_that_work_again_are_not_counted),
 		cmocka_unit_test(test_a_filter_finds_what_it_describes_wherever_the_envelope_is),
 		cmocka_unit_test(test_an_envelope_that_cannot_be_read_back_is_tried_again),
 	};

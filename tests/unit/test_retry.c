@@ -64,8 +64,19 @@ static void test_the_back_off_of_a_site_doubles_up_to_its_cap(void **state)
 {
 	static const usec_t seconds[] = { 30, 60, 120, 240, 480, 960, 1800, 1800 };
 
+	usec_t least = UINT64_MAX, most = 0;
+
 	for (unsigned i = 0; i < ARRAY_LEN(seconds); i++)
 		assert_about(retry_backoff(i + 1, 30 * USEC_MIN, i), seconds[i] * USEC_SEC);
+	/* Sites that went down together are spread over half of the time. */
+	for (uint64_t i = 0; i < 1000; i++) {
+		usec_t d = retry_backoff(2, 30 * USEC_MIN, i * UINT64_C(0x9e3779b97f4a7c15));
+
+		least = MIN(least, d);
+		most = MAX(most, d);
+	}
+	assert_true(least >= USEC_MIN && most <= 90 * USEC_SEC);
+	assert_true(most - least > 25 * USEC_SEC);
 	assert_about(retry_backoff(UINT32_MAX, 30 * USEC_MIN, 1), 30 * USEC_MIN);
 	assert_about(retry_backoff(1, USEC_SEC, 1), USEC_SEC);
 }
