@@ -418,7 +418,7 @@ void node_stop(struct node *n, usec_t pause)
 		scene_fail(s, "%s does not stop", n->name);
 	if (n->stop_result < 0) /* what was cut off is as if it had died */
 		scene_trouble(s, TROUBLE_DEATH, n, NULL, scene_now(s) - STOP_GRACE, scene_now(s));
-	sim_run(s->sim, deadline_after(scene_now(s), USEC_SEC)); /* what is noted lazily is noted */
+	sim_run(s->sim, deadline_after(scene_now(s), 30 * USEC_SEC)); /* what is noted lazily is noted, also by a slow disk */
 	spool_stats(server_spool(n->server), &stats);
 	if (!scene_was_troubled(s, TROUBLE_DISK, n, 0, scene_now(s)))
 		n->left = stats.messages;
