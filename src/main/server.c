@@ -278,15 +278,16 @@ int server_start(struct server *s, char **ret_why)
 	r = open_spool(s, ret_why);
 	if (r < 0)
 		return r;
-	r = journal_start(s->journal, s->journal_loop);
-	if (r < 0)
-		return explain(ret_why, r, "cannot make the directory of the journal");
 	r = open_admin(s, ret_why);
 	if (r < 0)
 		return explain(ret_why, r, "cannot open the control socket");
 	r = start_loops(s);
 	if (r < 0)
 		return explain(ret_why, r, "cannot start the threads");
+	/* What a loop was asked to spawn is given back only by a loop that runs. */
+	r = journal_start(s->journal, s->journal_loop);
+	if (r < 0)
+		return explain(ret_why, r, "cannot make the directory of the journal");
 	r = queue_start(s->queue, s->spool);
 	if (r < 0)
 		return explain(ret_why, r, "cannot start the queue");
