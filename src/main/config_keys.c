@@ -35,6 +35,8 @@ const struct config_key config_keys[] = {
 	  .doc = "size of one file of the log" },
 	{ "spool.reserve", CONFIG_TYPE_SIZE, AT(TOP, spool.reserve), .fallback = "64M", .min = 1,
 	  .doc = "free disk space below which new mail is refused (452 4.3.1)" },
+	{ "spool.spare", CONFIG_TYPE_UINT, AT(TOP, spool.spare), .fallback = "4", .max = 64,
+	  .doc = "files of segment_size that are written ahead in quiet times, because a sync in them is faster; 0: none" },
 	{ "spool.lazy_sync", CONFIG_TYPE_DURATION, AT(TOP, spool.lazy_sync), .fallback = "50ms", .min = 1, .max = USEC_MIN,
 	  .doc = "outcomes that nobody waits for are synced at the latest after this" },
 	{ "spool.compact_percent", CONFIG_TYPE_UINT, AT(TOP, spool.compact_percent), .fallback = "30", .min = 1, .max = 90,

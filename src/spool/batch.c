@@ -290,8 +290,8 @@ static void apply_commit(struct spool *s, struct spool_writer *w, bool *wake_tid
 		e = index_insert(&s->index, w->id);
 	if (w->copy)
 		s->stats.compacted_bytes += w->size + w->length;
-	else
-		s->stats.commits++;
+	else if (s->stats.commits++ == 0)
+		*wake_tidy = true; /* the first: from now on quiet times count */
 	e->size = w->size;
 	e->commit_segment = w->segment;
 	e->commit_offset = w->offset;

@@ -401,6 +401,28 @@ static usec_t held_until(const struct spool *s)
 	return c->held.first ? MAX(c->no_segment_until, c->no_write_until) : DEADLINE_NEVER;
 }
 
+/* Gives up a head in new blocks for the next one, and the space that was reserved in it. */
+static void renew_head(struct spool *s)
+{
+	struct segment *old = s->head;
+
+	atomic_store(&s->renew_head, false);
+	if (!old->fresh || old->failed || old->used != old->durable || !atomic_load(&s->prepared))
+		return;
+	spool_lock(s);
+	segment_use(s, old);
+	spool_unlock(s);
+	if (rotate(s) >= 0 && file_truncate(old->file, old->used) >= 0) {
+		spool_lock(s);
+		if (!old->gone && old->on_disk > old->used) {
+			s->segments.bytes_on_disk -= old->on_disk - old->used;
+			old->on_disk = old->used;
+		}
+		spool_unlock(s);
+	}
+	segment_unuse(s, old);
+}
+
 /* What is due without anybody asking. */
 static void do_what_is_due(struct spool *s)
 {
@@ -418,6 +440,8 @@ static void do_what_is_due(struct spool *s)
 		(void) finish_batch(s);
 		handle_all(s);
 	}
+	if (atomic_load(&s->renew_head) && !c->queue.first && !c->unsynced.first)
+		renew_head(s);
 }
 
 static int sleep_until_needed(struct spool *s)

@@ -40,7 +40,7 @@ static int found_file(const char *name, void *context)
 			return r;
 		g->state = SEGMENT_SEALED;
 	} else if (parse_name(name, "free-", &number)) {
-		if (t->free_count < SPOOL_FREE_FILES)
+		if (t->free_count < SPOOL_SPARE_MAX)
 			t->free_files[t->free_count++] = number;
 	} else
 		return 0;

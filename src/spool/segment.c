@@ -254,7 +254,8 @@ static int make_file(struct spool *s, struct segment *g, bool reserve, char *fro
 	uint64_t size = 0;
 	int r;
 
-	if (open_recycled(s, from, &f, &size) < 0) {
+	g->fresh = open_recycled(s, from, &f, &size) < 0;
+	if (g->fresh) {
 		r = open_fresh(s, reserve, from, &f, &size);
 		if (r < 0)
 			return r;
@@ -393,7 +394,9 @@ static bool recyclable(struct spool *s, const struct segment *g)
 	bool wanted;
 
 	spool_lock(s);
-	wanted = g->users == 1 && !g->failed && !g->damaged && g->file && s->segments.free_count < SPOOL_FREE_FILES;
+	wanted = g->users == 1 && !g->failed && !g->damaged && g->file && s->segments.free_count < MAX((unsigned) SPOOL_FREE_FILES, s->config.spare);
+	if (g->fresh && g->used < s->config.segment_size - s->config.segment_size / 4)
+		wanted = false; /* most of it was never written */
 	spool_unlock(s);
 	return wanted && !atomic_load(&s->full) && file_size(g->file, &size) >= 0 && size <= s->config.segment_size &&
 	       size >= s->config.segment_size - s->config.segment_size / 4;

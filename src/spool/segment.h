@@ -28,6 +28,7 @@ struct segment {
 	bool failed;      /* a write or sync failed: cut at `cut`, to be emptied */
 	bool damaged;     /* recovery found bad records: to be emptied */
 	uint32_t cut;
+	bool fresh;       /* in blocks newly reserved, not in a file that was written over before */
 	bool emptied;     /* compaction moved messages out of it: dead copies of living ones are in here */
 	usec_t low_since;  /* when tidying saw first that little lives in it; 0: never */
 	usec_t not_before; /* tidying failed: when to try again */
@@ -39,7 +40,8 @@ struct segment {
 	bool gone;         /* from the table: the last user frees it */
 };
 
-#define SPOOL_FREE_FILES 4
+#define SPOOL_FREE_FILES 4   /* kept in any case, when there is space */
+#define SPOOL_SPARE_MAX 64
 #define SPOOL_PATH_MAX 1024
 
 struct segments {
@@ -48,7 +50,7 @@ struct segments {
 	unsigned open_files;
 	uint64_t use_clock;
 	uint64_t bytes_on_disk;
-	uint32_t free_files[SPOOL_FREE_FILES]; /* the numbers of the files kept for recycling */
+	uint32_t free_files[SPOOL_SPARE_MAX]; /* the numbers of the files kept for recycling */
 	unsigned free_count;
 	uint32_t next_number;
 	uint32_t emptied; /* how many are */

@@ -142,6 +142,7 @@ static int fill_config(struct spool *s, const struct spool_config *config)
 	c->segment_size &= ~(uint64_t) (RECORD_ALIGN - 1);
 	if (c->reserve == 0)
 		c->reserve = 2 * c->segment_size; /* so that compaction can go on: it needs space to make space */
+	c->spare = MIN(c->spare, (unsigned) SPOOL_SPARE_MAX);
 	if (c->lazy_sync == 0)
 		c->lazy_sync = 50 * USEC_MS;
 	if (c->compact_percent == 0)
@@ -260,8 +261,10 @@ int spool_open(struct world *w, const struct log *log, const struct spool_config
 		r = path_make_directories_durably(w, s->path, 0700);
 	if (r >= 0)
 		r = take_lock(s);
-	if (r >= 0)
+	if (r >= 0) {
+		spare_drop(s);
 		r = recover(s, found, context, &recovery);
+	}
 	if (r >= 0)
 		r = begin_head(s);
 	if (r < 0)
@@ -302,6 +305,8 @@ void spool_close(struct spool *s)
 	loop_stop(s->tidy_loop);
 	loop_stop(s->log_loop);
 	drop_prepared(s);
+	if (s->spare.file)
+		spare_drop(s);
 	spool_free(s);
 }
 

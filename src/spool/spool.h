@@ -33,6 +33,7 @@ struct spool_config {
 	const char *path;          /* the directory; made when it is missing (mode 0700) */
 	uint64_t segment_size;     /* bytes; 0: 64 MiB */
 	uint64_t reserve;          /* free bytes of the file system below which nothing new is taken; 0: two segments */
+	unsigned spare;            /* files written over ahead of use in quiet times; 0: none; at most 64 */
 	usec_t lazy_sync;          /* a note that nobody waits for is synced at the latest after this; 0: 50 ms */
 	unsigned compact_percent;  /* a full segment with less living than this is compacted; 0: 30 */
 	usec_t compact_after;      /* so long after it fell below that share: most of it goes by itself; 0: 30 s */

@@ -5,6 +5,7 @@
  *	committer.c  the fiber that owns the log: takes what gathered, writes, syncs, answers
  *	batch.c      what becomes of the items of one batch: places in the segment, index, answers
  *	tidy.c       the fiber behind it: next segment, free space, dead segments
+ *	spare.c      files for busy times, made in quiet ones
  *	compact.c    moving the living out of mostly dead segments
  *	recovery.c   reading the log at start; quarantine.c: setting aside what is damaged
  *	reader.c     bodies and envelopes
@@ -16,6 +17,7 @@
 #include "spool/handover.h"
 #include "spool/index.h"
 #include "spool/segment.h"
+#include "spool/spare.h"
 #include "spool/spool.h"
 
 #define SPOOL_MAGIC 0x5b001001u
@@ -134,6 +136,8 @@ struct spool {
 	pthread_mutex_t pool_mutex;
 	struct chunk_pool small_chunks, large_chunks;
 
+	struct spare spare;
+	atomic_bool renew_head; /* the committer is asked to change to the prepared segment */
 	atomic_bool full, failed, tidy_asked;
 	atomic_uint coming;    /* writers on their way to a commit */
 	atomic_bool gathering; /* the committer waits for them */

@@ -239,7 +239,7 @@ void tidy_main(void *spool)
 		atomic_store(&s->tidy_asked, false);
 		r = prepare_next(s);
 		check_space(s, r);
-		if (reclaim(s, &deadline))
+		if (reclaim(s, &deadline) || spare_step(s, &deadline))
 			continue;
 		if (r < 0 || atomic_load(&s->full))
 			deadline = MIN(deadline, now() + RETRY_ROOM);

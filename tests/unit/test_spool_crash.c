@@ -332,6 +332,7 @@ static void run_seed(uint64_t seed)
 	scene_begin(c, seed);
 	c->config.compact_after = 2 * USEC_SEC;
 	c->config.compact_percent = 60;
+	c->config.spare = seed % 3;
 	*k = (struct model) { .c = c, .seed = seed, .next = 1 };
 	sim_host_set_ordered(c->host, seed % 3 == 0);
 	assert_int_equal(scene_open(c), 0);
