@@ -94,7 +94,7 @@ static int prepare_server(const struct sandbox *s, struct sandbox_server *v)
 	if (mkdir(v->directory, 0700) < 0)
 		return -errno;
 	buffer_printf(&config, "hostname: mx.%s.example\n"
-			       "spool: %s/spool\n"
+			       "spool: {path: %s/spool, spare: 0}\n"
 			       "threads: 1\n"
 			       "trusted: [127.0.0.0/8]\n"
 			       "listen:\n"

@@ -463,3 +463,14 @@ def test_ten_thousand_waiting_messages_are_listed_and_summed(place):
     assert server.summary()["messages"] == 10000
     server.command("queue", "remove", "--sender", SENDER)
     assert server.summary()["messages"] == 0
+
+
+def test_spare_files_lie_ready_after_a_quiet_moment_and_mail_goes_on_in_them(place):
+    server = sending_server(place, 1, via=["hold"], spool={"spare": 2, "segment_size": "1M"})
+    directory = server.dir / "spool"
+    server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: len(list(directory.glob("free-*.log"))) == 2, what="two spare files", timeout=20)
+    server.submit(SENDER, "carol@dest.example")
+    server.kill()
+    server.start()
+    assert {r["recipients"][0]["address"] for r in server.rows()} == {"bob@dest.example", "carol@dest.example"}
