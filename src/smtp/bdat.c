@@ -82,6 +82,18 @@ void content_check_finish(struct content_check *c)
 	c->after_cr = false;
 }
 
+/* Can't a chunk of this size be read to its end, before what is dropped of it is too much? */
+static bool is_beyond_all_limits(uint64_t size, const struct content_check *c, bool wanted, const struct content_limits *limits)
+{
+	uint64_t room = 0;
+
+	if (wanted && !limits->max_octets)
+		return false;
+	if (wanted && limits->max_octets > c->octets)
+		room = limits->max_octets - c->octets;
+	return size > room && size - room > content_drain(limits);
+}
+
 int smtp_copy_chunk(struct stream *s, uint64_t size, struct content_check *c, const struct content_sink *sink,
 		    const struct content_limits *limits, bool *ret_ended)
 {
@@ -91,6 +103,10 @@ int smtp_copy_chunk(struct stream *s, uint64_t size, struct content_check *c, co
 	int lost = 0;
 
 	*ret_ended = false;
+	/* RFC 3030 section 2 wants the octets of a failed chunk read before the reply. From one that we would hang up on
+	 * in the middle nothing is gained, and its client may wait for us before it sends 100 GB. */
+	if (is_beyond_all_limits(size, c, sink != NULL, limits))
+		return -E2BIG;
 	while (left > 0) {
 		struct slice piece = stream_peek(s);
 

@@ -26,7 +26,7 @@ void content_check_finish(struct content_check *c); /* a CR at the very end is a
 
 /* Copies exactly `size` octets. c->octets counts over all chunks and is what max_octets is compared with.
  * sink NULL: read and drop them. 0; -E2BIG: the message became too large; what the sink returned; in these
- * two cases the chunk was read to its end (*ret_ended), unless max_drain was passed. Other errors: the
- * connection is lost. Defects are not an error here: look at c->defects in the end. */
+ * two cases the chunk was read to its end (*ret_ended), unless max_drain was passed. When its size says already that it
+ * would be, nothing is read. Other errors: the connection is lost. Defects are not an error here: look at c->defects in the end. */
 int smtp_copy_chunk(struct stream *s, uint64_t size, struct content_check *c, const struct content_sink *sink,
 		    const struct content_limits *limits, bool *ret_ended);

@@ -187,7 +187,7 @@ def test_mail_may_not_interrupt_chunks(client):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["", "x", "-1", "10 FIRST", "1 LAST x", "99999999999999999999999999", "0x10", "+5", "10LAST"]
+    "arguments", ["", "x", "-1", "10 FIRST", "1 LAST x", "99999999999999999999999999", "99999999999", "99999999999 LAST", "0x10", "+5", "10LAST"]
 )
 def test_a_bdat_without_a_clear_size_ends_the_session(client, arguments):
     client.begin()

@@ -584,6 +584,22 @@ static void test_after_a_lost_chunk_the_others_are_swallowed(void **state)
 	assert_int_equal(fake.submitted, 0);
 }
 
+/* What a chunk announces can be too much to be read: 100 GB would keep the client busy for hours, and us. */
+static void test_a_chunk_that_is_beyond_all_limits_is_refused_at_once(void **state)
+{
+	struct fixture *f = *state;
+	usec_t begin;
+
+	start(f);
+	begin = sim_now(f->sim);
+	TALK(f, BEGIN, "C BDAT 99999999999 LAST", "S 552 5.3.4", "X");
+	TALK(f, BEGIN, "C BDAT 99999999999", "R Subject: x\r\n\r\nand the beginning of a lot", "S 552 5.3.4", "X");
+	TALK(f, BEGIN, "R BDAT 6\r\nabcd\r\n", "S 250", "C BDAT 9223372036854775807", "S 552 5.3.4", "X");
+	TALK(f, HELLO, "C BDAT 99999999999", "S 503 5.5.1", "X");
+	assert_true(f->ended - begin < USEC_MIN);
+	assert_int_equal(fake.submitted, 0);
+}
+
 static void test_a_full_disk_is_a_temporary_refusal(void **state)
 {
 	struct fixture *f = *state;
@@ -863,6 +879,7 @@ int main(void)
 		T(test_chunks_make_a_message),
 		T(test_refused_chunks_are_read_all_the_same),
 		T(test_after_a_lost_chunk_the_others_are_swallowed),
+		T(test_a_chunk_that_is_beyond_all_limits_is_refused_at_once),
 		T(test_a_full_disk_is_a_temporary_refusal),
 		T(test_a_failed_commit_is_never_a_250),
 		T(test_silence_ends_a_session),
