@@ -36,6 +36,7 @@ struct site {
 	bool canary;         /* one is out */
 	bool sweeping;       /* jobs are still to be sent home */
 	bool parked;         /* some home may have mail for it in a lot */
+	usec_t call_again;   /* what was called for a probe should have come by then */
 	unsigned slots;      /* alive */
 	unsigned starting;   /* of these, those that have not asked for work yet */
 	unsigned good;       /* of these, those whose connection has worked */

@@ -6,7 +6,8 @@
  * when the site works again, for all: they become due and take their usual way. So 100,000 messages to a dead provider cost neither attempts nor memory
  * beyond their own, and nobody looks at them before the provider answers.
  *
- * A call can be lost when there is no memory for it. Therefore a parked recipient also has a time: after PARKED_MOST
+ * Who was called may be gone before it reaches the site: then another one is called. A call can be lost when there is no
+ * memory for it. Therefore a parked recipient also has a time: after PARKED_MOST
  * it goes to the line again by itself, to be parked again if need be; then it is told what the trouble is, too. A
  * message can stand in one lot only; its recipients for another site that is down come back after PARKED_BESIDE.
  *

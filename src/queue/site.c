@@ -20,6 +20,7 @@
 #define SITE_WIDEST 20u
 #define SLOTS_MAX 2000u
 #define PROBES_A_SECOND 100u
+#define CALL_AGAIN (30 * USEC_SEC)
 #define PROBES_AT_ONCE USEC_SEC           /* those of one second may go together */
 
 static bool is_local(const struct site *s)
@@ -194,22 +195,47 @@ struct call {
 	struct home *home;
 	struct path *path;
 	unsigned n;
-	unsigned others; /* homes to be asked after this one when it has none */
+	unsigned others;   /* homes to be asked after this one when it has none */
+	unsigned failures; /* of the site when it called */
 };
+
+static struct site *find_for_path(struct home *h, const struct path *p);
+
+static void call_free(struct call *c)
+{
+	path_unref(c->path);
+	free(c);
+}
+
+/* On the owner's loop: no home had any for the probe. */
+static void call_in_vain(struct post *p)
+{
+	struct call *c = container_of(p, struct call, post);
+	struct site *s = find_for_path(&c->home->queue->homes[c->path->owner], c->path);
+
+	/* Who comes in this state is not parked. */
+	if (s && s->mode == SITE_PROBING && s->failures == c->failures && !is_being_tried(s))
+		s->parked = false;
+	call_free(c);
+}
 
 static void call_run(struct post *p)
 {
 	struct call *c = container_of(p, struct call, post);
 	struct queue *q = c->home->queue;
 
-	if (!lot_call(c->home, c->path, c->n) && !c->home->stopping && c->others > 0) {
+	if (lot_call(c->home, c->path, c->n) || c->home->stopping || c->n > 1) {
+		call_free(c);
+		return;
+	}
+	if (c->others > 0) {
 		c->others--;
 		c->home = &q->homes[(c->home->index + 1) % q->n_homes];
 		loop_post(c->home->loop, &c->post);
 		return;
 	}
-	path_unref(c->path);
-	free(c);
+	c->post.run = call_in_vain;
+	loop_post(q->homes[c->path->owner].loop, &c->post);
 }
 
 static bool call_home(struct site *s, unsigned home, unsigned n, unsigned others)
@@ -219,7 +245,7 @@ static bool call_home(struct site *s, unsigned home, unsigned n, unsigned others
 	if (!c)
 		return false;
 	*c = (struct call) { .post.run = call_run, .home = &s->home->queue->homes[home], .path = path_ref(s->path),
-			     .n = n, .others = others };
+			     .n = n, .others = others, .failures = s->failures };
 	loop_post(c->home->loop, &c->post);
 	return true;
 }
@@ -276,13 +302,18 @@ static void give_back_turn(struct home *h)
 		home_due(h, owner_probe_time(h));
 }
 
-/* Time for a probe: somebody has to be there for it. */
+/* Time for a probe: somebody has to be there for it. Who was called may be gone before it reaches the line. */
 static void probe(struct site *s)
 {
 	s->mode = SITE_PROBING;
 	link_remove(&s->turn);
-	if (s->line.len > 0 || !s->parked || call_one(s))
+	if (s->line.len > 0 || !s->parked)
 		return;
+	if (call_one(s)) {
+		s->call_again = deadline_after(now(), CALL_AGAIN);
+		set_timer(s, s->call_again);
+		return;
+	}
 	s->mode = SITE_BACKOFF;
 	s->until = deadline_after(now(), USEC_SEC);
 	set_timer(s, s->until);
@@ -513,10 +544,10 @@ void site_slot_ended(struct site *s, bool barren)
 		s->until = deadline_after(now(), USEC_SEC);
 		set_timer(s, s->until);
 	}
-	if (s->slots == 0 && s->line.len == 0 && s->mode == SITE_PROBING)
-		probe(s); /* what was to be tried has gone another way */
 	if (s->slots == 0 && s->mode != SITE_BACKOFF && !s->sweeping)
 		set_timer(s, deadline_after(now(), IDLE_KEPT));
+	if (s->slots == 0 && s->line.len == 0 && s->mode == SITE_PROBING)
+		probe(s); /* what was to be tried has gone another way */
 	site_pump(s);
 	feed_the_starved(h);
 	if (h->stopping)
@@ -685,6 +716,8 @@ static void site_tick(struct site *s, usec_t t)
 		}
 	}
 	if (s->mode == SITE_BACKOFF && t >= s->until && take_turn(s, t))
+		probe(s);
+	else if (s->mode == SITE_PROBING && s->parked && !is_being_tried(s) && t >= s->call_again)
 		probe(s);
 	site_pump(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)

@@ -156,6 +156,65 @@ static void test_a_warning_about_a_parked_message_says_why_it_waits(void **state
 	office_play(prepare, late, NULL);
 }
 
+/* --- the one that was called is gone ---------------------------------------------------------- */
+
+static void down_for_ten_seconds(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (now() < 10 * USEC_SEC)
+		answer_fault(r, STAGE_CONNECT, "Connection refused");
+	else
+		deliver(r);
+}
+
+static void down_at_first(struct office *s)
+{
+	s->answer = down_for_ten_seconds;
+}
+
+static int note_state(const struct site_row *row, void *context)
+{
+	*(bool *) context |= strcmp(row->key, DEAD) == 0 && strcmp(row->state, "being probed") == 0;
+	return 0;
+}
+
+static void take_away(struct office *s, const char *sender)
+{
+	unsigned n = 0;
+
+	assert_int_equal(queue_act(s->queue, QUEUE_REMOVE, &(struct queue_filter) { .sender = sender }, &n), 0);
+	assert_int_equal(n, 1);
+}
+
+static void called_and_gone(struct office *s)
+{
+	bool probed = false;
+
+	office_submit(s, "scout@sender.example", "x@dead.example");
+	office_wait(2 * USEC_SEC);
+	office_submit(s, "called@sender.example", "x@dead.example");
+	for (unsigned i = 0; i < 9; i++)
+		office_submit(s, "a@sender.example", "x@dead.example");
+	office_wait(USEC_SEC);
+	take_away(s, "scout@*");
+	/* Its envelope is being read when it goes. */
+	sim_host_set_disk_speed(s->host, 2 * USEC_SEC, 0);
+	while (!probed) {
+		office_wait(100 * USEC_MS);
+		assert_int_equal(queue_sites(s->queue, note_state, &probed), 0);
+		assert_true(now() < USEC_HOUR);
+	}
+	sim_host_set_disk_speed(s->host, 0, 0);
+	take_away(s, "called@*");
+	office_wait(2 * USEC_MIN);
+	assert_int_equal(office_summary(s).messages, 0);
+	assert_int_equal(office_count(s, NULL, DEAD), 1 + 9);
+}
+
+static void test_when_the_called_message_is_gone_another_one_is_called(void **state)
+{
+	office_play(down_at_first, called_and_gone, NULL);
+}
+
 /* --- many sites at once ----------------------------------------------------------------------- */
 
 #define MANY 60u
@@ -321,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_a_message_for_several_sites_that_are_down_reaches_all),
 		cmocka_unit_test(test_what_is_parked_survives_a_restart),
 		cmocka_unit_test(test_a_warning_about_a_parked_message_says_why_it_waits),
+		cmocka_unit_test(test_when_the_called_message_is_gone_another_one_is_called),
 		cmocka_unit_test(test_sites_that_went_down_together_are_probed_a_few_at_a_time),
 		cmocka_unit_test(test_probes_of_sites_that_work_again_are_not_counted),
 		cmocka_unit_test(test_a_filter_finds_what_it_describes_wherever_the_envelope_is),
