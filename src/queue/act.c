@@ -29,7 +29,7 @@ struct orders {
 	unsigned left; /* of the filter's limit */
 	unsigned done;
 	int error;
-	const struct path *kicked; /* the last one, not to be kicked again and again */
+	struct path *kicked; /* the last one, not to be kicked again and again; a reference, so that no other is at its place */
 };
 
 /* A site is to be tried now, on its owner's loop. */
@@ -48,10 +48,15 @@ static void kick_run(struct post *p)
 	free(k);
 }
 
-static void kick(struct home *h, struct path *p)
+static void kick(struct home *h, struct path *p, struct orders *o)
 {
-	struct kick *k = calloc(1, sizeof(*k));
+	struct kick *k;
 
+	if (p == o->kicked)
+		return;
+	path_unref(o->kicked);
+	o->kicked = path_ref(p);
+	k = calloc(1, sizeof(*k));
 	if (!k)
 		return; /* then it is tried when its time has come */
 	k->post.run = kick_run;
@@ -66,17 +71,12 @@ static void retry_now(struct home *h, struct message *m, struct orders *o)
 	for (unsigned i = 0; i < m->n_recipients; i++)
 		if (m->recipients[i].state == STATE_WAITING)
 			m->recipients[i].next = 0;
-	for (const struct job *j = m->jobs; j; j = j->next) {
-		if (!j->path || j->path == o->kicked)
-			continue;
-		o->kicked = j->path;
-		kick(h, j->path);
-	}
+	for (const struct job *j = m->jobs; j; j = j->next)
+		if (j->path)
+			kick(h, j->path, o);
 	if (!m->lot)
 		return;
-	if (m->lot->path != o->kicked)
-		kick(h, m->lot->path);
-	o->kicked = m->lot->path; /* compared only: it may be gone by then */
+	kick(h, m->lot->path, o);
 	lot_leave(m, 0);
 }
 
@@ -223,6 +223,7 @@ int queue_act(struct queue *q, enum queue_action action, const struct queue_filt
 			arena_reset(a);
 			fiber_yield();
 		}
+		path_unref(o->kicked);
 		done += o->done;
 		r = o->error;
 	}
