@@ -284,6 +284,8 @@ static bool warn(struct view *v)
 	struct message *m = v->message;
 	bool posted = false, left = false;
 
+	if (!(m->flags & MESSAGE_NULL_SENDER) && !view_envelope(v))
+		return false; /* no memory to see who wants to be told: again in a moment */
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		struct recipient *r = &m->recipients[i];
 
@@ -323,7 +325,7 @@ static bool expire(struct view *v)
 		if (r->state != STATE_WAITING)
 			continue;
 		r->flags |= RECIPIENT_EXPIRED;
-		home_give_up(v, i, "it could not be delivered in time");
+		(void) home_give_up(v, i, "it could not be delivered in time");
 	}
 	return posted;
 }
@@ -331,7 +333,7 @@ static bool expire(struct view *v)
 static bool obey_orders(struct view *v)
 {
 	struct message *m = v->message;
-	bool posted = false;
+	bool posted = false, left = false;
 
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		struct recipient *r = &m->recipients[i];
@@ -353,12 +355,12 @@ static bool obey_orders(struct view *v)
 			};
 
 			home_set_last(v->home, r, &o);
-			home_give_up(v, i, "returned by an administrator");
+			left |= !home_give_up(v, i, "returned by an administrator");
 		} else if (r->state == STATE_WAITING) {
 			home_hold(v, i, "held by an administrator");
 		}
 	}
-	if (!posted)
+	if (!posted && !left)
 		m->flags &= (uint16_t) ~(MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE);
 	return posted;
 }

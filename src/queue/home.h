@@ -174,8 +174,9 @@ void home_recall(struct home *h, struct message *m);
 void home_take_back(struct home *h, struct job *j);
 /* Applies one outcome to a posted recipient. hop: by which it went, or NULL. */
 void home_apply(struct view *v, unsigned recipient, const struct outcome *o, const struct hop *hop);
-/* Gives a recipient up: what was said last stands in it already. */
-void home_give_up(struct view *v, unsigned recipient, const char *reason);
+/* Gives a recipient up: what was said last stands in it already. False: not now, there is no memory to see whether the
+ * sender wants to be told; it waits a moment. */
+bool home_give_up(struct view *v, unsigned recipient, const char *reason);
 /* It stays until somebody releases it. */
 void home_hold(struct view *v, unsigned recipient, const char *reason);
 /* The recipient is done without a word to anybody. */

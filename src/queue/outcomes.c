@@ -5,6 +5,7 @@
 
 #define UNTRIED_MAX 3u        /* in a row; then it counts as an attempt that failed */
 #define SHORT_WAIT (30 * USEC_SEC)
+#define SHORT_OF_MEMORY (10 * USEC_SEC)
 
 static const char *address_of(struct view *v, unsigned i)
 {
@@ -59,7 +60,7 @@ static void delivered(struct view *v, unsigned i, const struct outcome *o, const
 
 /* --- the end without success ------------------------------------------------------------------ */
 
-void home_give_up(struct view *v, unsigned i, const char *reason)
+bool home_give_up(struct view *v, unsigned i, const char *reason)
 {
 	struct home *h = v->home;
 	struct message *m = v->message;
@@ -68,6 +69,12 @@ void home_give_up(struct view *v, unsigned i, const char *reason)
 	unsigned notify = e ? e->recipients[i].notify : 0;
 	char text[400];
 
+	/* RFC 3461 section 4.1: whoever said NEVER must not be told, and who did not must be. */
+	if (!e && !(m->flags & MESSAGE_NULL_SENDER)) {
+		home_set_state(h, m, i, STATE_WAITING);
+		r->next = deadline_after(v->now, SHORT_OF_MEMORY);
+		return false;
+	}
 	COUNT(h, failed);
 	home_set_state(h, m, i, STATE_DONE);
 	r->flags &= (unsigned) ~RECIPIENT_OWES_DELAY;
@@ -84,6 +91,7 @@ void home_give_up(struct view *v, unsigned i, const char *reason)
 	if ((m->flags & MESSAGE_NULL_SENDER) && e)
 		LOG(h->queue->log, LOG_INFO, "A message from nobody can't be delivered and ends here",
 		    F_ID("id", m->entry.id), F_STR("to", e->recipients[i].address), F_STR("reason", reason));
+	return true;
 }
 
 void home_hold(struct view *v, unsigned i, const char *reason)
@@ -162,7 +170,7 @@ static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
 	if (step(v, i, o->class, permanent, text))
 		return;
 	if (permanent)
-		home_give_up(v, i, NULL);
+		(void) home_give_up(v, i, NULL);
 	else
 		defer(v, i, text, o->class);
 }
