@@ -6,6 +6,19 @@
 
 enum { OPTION_SCHEMA = 256, OPTION_KEYS };
 
+/* The file has mistakes, which have been told: the files that it names may be missing all the same. */
+static void check_the_rest(struct world *w, const char *path)
+{
+	_cleanup_config_errors_ struct config_errors errors = { 0 }, told = { 0 };
+	_cleanup_(config_freep) struct config *config = NULL;
+
+	if (config_load_places(w, path, &told, &config) < 0)
+		return;
+	check_named_files(w, config, &errors);
+	if (errors.count)
+		fwrite(errors.text.data, 1, errors.text.len, stderr);
+}
+
 static int check(struct world *w, void *arg)
 {
 	const struct cli_options *common = arg;
@@ -13,8 +26,10 @@ static int check(struct world *w, void *arg)
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r = cli_load_config(w, common->config, true, &config);
 
-	if (r != CLI_YES)
+	if (r != CLI_YES) {
+		check_the_rest(w, common->config);
 		return r;
+	}
 	check_surroundings(w, config, &errors);
 	if (errors.count) {
 		fwrite(errors.text.data, 1, errors.text.len, stderr);

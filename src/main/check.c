@@ -113,14 +113,27 @@ static void check_maildir(struct check *k, const char *domain, const char *path)
 	check_directory(k, what, fixed);
 }
 
+static void check_files(struct check *k)
+{
+	check_tls(k);
+	check_dns(k);
+	check_reply_classes(k);
+}
+
+int check_named_files(struct world *w, const struct config *c, struct config_errors *errors)
+{
+	struct check k = { .world = w, .config = c, .errors = errors, .mark = { c->file, 0, 0 } };
+
+	check_files(&k);
+	return buffer_error(&errors->text);
+}
+
 int check_surroundings(struct world *w, const struct config *c, struct config_errors *errors)
 {
 	struct check k = { .world = w, .config = c, .errors = errors, .mark = { c->file, 0, 0 } };
 	struct endpoint socket;
 
-	check_tls(&k);
-	check_dns(&k);
-	check_reply_classes(&k);
+	check_files(&k);
 	check_users(&k);
 	check_directory(&k, "spool", c->spool.path);
 	for (unsigned i = 0; i < c->route.n_domains; i++)

@@ -160,6 +160,7 @@ int config_load_places(struct world *w, const char *path, struct config_errors *
 	r = config_fill(&reader, "", root, c);
 	if (r < 0)
 		return r;
+	c->receive.has_tls = c->receive.tls.certificate && c->receive.tls.key;
 	*ret = TAKE_PTR(c);
 	return 0;
 }

@@ -40,7 +40,7 @@ struct config {
 /* Reads the file and all it includes. 0; -EBADMSG when something is wrong with it: errors has a line for each
  * thing; -ENOMEM. What is merely doubtful (a password file that everybody may read) is in errors->warnings. */
 int config_load(struct world *w, const char *path, struct config_errors *errors, struct config **ret);
-/* Only what says where things are (spool, admin, log): other mistakes don't matter, so that a running server can be
+/* Only what says where things are (spool, admin, log, files that are named): other mistakes don't matter, so that a running server can be
  * asked while its file is being edited. -EBADMSG when it isn't even YAML. */
 int config_load_places(struct world *w, const char *path, struct config_errors *errors, struct config **ret);
 /* The same as config_load from text, as if it stood in `file`. For tests: includes are not followed. */

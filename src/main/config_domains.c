@@ -195,6 +195,50 @@ static char *lowered(struct arena *a, const char *text)
 	return copy;
 }
 
+struct given {
+	const char *name;
+	unsigned place;
+};
+
+static int compare_given(const void *a, const void *b)
+{
+	const struct given *x = a, *y = b;
+	int r = strcmp(x->name, y->name);
+
+	return r ? r : x->place < y->place ? -1 : x->place > y->place;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	const struct given *x = a, *y = b;
+
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
+/* Twice is once; but somebody else may have been meant. list: what d->recipients was read from. */
+static int remark_same_recipients(struct config_reader *reader, const struct config_node *list, const struct route_domain *d)
+{
+	_cleanup_(freep) struct given *sorted = calloc(d->n_recipients + 1, sizeof(*sorted));
+	unsigned again = 0;
+
+	if (!sorted)
+		return -ENOMEM;
+	for (unsigned i = 0; i < d->n_recipients; i++)
+		sorted[i] = (struct given) { d->recipients[i], i };
+	qsort(sorted, d->n_recipients, sizeof(*sorted), compare_given);
+	for (unsigned i = 1; i < d->n_recipients; i++)
+		if (strcmp(sorted[i - 1].name, sorted[i].name) == 0)
+			sorted[again++] = sorted[i];
+	qsort(sorted, again, sizeof(*sorted), compare_places);
+	for (unsigned i = 0; i < again; i++) {
+		unsigned place = sorted[i].place;
+		const struct config_mark *mark = list->n == d->n_recipients ? &list->items[place]->mark : &list->mark;
+
+		config_warning(reader->errors, mark, "recipients: \"%s\" is there already", sorted[i].name);
+	}
+	return 0;
+}
+
 static int read_recipients(struct config_reader *reader, const struct config_pair *pair, const struct domain_section *section,
 			   struct route_domain *d)
 {
@@ -215,7 +259,7 @@ static int read_recipients(struct config_reader *reader, const struct config_pai
 	}
 	d->recipients = names;
 	d->n_recipients = section->n_recipients;
-	return 0;
+	return remark_same_recipients(reader, config_get(pair->value, "recipients"), d);
 }
 
 static int read_domain(struct config_reader *reader, const struct config_pair *pair, struct route_domain *d)

@@ -194,6 +194,18 @@ def test_missing_files_are_errors_of_check(tmp_path):
     assert status == 1 and any("missing.crt" in line for line in lines)
 
 
+def test_missing_files_are_told_beside_mistakes_in_the_file(tmp_path):
+    status, lines = check(
+        tmp_path,
+        "hostname: mx.example.org\nqueue: {retyr: [1m], reply_classes: /missing.yaml}\ndns: {zone: /missing.zone}\n"
+        "tls: {certificate: /missing.crt, key: /missing.key}\n",
+    )
+    assert status == 1 and any("retyr" in line for line in lines), lines
+    for missing in ("/missing.crt", "/missing.zone", "/missing.yaml"):
+        assert sum(missing in line for line in lines) == 1, lines
+    assert not any("spool" in line for line in lines), "nothing that the file did not say"
+
+
 def test_a_key_that_does_not_belong_to_the_certificate_is_an_error(place):
     one, two = place.certificate("one.example"), place.certificate("two.example")
     status, lines = check(

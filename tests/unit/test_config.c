@@ -472,12 +472,28 @@ static void test_sizes_have_units(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
+static void test_a_recipient_given_twice_is_a_warning(void **state)
+{
+	struct scene *s = *state;
+
+	parses(s, "hostname: a.example\n"
+		  "domains:\n"
+		  "  example.org:\n"
+		  "    deliver: \"maildir:/m/{local}\"\n"
+		  "    recipients: [bob, alice, Bob,\n"
+		  "      carol, bob]\n");
+	assert_int_equal(s->config->route.domains[0].n_recipients, 5);
+	assert_string_equal(s->errors.warnings.data, "y.yaml:5:30: recipients: \"bob\" is there already\n"
+						     "y.yaml:6:14: recipients: \"bob\" is there already\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_a_hostname_is_enough_and_the_rest_is_safe),
 		T(test_every_kind_of_value_finds_its_place),
 		T(test_domains_become_mailboxes),
+		T(test_a_recipient_given_twice_is_a_warning),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
 		T(test_own_addresses_are_those_that_listen_on_the_mx_port),
