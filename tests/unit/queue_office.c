@@ -253,6 +253,24 @@ static void spawned_body(void *arg)
 	struct office *s = arg;
 
 	s->body(s);
+	s->done = true;
+}
+
+void office_play_and_cut(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s))
+{
+	struct office *s = open_office(1, prepare);
+
+	boot(s);
+	s->body = body;
+	assert_int_equal(loop_spawn(s->loops[0], "body", spawned_body, s), 0);
+	assert_true(sim_run_until(s->sim, is_done, s, sim_now(s->sim) + USEC_DAY));
+	sim_host_crash(s->host);
+	halt(s);
+	assert_int_equal(sim_host_restart(s->host, &s->world), 0);
+	boot(s);
+	run(s, afterwards);
+	halt(s);
+	close_office(s);
 }
 
 void office_crash(uint64_t seed, unsigned crashes, void (*prepare)(struct office *s), void (*body)(struct office *s),

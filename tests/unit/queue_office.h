@@ -58,6 +58,9 @@ struct office {
  * afterwards, all of it is restarted for another round. */
 void office_play(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s));
 
+/* The same, but the power goes when body returns. */
+void office_play_and_cut(void (*prepare)(struct office *s), void (*body)(struct office *s), void (*afterwards)(struct office *s));
+
 /* Runs body for up to three seconds and takes the power away, or kills the process, so many times (at most 16); then
  * starts once more, for check. */
 void office_crash(uint64_t seed, unsigned crashes, void (*prepare)(struct office *s), void (*body)(struct office *s),
