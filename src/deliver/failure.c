@@ -112,7 +112,9 @@ void failure_connection(struct outcome *ret, enum stage stage, const struct remo
 	const char *text = arena_printf(a, "%s, while %s: %s", remote_name(remote, a), what_we_did(stage),
 					what_happened(error, buffer, sizeof(buffer)));
 
-	if (protocol)
+	if (error == -ENOMEM)
+		failure_local(ret, stage, CLASS_OTHER, 451, 3, 0, NULL);
+	else if (protocol)
 		failure_local(ret, stage, CLASS_OTHER, 451, 5, 0, text);
 	else if (stage <= STAGE_CONNECT)
 		failure_local(ret, stage, CLASS_UNREACHABLE, 451, 4, 1, text);
@@ -122,7 +124,7 @@ void failure_connection(struct outcome *ret, enum stage stage, const struct remo
 		failure_local(ret, stage, stage == STAGE_DOT ? CLASS_OTHER : CLASS_UNREACHABLE, 451, 4, 2, text);
 	if (error == -ECANCELED)
 		ret->kind = OUTCOME_NONE;
-	ret->site_fault = early && error != -ECANCELED;
+	ret->site_fault = early && error != -ECANCELED && error != -ENOMEM;
 	ret->host = remote->host;
 	ret->ip = remote->ip;
 	ret->tls = remote->tls;

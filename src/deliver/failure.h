@@ -22,7 +22,7 @@ bool reply_may_mean_surplus(const struct reply *reply);
 /* What a remote server said, refusing. */
 void failure_reply(struct outcome *ret, enum stage stage, const struct remote *remote, const struct reply *reply);
 /* The connection failed, ended or timed out at a stage. error: negative errno; -EALREADY: a reply came that nothing
- * had been asked for, so that no later one could be trusted. */
+ * had been asked for, so that no later one could be trusted; -ENOMEM: our own trouble, and not the site's. */
 void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a);
 
 /* A copy whose strings lie in the arena. When memory is out, texts are missing. */

@@ -10,7 +10,7 @@ int lmtp_read_replies(struct smtp_client *c, const struct remote *remote, struct
 
 		if (!pending[i])
 			continue;
-		r = smtp_client_reply(c, c->settings->config.dot_timeout, d->arena, &reply);
+		r = smtp_client_verdict(c, c->settings->config.dot_timeout, d->arena, &reply);
 		if (r < 0)
 			return r;
 		failure_reply(o, STAGE_DOT, remote, &reply);

@@ -11,11 +11,18 @@ int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, st
 	return smtp_read_reply(&c->lines, a, deadline_after(now(), timeout), ret);
 }
 
+int smtp_client_verdict(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret)
+{
+	return smtp_read_verdict(&c->lines, a, deadline_after(now(), timeout), ret);
+}
+
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret)
 {
 	usec_t deadline = deadline_after(now(), timeout);
 	int r;
 
+	if (!text)
+		return -ENOMEM;
 	if (stream_peek(c->stream).len > 0)
 		return -EALREADY;
 	r = stream_put_str(c->stream, text, deadline);
@@ -144,7 +151,7 @@ static int handshake(struct opening *o)
 		name = ip_format(&c->remote.ip, ip);
 	r = tls_connect(c->settings->tls, c->stream, name, verify,
 			deadline_after(now(), c->settings->config.command_timeout), o->scratch, &info, &why);
-	if (r == -ECANCELED)
+	if (r == -ECANCELED || r == -ENOMEM)
 		return lost(o, STAGE_STARTTLS, r);
 	if (r < 0) {
 		(void) trouble(o, STAGE_STARTTLS, CLASS_TLS, r == -EKEYREJECTED ? 5 : 0,

@@ -43,8 +43,10 @@ int smtp_client_open(struct deliverer *d, const struct deliver_settings *setting
 /* polite: says QUIT and waits a moment for the answer (RFC 5321 section 4.1.1.10). NULL is fine. */
 void smtp_client_close(struct smtp_client *c, bool polite);
 
-/* One command and its reply. text: without CRLF. -errno: the connection is lost; -EALREADY: there is a reply already
+/* One command and its reply. text: without CRLF; NULL: there was no memory for it, -ENOMEM. -errno: the connection is lost; -EALREADY: there is a reply already
  * that nobody asked for. */
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret);
 /* The next reply. */
 int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret);
+/* The one to the content, by smtp_read_verdict. */
+int smtp_client_verdict(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret);

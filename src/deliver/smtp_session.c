@@ -110,7 +110,7 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 	fill_peer(session, host, endpoint, &peer);
 	r = smtp_client_open(session->deliverer, session->settings, &peer, session->arena, &session->client, &failure);
 	if (r < 0 && failure.stage == STAGE_STARTTLS && !failure.from_remote && peer.tls == TLS_MAY && !peer.implicit_tls &&
-	    r != -ECANCELED) {
+	    r != -ECANCELED && r != -ENOMEM) {
 		/* Opportunistic TLS (RFC 7435): what fails to be encrypted goes in the clear rather than not at
 		 * all, unless somebody asked for more. */
 		LOG(session->deliverer->log, LOG_INFO, "TLS failed; trying again without, as the policy allows",
@@ -145,6 +145,12 @@ static int find_addresses(struct search *s, const struct target_host *host, stru
 	*ret = (struct address_list) { 0 };
 	r = route_addresses(session->deliverer->router, host,
 			    deadline_after(now(), session->settings->config.connect_timeout), session->arena, ret);
+	if (r == -ENOMEM) {
+		struct outcome o;
+
+		failure_local(&o, STAGE_DNS, CLASS_OTHER, 451, 3, 0, NULL);
+		note_failure(s, &o);
+	}
 	if (r < 0)
 		return r;
 	if (ret->n == 0)

@@ -437,7 +437,7 @@ static int take_final(struct transaction *t)
 		r = lmtp_read_replies(c, &t->remote, t->d, t->pending, t->n);
 		return r < 0 ? lost(t, r) : 0;
 	}
-	r = read_reply(t, STAGE_DOT, c->settings->config.dot_timeout, &reply);
+	r = smtp_client_verdict(c, c->settings->config.dot_timeout, t->d->arena, &reply);
 	if (r < 0)
 		return lost(t, r);
 	failure_reply(&o, STAGE_DOT, &t->remote, &reply);

@@ -3,6 +3,7 @@
 #include "world/fiber.h"
 
 #define PAUSE USEC_SEC /* behind a bare LF */
+#define SHORT_OF_MEMORY (100 * USEC_MS)
 
 void line_reader_init(struct line_reader *r, struct stream *s)
 {
@@ -128,11 +129,8 @@ int smtp_read_line(struct line_reader *r, size_t max, usec_t deadline, struct sl
 	}
 }
 
-int smtp_read_reply(struct line_reader *r, struct arena *a, usec_t deadline, struct reply *ret)
+static int read_reply(struct line_reader *r, struct reply_parser *parser, usec_t deadline, struct reply *ret)
 {
-	struct reply_parser parser;
-
-	reply_parser_init(&parser, a);
 	for (;;) {
 		struct slice line;
 		int res;
@@ -140,12 +138,38 @@ int smtp_read_reply(struct line_reader *r, struct arena *a, usec_t deadline, str
 		res = smtp_read_line(r, REPLY_LINE_ACCEPT, deadline, &line);
 		if (res < 0)
 			return res;
-		res = reply_parser_line(&parser, line);
+		res = reply_parser_line(parser, line);
 		if (res < 0)
 			return res;
 		if (res > 0) {
-			*ret = parser.reply;
+			*ret = parser->reply;
 			return 0;
 		}
+	}
+}
+
+int smtp_read_reply(struct line_reader *r, struct arena *a, usec_t deadline, struct reply *ret)
+{
+	struct reply_parser parser;
+
+	reply_parser_init(&parser, a);
+	return read_reply(r, &parser, deadline, ret);
+}
+
+int smtp_read_verdict(struct line_reader *r, struct arena *a, usec_t deadline, struct reply *ret)
+{
+	struct reply_parser parser;
+	int res;
+
+	reply_parser_init(&parser, a);
+	parser.code_will_do = true;
+	for (;;) {
+		res = read_reply(r, &parser, deadline, ret);
+		if (res != -ENOMEM)
+			return res;
+		/* Not even a buffer to read it into: it stays with the kernel. */
+		res = fiber_sleep_until(MIN(deadline, deadline_after(now(), SHORT_OF_MEMORY)));
+		if (res < 0 || now() >= deadline)
+			return res < 0 ? res : -ENOMEM;
 	}
 }

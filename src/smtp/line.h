@@ -43,3 +43,6 @@ int smtp_read_line(struct line_reader *r, size_t max, usec_t deadline, struct sl
 /* Reads a whole reply of a server; its text lies in the arena. -EPROTO when it is none, -E2BIG when it has
  * no end, -ENODATA when the server closed instead, and as above. */
 int smtp_read_reply(struct line_reader *r, struct arena *a, usec_t deadline, struct reply *ret);
+/* The same for the reply that says whether a message was taken: want of memory must not make us send it again. Then its
+ * text is cut, or NULL. */
+int smtp_read_verdict(struct line_reader *r, struct arena *a, usec_t deadline, struct reply *ret);

@@ -122,10 +122,12 @@ static char *text_room(struct reply_parser *p, size_t n)
 static int append_text(struct reply_parser *p, struct slice s)
 {
 	bool valid = utf8_valid(s);
-	char *to = text_room(p, s.len + 1);
+	char *to = p->text_lost ? NULL : text_room(p, s.len + 1);
 
-	if (!to)
-		return -ENOMEM;
+	if (!to) {
+		p->text_lost = p->code_will_do;
+		return p->code_will_do ? 0 : -ENOMEM;
+	}
 	if (p->lines > 0)
 		*to++ = '\n';
 	for (size_t i = 0; i < s.len; i++) {

@@ -34,10 +34,12 @@ struct reply_parser {
 	struct reply reply;
 	unsigned lines;
 	bool done;
+	bool code_will_do; /* from the caller: text for which there is no memory is left out, and what follows it */
+	bool text_lost;
 	char *text; /* what reply.text will be; grows by doubling */
 	size_t text_len, text_capacity;
 };
 void reply_parser_init(struct reply_parser *p, struct arena *a);
 /* One line without its CRLF. 1 when the reply is complete (p->reply holds it), 0 for more to come,
- * -EPROTO when it is not an SMTP reply, -E2BIG when there are too many lines. */
+ * -EPROTO when it is not an SMTP reply, -E2BIG when there are too many lines, -ENOMEM. */
 int reply_parser_line(struct reply_parser *p, struct slice line);
