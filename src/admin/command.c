@@ -1,7 +1,5 @@
 #include "admin/command.h"
 
-#include "base/utf8.h"
-
 static const struct {
 	const char *name;
 	admin_command_fn *run;
@@ -23,41 +21,26 @@ static const struct {
 	{ "reload", command_reload },
 };
 
-int admin_run(const struct admin_parts *p, const char *name, const json_t *request, struct admin_reply *reply)
+static admin_command_fn *find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (strcmp(commands[i].name, name) == 0) {
-			int r = commands[i].run(p, request, reply);
-
-			if (r < 0 && !reply->error)
-				reply->error = strerrordesc_np(-r);
-			return r;
-		}
-	reply->error = arena_printf(reply->arena, "there is no command \"%.40s\"", name);
-	return -ENOENT;
+		if (strcmp(commands[i].name, name) == 0)
+			return commands[i].run;
+	return NULL;
 }
 
-void json_set_text(json_t *o, const char *key, const char *text)
+int admin_run(const struct admin_parts *p, const char *name, const json_t *request, struct admin_reply *reply)
 {
-	struct slice s = slice_from(text);
-	char escaped[512];
+	admin_command_fn *run = find(name);
+	int r = -ENOENT;
 
-	if (!text)
-		return;
-	if (!utf8_valid(s))
-		text = slice_escape(s, escaped, sizeof(escaped));
-	json_object_set_new(o, key, json_string(text));
-}
-
-void json_set_number(json_t *o, const char *key, uint64_t n)
-{
-	json_object_set_new(o, key, json_integer((json_int_t) MIN(n, (uint64_t) INT64_MAX)));
-}
-
-void json_set_time(json_t *o, const char *key, wall_t t)
-{
-	char text[32];
-
-	if (t)
-		json_object_set_new(o, key, json_string(wall_format_rfc3339(t, text, sizeof(text))));
+	if (run)
+		r = run(p, request, reply);
+	else
+		reply->error = arena_printf(reply->arena, "there is no command \"%.40s\"", name);
+	if (r >= 0)
+		r = reply->result.error; /* an answer with something left out is none */
+	if (r < 0 && !reply->error)
+		reply->error = strerrordesc_np(-r);
+	return r;
 }

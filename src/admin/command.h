@@ -4,11 +4,12 @@
 #pragma once
 
 #include "admin/admin.h"
+#include "admin/making.h"
 
 struct admin_reply {
 	/* Takes one row of a long answer over, also when it fails: -errno ends the command. */
 	int (*row)(struct admin_reply *reply, json_t *row);
-	json_t *result;    /* an object; the command adds members */
+	struct making result; /* an object; the command adds members */
 	const char *error; /* a sentence, when the command returns a negative errno; static or in the arena */
 	struct arena *arena;
 };
@@ -23,15 +24,10 @@ admin_command_fn command_queue_list, command_queue_show, command_queue_summary, 
 admin_command_fn command_sites, command_status, command_trace, command_journal_flush, command_route, command_stop,
 	command_reload;
 
-/* Members that several answers have. */
-void json_set_text(json_t *o, const char *key, const char *text); /* left out when NULL; not UTF-8: escaped */
-void json_set_number(json_t *o, const char *key, uint64_t n);
-void json_set_time(json_t *o, const char *key, wall_t t); /* RFC 3339; left out when 0 */
-
-/* How mail to an address would go, as a JSON object: ladder, and per rung the hosts with their addresses. Asks
+/* How mail to an address would go, as members of a JSON object: ladder, and per rung the hosts with their addresses. Asks
  * the DNS; from a fiber. address was parsed by address_parse. 0 or -ENOMEM, -ECANCELED. */
 int explain_route(struct world *w, struct router *router, const struct address *to, const struct address *from, usec_t deadline,
-		  struct arena *a, json_t *ret);
+		  struct arena *a, struct making *ret);
 
 /* The text that Prometheus reads. */
 int metrics_text(const struct admin_parts *p, struct buffer *out);

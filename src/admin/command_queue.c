@@ -50,9 +50,9 @@ static bool is_everything(const struct queue_filter *f)
 
 /* --- rows ---------------------------------------------------------------------------------------------------- */
 
-static json_t *recipient_to_json(const struct queue_row_recipient *r)
+static struct making recipient_to_json(const struct queue_row_recipient *r)
 {
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
 
 	json_set_text(o, "address", r->address);
 	json_set_text(o, "status", (size_t) r->status < ARRAY_LEN(status_names) ? status_names[r->status] : "?");
@@ -65,12 +65,12 @@ static json_t *recipient_to_json(const struct queue_row_recipient *r)
 	json_set_text(o, "last_reply", r->last_reply);
 	json_set_text(o, "waits_for", r->waits_for);
 	json_set_time(o, "next", r->next);
-	return o;
+	return making;
 }
 
-static json_t *row_to_json(const struct queue_row *row, wall_t when)
+static int row_to_json(const struct queue_row *row, wall_t when, json_t **ret)
 {
-	json_t *o = json_object(), *recipients = json_array();
+	struct making making = making_object(), recipients = making_list(), *o = &making;
 	char id[MSGID_TEXT];
 
 	json_set_text(o, "id", id_format(row->id, id));
@@ -78,10 +78,13 @@ static json_t *row_to_json(const struct queue_row *row, wall_t when)
 	json_set_number(o, "age_s", when > row->arrival ? (uint64_t) (when - row->arrival) / USEC_SEC : 0);
 	json_set_number(o, "size", row->size);
 	json_set_text(o, "sender", row->sender);
-	for (unsigned i = 0; i < row->n_recipients; i++)
-		json_array_append_new(recipients, recipient_to_json(&row->recipients[i]));
-	json_object_set_new(o, "recipients", recipients);
-	return o;
+	for (unsigned i = 0; i < row->n_recipients; i++) {
+		struct making recipient = recipient_to_json(&row->recipients[i]);
+
+		json_append(&recipients, &recipient);
+	}
+	json_put(o, "recipients", &recipients);
+	return making_take(o, ret);
 }
 
 struct listing {
@@ -93,10 +96,11 @@ struct listing {
 static int list_row(const struct queue_row *row, void *context)
 {
 	struct listing *l = context;
-	json_t *o = row_to_json(row, l->when);
+	json_t *o;
+	int r = row_to_json(row, l->when, &o);
 
 	l->count++;
-	return o ? l->reply->row(l->reply, o) : -ENOMEM;
+	return r < 0 ? r : l->reply->row(l->reply, o);
 }
 
 int command_queue_list(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
@@ -111,7 +115,7 @@ int command_queue_list(const struct admin_parts *p, const json_t *request, struc
 	r = queue_list(p->queue, &f, list_row, &l);
 	if (r < 0)
 		return r;
-	json_set_number(reply->result, "messages", l.count);
+	json_set_number(&reply->result, "messages", l.count);
 	return 0;
 }
 
@@ -146,14 +150,14 @@ int command_queue_summary(const struct admin_parts *p, const json_t *request, st
 
 	if (r < 0)
 		return r;
-	json_set_number(reply->result, "messages", s.messages);
-	json_set_number(reply->result, "recipients", s.recipients);
-	json_set_number(reply->result, "bytes", s.bytes);
-	json_set_number(reply->result, "oldest_s", s.oldest && when > s.oldest ? (uint64_t) (when - s.oldest) / USEC_SEC : 0);
-	json_set_number(reply->result, "active", s.active);
-	json_set_number(reply->result, "deferred", s.deferred);
-	json_set_number(reply->result, "held", s.held);
-	json_set_number(reply->result, "sites", s.sites);
+	json_set_number(&reply->result, "messages", s.messages);
+	json_set_number(&reply->result, "recipients", s.recipients);
+	json_set_number(&reply->result, "bytes", s.bytes);
+	json_set_number(&reply->result, "oldest_s", s.oldest && when > s.oldest ? (uint64_t) (when - s.oldest) / USEC_SEC : 0);
+	json_set_number(&reply->result, "active", s.active);
+	json_set_number(&reply->result, "deferred", s.deferred);
+	json_set_number(&reply->result, "held", s.held);
+	json_set_number(&reply->result, "sites", s.sites);
 	return 0;
 }
 
@@ -175,7 +179,7 @@ static int act(const struct admin_parts *p, const json_t *request, struct admin_
 	r = queue_act(p->queue, action, &f, &n);
 	if (r < 0)
 		return r;
-	json_set_number(reply->result, "messages", n);
+	json_set_number(&reply->result, "messages", n);
 	return 0;
 }
 
@@ -209,7 +213,9 @@ int command_queue_remove(const struct admin_parts *p, const json_t *request, str
 static int site_row(const struct site_row *s, void *context)
 {
 	struct listing *l = context;
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
+	json_t *row;
+	int r;
 
 	json_set_text(o, "site", s->key);
 	json_set_text(o, "state", s->state);
@@ -219,7 +225,8 @@ static int site_row(const struct site_row *s, void *context)
 	json_set_text(o, "last_error", s->last_error);
 	json_set_time(o, "next", s->next);
 	l->count++;
-	return o ? l->reply->row(l->reply, o) : -ENOMEM;
+	r = making_take(o, &row);
+	return r < 0 ? r : l->reply->row(l->reply, row);
 }
 
 int command_sites(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
@@ -229,6 +236,6 @@ int command_sites(const struct admin_parts *p, const json_t *request, struct adm
 
 	if (r < 0)
 		return r;
-	json_set_number(reply->result, "sites", l.count);
+	json_set_number(&reply->result, "sites", l.count);
 	return 0;
 }

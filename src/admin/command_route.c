@@ -25,58 +25,65 @@ struct explain {
 	struct arena *arena;
 };
 
-static int add_addresses(const struct explain *e, const struct target_host *host, json_t *o)
+static int add_addresses(const struct explain *e, const struct target_host *host, struct making *o)
 {
-	json_t *addresses = json_array();
-	struct address_list list;
+	struct making addresses = making_list();
+	struct address_list list = { 0 };
 	int r = route_addresses(e->router, host, e->deadline, e->arena, &list);
 
-	json_object_set_new(o, "addresses", addresses);
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < list.n; i++) {
+	for (unsigned i = 0; i < list.n && r >= 0; i++) {
 		char text[IP_TEXT];
 
-		json_array_append_new(addresses, json_string(ip_format(&list.ips[i], text)));
+		json_append_text(&addresses, ip_format(&list.ips[i], text));
 	}
+	json_put(o, "addresses", &addresses);
+	if (r < 0)
+		return r;
 	if (list.temporary)
 		json_set_text(o, "trouble", "some questions failed for now");
 	return 0;
 }
 
-static int add_target(const struct explain *e, const struct hop *hop, struct slice domain, json_t *rung)
+static int add_host(const struct explain *e, const struct hop *hop, const struct target_host *host, struct making *hosts)
 {
-	json_t *hosts = json_array();
+	struct making o = making_object();
+	char text[IP_TEXT];
+	int r;
+
+	json_set_text(&o, "name", host->name ? host->name : ip_format(&host->ip, text));
+	json_set_number(&o, "port", host->port);
+	if (hop->kind == HOP_MX)
+		json_set_number(&o, "preference", host->preference);
+	r = add_addresses(e, host, &o);
+	json_append(hosts, &o);
+	return r;
+}
+
+static int add_target(const struct explain *e, const struct hop *hop, struct slice domain, struct making *rung)
+{
+	struct making hosts = making_list();
 	struct target target;
 	int r;
 
-	json_object_set_new(rung, "hosts", hosts);
 	r = route_target(e->router, hop, domain, e->deadline, e->arena, &target);
-	if (r < 0)
+	if (r < 0) {
+		json_put(rung, "hosts", &hosts);
 		return r;
+	}
 	json_set_text(rung, "status", target_texts[target.status]);
 	json_set_text(rung, "why", target.status == TARGET_OK ? NULL : target.why);
 	json_set_text(rung, "site", target.site);
 	if (hop->kind == HOP_MX) {
-		json_object_set_new(rung, "implicit_mx", json_boolean(target.implicit));
-		json_object_set_new(rung, "dnssec", json_boolean(target.secure));
+		json_set_bool(rung, "implicit_mx", target.implicit);
+		json_set_bool(rung, "dnssec", target.secure);
 	}
-	for (unsigned i = 0; i < target.n_hosts && r >= 0; i++) {
-		const struct target_host *host = &target.hosts[i];
-		json_t *o = json_object();
-		char text[IP_TEXT];
-
-		json_set_text(o, "name", host->name ? host->name : ip_format(&host->ip, text));
-		json_set_number(o, "port", host->port);
-		if (hop->kind == HOP_MX)
-			json_set_number(o, "preference", host->preference);
-		json_array_append_new(hosts, o);
-		r = add_addresses(e, host, o);
-	}
+	for (unsigned i = 0; i < target.n_hosts && r >= 0; i++)
+		r = add_host(e, hop, &target.hosts[i], &hosts);
+	json_put(rung, "hosts", &hosts);
 	return r;
 }
 
-static int add_rung(const struct explain *e, const struct hop *hop, bool first, struct slice domain, json_t *rung)
+static int add_rung(const struct explain *e, const struct hop *hop, bool first, struct slice domain, struct making *rung)
 {
 	char text[512];
 
@@ -101,29 +108,27 @@ static int add_rung(const struct explain *e, const struct hop *hop, bool first, 
 }
 
 int explain_route(struct world *w, struct router *router, const struct address *to, const struct address *from, usec_t deadline,
-		  struct arena *a, json_t *ret)
+		  struct arena *a, struct making *ret)
 {
 	struct explain e = { .router = router, .deadline = deadline, .arena = a };
-	json_t *rungs = json_array();
-	struct ladder ladder;
+	struct making rungs = making_list();
+	struct ladder ladder = { 0 };
 	enum locality locality = route_locality(router, to);
-	int r;
+	const char *address = arena_slice(a, to->text);
+	int r = address ? 0 : -ENOMEM;
 
-	json_set_text(ret, "address", arena_slice(a, to->text));
+	json_set_text(ret, "address", address);
 	json_set_text(ret, "locality", locality_texts[locality]);
-	json_object_set_new(ret, "ladder", rungs);
-	if (locality == LOCALITY_NO_SUCH_USER)
-		return 0;
-	r = route_find(router, to, from, a, &ladder);
-	if (r < 0)
-		return r;
+	if (r >= 0 && locality != LOCALITY_NO_SUCH_USER)
+		r = route_find(router, to, from, a, &ladder);
 	json_set_text(ret, "rule", ladder.rule);
 	for (unsigned i = 0; i < ladder.n_hops && r >= 0; i++) {
-		json_t *rung = json_object();
+		struct making rung = making_object();
 
-		json_array_append_new(rungs, rung);
-		r = add_rung(&e, &ladder.hops[i], i == 0, to->domain, rung);
+		r = add_rung(&e, &ladder.hops[i], i == 0, to->domain, &rung);
+		json_append(&rungs, &rung);
 	}
+	json_put(ret, "ladder", &rungs);
 	return r;
 }
 
@@ -142,5 +147,5 @@ int command_route(const struct admin_parts *p, const json_t *request, struct adm
 		return -EINVAL;
 	}
 	return explain_route(world_current(), p->router, &to_address, from ? &from_address : NULL,
-			     deadline_after(now(), USEC_MIN), reply->arena, reply->result);
+			     deadline_after(now(), USEC_MIN), reply->arena, &reply->result);
 }

@@ -4,10 +4,10 @@
 
 #include "admin/command.h"
 
-static void add_traffic(const struct admin_parts *p, json_t *result)
+static void add_traffic(const struct admin_parts *p, struct making *result)
 {
 	struct admin_traffic t = { 0 };
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
 
 	if (p->traffic)
 		p->traffic(&t, p->context);
@@ -17,13 +17,13 @@ static void add_traffic(const struct admin_parts *p, json_t *result)
 	json_set_number(o, "refused", t.refused);
 	json_set_number(o, "messages", t.messages);
 	json_set_number(o, "bytes", t.bytes);
-	json_object_set_new(result, "receive", o);
+	json_put(result, "receive", o);
 }
 
-static void add_queue(const struct admin_parts *p, json_t *result)
+static void add_queue(const struct admin_parts *p, struct making *result)
 {
 	struct queue_counters c;
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
 
 	queue_counters(p->queue, &c);
 	json_set_number(o, "submitted", c.submitted);
@@ -31,13 +31,13 @@ static void add_queue(const struct admin_parts *p, json_t *result)
 	json_set_number(o, "deferred", c.deferred);
 	json_set_number(o, "failed", c.failed);
 	json_set_number(o, "bounced", c.bounced);
-	json_object_set_new(result, "deliver", o);
+	json_put(result, "deliver", o);
 }
 
-static void add_spool(const struct admin_parts *p, json_t *result)
+static void add_spool(const struct admin_parts *p, struct making *result)
 {
 	struct spool_stats s;
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
 
 	spool_stats(p->spool, &s);
 	json_set_text(o, "path", p->spool_path);
@@ -50,33 +50,37 @@ static void add_spool(const struct admin_parts *p, json_t *result)
 	json_set_number(o, "syncs", s.syncs);
 	json_set_number(o, "failed_syncs", s.failed_syncs);
 	json_set_number(o, "compacted_bytes", s.compacted_bytes);
-	json_object_set_new(result, "spool", o);
+	json_put(result, "spool", o);
 }
 
-static void add_journal(const struct admin_parts *p, json_t *result)
+static void add_journal(const struct admin_parts *p, struct making *result)
 {
 	struct journal_stats s;
-	json_t *o = json_object();
+	struct making making = making_object(), *o = &making;
 
 	journal_stats(p->journal, &s);
 	json_set_number(o, "events", s.events);
 	json_set_number(o, "dropped", s.dropped);
 	json_set_number(o, "failed_writes", s.failed_writes);
-	json_object_set_new(result, "journal", o);
+	json_put(result, "journal", o);
 }
 
 int command_status(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
 {
-	json_t *result = reply->result, *loops = json_array();
+	struct making *result = &reply->result, loops = making_list();
 	usec_t up = now() - p->started;
 
 	json_set_text(result, "version", p->version);
 	json_set_text(result, "hostname", p->hostname);
 	json_set_text(result, "configuration", p->config_file);
 	json_set_number(result, "uptime_s", up / USEC_SEC);
-	for (unsigned i = 0; i < p->n_loops; i++)
-		json_array_append_new(loops, json_pack("{s:i}", "fibers", (int) loop_fiber_count(p->loops[i])));
-	json_object_set_new(result, "loops", loops);
+	for (unsigned i = 0; i < p->n_loops; i++) {
+		struct making loop = making_object();
+
+		json_set_number(&loop, "fibers", loop_fiber_count(p->loops[i]));
+		json_append(&loops, &loop);
+	}
+	json_put(result, "loops", &loops);
 	add_traffic(p, result);
 	add_queue(p, result);
 	add_spool(p, result);
@@ -89,16 +93,20 @@ int command_status(const struct admin_parts *p, const json_t *request, struct ad
 
 struct tracing {
 	struct admin_reply *reply;
-	uint64_t count;
+	uint64_t count, unreadable;
 };
 
 static int trace_line(struct slice line, void *context)
 {
 	struct tracing *t = context;
-	json_t *event = json_loadb(line.data, line.len, 0, NULL);
+	json_t *event = NULL;
+	int r = json_read(line, &event);
 
-	if (!event)
-		return 0;
+	/* Damage in one line is no reason to keep silent about the others. */
+	if (r == -EBADMSG)
+		t->unreadable++;
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
 	t->count++;
 	return t->reply->row(t->reply, event);
 }
@@ -121,10 +129,12 @@ int command_trace(const struct admin_parts *p, const json_t *request, struct adm
 	r = journal_search(world_current(), directory, id, trace_line, &t);
 	if (r < 0)
 		return r;
-	if (!t.count) {
+	if (!t.count && !t.unreadable) {
 		reply->error = "the journal knows no such message";
 		return -ENOENT;
 	}
+	if (t.unreadable)
+		json_set_number(&reply->result, "unreadable_lines", t.unreadable);
 	return 0;
 }
 

@@ -26,54 +26,61 @@ struct control_session {
 	struct admin_reply reply;
 };
 
-static int send_json(struct stream *stream, const json_t *o)
+static int send_json(struct stream *stream, struct making *o)
 {
-	_cleanup_(freep) char *text = json_dumps(o, JSON_COMPACT);
-	int r;
+	_cleanup_buffer_ struct buffer text = { 0 };
+	int r = making_write(o, &text);
 
-	if (!text)
-		return -ENOMEM;
-	r = stream_put_str(stream, text, deadline_after(now(), WRITE_TIME));
-	if (r < 0)
-		return r;
-	return stream_put_str(stream, "\n", deadline_after(now(), WRITE_TIME));
+	buffer_append_char(&text, '\n');
+	if (r >= 0)
+		r = buffer_error(&text);
+	return r < 0 ? r : stream_put(stream, buffer_slice(&text), deadline_after(now(), WRITE_TIME));
 }
 
 static int send_row(struct admin_reply *reply, json_t *row)
 {
 	struct control_session *s = container_of(reply, struct control_session, reply);
-	json_t *o = json_object();
-	int r = -ENOMEM;
+	struct making line = making_object(), taken = { .json = row };
 
-	if (json_object_set_new(o, "row", row) == 0)
-		r = send_json(s->stream, o);
-	json_decref(o);
+	json_put(&line, "row", &taken);
+	return send_json(s->stream, &line);
+}
+
+static int run(struct control_session *s, struct slice line)
+{
+	json_t *request = NULL;
+	int r = json_read(line, &request);
+	const char *name = json_string_value(json_object_get(request, "command"));
+
+	if (name) {
+		r = admin_run(s->control->parts, name, request, &s->reply);
+	} else if (r == -ENOMEM) {
+		s->reply.error = strerrordesc_np(ENOMEM);
+	} else {
+		r = -EINVAL;
+		s->reply.error = "a request is a line like {\"command\":\"status\"}";
+	}
+	json_decref(request);
 	return r;
 }
 
+/* Without memory for the answer the connection ends: that is an answer, too. */
 static int answer(struct control_session *s, struct slice line)
 {
-	json_t *request = json_loadb(line.data, line.len, 0, NULL), *result = json_object();
-	const char *name = json_string_value(json_object_get(request, "command"));
 	int r;
 
-	s->reply = (struct admin_reply) { .row = send_row, .result = result, .arena = s->reply.arena };
-	if (!name) {
-		r = -EINVAL;
-		s->reply.error = "a request is a line like {\"command\":\"status\"}";
-	} else {
-		r = admin_run(s->control->parts, name, request, &s->reply);
+	s->reply = (struct admin_reply) { .row = send_row, .result = making_object(), .arena = s->reply.arena };
+	r = run(s, line);
+	if (r < 0) {
+		/* Half a result is none. */
+		making_done(&s->reply.result);
+		s->reply.result = making_object();
+		json_set_text(&s->reply.result, "error", s->reply.error);
 	}
-	json_object_set_new(result, "ok", json_boolean(r >= 0));
-	if (r < 0)
-		json_set_text(result, "error", s->reply.error);
-	r = send_json(s->stream, result);
-	if (r >= 0)
-		r = stream_flush(s->stream, deadline_after(now(), WRITE_TIME));
-	json_decref(result);
-	json_decref(request);
+	json_set_bool(&s->reply.result, "ok", r >= 0);
 	arena_reset(s->reply.arena);
-	return r;
+	r = send_json(s->stream, &s->reply.result);
+	return r < 0 ? r : stream_flush(s->stream, deadline_after(now(), WRITE_TIME));
 }
 
 /* The bytes of one request with its newline, or 0 at the end of the stream. */

@@ -27,10 +27,11 @@ struct http_request {
 	struct http *http;
 	struct MHD_Connection *connection;
 	char *url;
-	json_t *query;
+	struct making query;
 	struct admin_reply reply;
 	json_t *rows;
 	struct buffer body;
+	bool no_room; /* for the answer */
 	unsigned status;
 	const char *type;
 	bool started, done;
@@ -57,12 +58,12 @@ static const char *command_for(struct http_request *q)
 	if (strcmp(q->url, "/api/sites") == 0)
 		return "sites";
 	if (strcmp(q->url, "/api/queue") == 0) {
-		if (!json_object_get(q->query, "limit"))
-			json_object_set_new(q->query, "limit", json_integer(ROWS_MAX));
+		if (!json_object_get(q->query.json, "limit"))
+			json_set_number(&q->query, "limit", ROWS_MAX);
 		return "queue.list";
 	}
 	if (strncmp(q->url, "/api/trace/", 11) == 0) {
-		json_set_text(q->query, "id", q->url + 11);
+		json_set_text(&q->query, "id", q->url + 11);
 		return "trace";
 	}
 	return NULL;
@@ -84,25 +85,42 @@ static unsigned status_for(int r)
 	}
 }
 
+/* Without a part of what was asked, the answer would be to another question. */
+static int run_query(struct http_request *q, const char *name)
+{
+	if (q->query.error < 0) {
+		q->reply.error = strerrordesc_np(-q->query.error);
+		return q->query.error;
+	}
+	return admin_run(q->http->parts, name, q->query.json, &q->reply);
+}
+
+static void write_answer(struct http_request *q)
+{
+	q->no_room = making_write(&q->reply.result, &q->body) < 0;
+	buffer_append_char(&q->body, '\n');
+}
+
 static void run_command(struct http_request *q)
 {
-	_cleanup_(freep) char *text = NULL;
 	const char *name = command_for(q);
 	int r = -ENOENT;
 
 	if (name)
-		r = admin_run(q->http->parts, name, q->query, &q->reply);
+		r = run_query(q, name);
 	else
 		q->reply.error = "there is nothing here; see /api/status, /api/queue, /api/queue/summary, /api/sites, /api/trace/ID and /metrics";
 	q->status = status_for(r);
-	if (r < 0)
-		json_set_text(q->reply.result, "error", q->reply.error);
-	else if (q->rows || (name && (strcmp(name, "queue.list") == 0 || strcmp(name, "sites") == 0)))
-		json_object_set_new(q->reply.result, "rows", q->rows ? TAKE_PTR(q->rows) : json_array());
-	text = json_dumps(q->reply.result, JSON_COMPACT);
-	if (text)
-		buffer_append_str(&q->body, text);
-	buffer_append_char(&q->body, '\n');
+	if (r < 0) {
+		making_done(&q->reply.result);
+		q->reply.result = making_object();
+		json_set_text(&q->reply.result, "error", q->reply.error);
+	} else if (q->rows || (name && (strcmp(name, "queue.list") == 0 || strcmp(name, "sites") == 0))) {
+		struct making rows = q->rows ? (struct making) { .json = TAKE_PTR(q->rows) } : making_list();
+
+		json_put(&q->reply.result, "rows", &rows);
+	}
+	write_answer(q);
 }
 
 static void request_fiber(void *arg)
@@ -117,8 +135,7 @@ static void request_fiber(void *arg)
 		q->type = "application/json";
 		run_command(q);
 	}
-	if (buffer_error(&q->body) < 0 || q->body.len > BODY_MAX)
-		q->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
+	q->no_room |= buffer_error(&q->body) < 0 || q->body.len > BODY_MAX;
 	pthread_mutex_lock(&h->lock);
 	q->done = true;
 	MHD_resume_connection(q->connection);
@@ -153,18 +170,18 @@ static enum MHD_Result take_argument(void *context, enum MHD_ValueKind kind, con
 	if (!value)
 		return MHD_YES;
 	if ((strcmp(key, "limit") == 0 || strcmp(key, "older_than_s") == 0) && slice_to_u64(slice_from(value), &n) == 0)
-		json_set_number(q->query, key, n);
+		json_set_number(&q->query, key, n);
 	else if (strcmp(key, "held") == 0)
-		json_object_set_new(q->query, key, json_true());
+		json_set_bool(&q->query, key, true);
 	else
-		json_set_text(q->query, key, value);
+		json_set_text(&q->query, key, value);
 	return MHD_YES;
 }
 
 static void request_free(struct http_request *q)
 {
-	json_decref(q->query);
-	json_decref(q->reply.result);
+	making_done(&q->query);
+	making_done(&q->reply.result);
 	json_decref(q->rows);
 	arena_free(q->reply.arena);
 	buffer_done(&q->body);
@@ -182,10 +199,10 @@ static struct http_request *request_new(struct http *h, struct MHD_Connection *c
 	q->http = h;
 	q->connection = connection;
 	q->url = strdup(url);
-	q->query = json_object();
-	q->reply.result = json_object();
+	q->query = making_object();
+	q->reply.result = making_object();
 	q->reply.row = keep_row;
-	if (!q->url || !q->query || !q->reply.result || arena_new(0, &q->reply.arena) < 0)
+	if (!q->url || q->query.error < 0 || q->reply.result.error < 0 || arena_new(0, &q->reply.arena) < 0)
 		return NULL;
 	return TAKE_PTR(q);
 }
@@ -257,6 +274,9 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 	pthread_mutex_unlock(&h->lock);
 	if (!done)
 		return MHD_YES;
+	if (q->no_room)
+		return answer(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "application/json",
+			      SLICE("{\"error\":\"there is no room for the answer\"}\n"));
 	return answer(connection, q->status, q->type, buffer_slice(&q->body));
 }
 

@@ -78,6 +78,14 @@ static bool shows_rows(const char *verb)
 	return strcmp(verb, "list") == 0 || strcmp(verb, "show") == 0;
 }
 
+/* value is taken over. Whoever orders something must not have a condition dropped. */
+static int set_condition(json_t *filter, const char *key, json_t *value)
+{
+	if (json_object_set_new(filter, key, value) < 0)
+		return cli_failed("%s: not a text in UTF-8, or out of memory", key);
+	return 0;
+}
+
 /* One request: for one id, or for all that the options say. *changed counts what was acted on. */
 static int ask_one(struct world *w, const struct config *config, struct queue_command *q, const char *id, uint64_t *changed)
 {
@@ -86,9 +94,13 @@ static int ask_one(struct world *w, const struct config *config, struct queue_co
 	int r;
 
 	snprintf(name, sizeof(name), "queue.%s", q->verb);
-	json_object_set_new(request, "command", json_string(name));
-	if (id)
-		json_object_set_new(request, "id", json_string(id));
+	r = set_condition(request, "command", json_string(name));
+	if (r == 0 && id)
+		r = set_condition(request, "id", json_string(id));
+	if (r != 0) {
+		json_decref(request);
+		return r;
+	}
 	r = cli_ask(w, config, request, take_row, q, false, &answer);
 	json_decref(request);
 	if (r != CLI_YES)
@@ -167,27 +179,21 @@ static int take_option(const struct cli_command *self, int c, json_t *filter)
 	case OPTION_SENDER:
 	case OPTION_RECIPIENT:
 	case OPTION_SITE:
-		json_object_set_new(filter, texts[c - OPTION_SENDER], json_string(optarg));
-		return 0;
+		return set_condition(filter, texts[c - OPTION_SENDER], json_string(optarg));
 	case OPTION_CLASS:
-		json_object_set_new(filter, "class", json_string(optarg));
-		return 0;
+		return set_condition(filter, "class", json_string(optarg));
 	case OPTION_HELD:
-		json_object_set_new(filter, "held", json_true());
-		return 0;
+		return set_condition(filter, "held", json_true());
 	case OPTION_ALL:
-		json_object_set_new(filter, "all", json_true());
-		return 0;
+		return set_condition(filter, "all", json_true());
 	case OPTION_OLDER:
 		if (duration_parse(slice_from(optarg), &n) < 0)
 			return cli_wrong_usage(self, "--older needs a duration like 2h, not \"%s\"", optarg);
-		json_object_set_new(filter, "older_than_s", json_integer((json_int_t) (n / USEC_SEC)));
-		return 0;
+		return set_condition(filter, "older_than_s", json_integer((json_int_t) (n / USEC_SEC)));
 	default:
 		if (slice_to_u64(slice_from(optarg), &n) < 0 || n == 0 || n > UINT32_MAX)
 			return cli_wrong_usage(self, "--limit needs a number, not \"%s\"", optarg);
-		json_object_set_new(filter, "limit", json_integer((json_int_t) n));
-		return 0;
+		return set_condition(filter, "limit", json_integer((json_int_t) n));
 	}
 }
 

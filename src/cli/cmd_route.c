@@ -76,7 +76,7 @@ static void print_explanation(const json_t *o)
 
 /* --- asking --------------------------------------------------------------------------------------------------------- */
 
-static int explain(struct world *w, const struct route_command *c, const struct config *config, json_t *result)
+static int explain(struct world *w, const struct route_command *c, const struct config *config, struct making *result)
 {
 	_cleanup_(resolver_freep) struct resolver *resolver = NULL;
 	_cleanup_(router_freep) struct router *router = NULL;
@@ -127,13 +127,16 @@ static int work(struct world *w, void *arg)
 {
 	const struct route_command *c = arg;
 	_cleanup_(config_freep) struct config *config = NULL;
-	json_t *result;
+	struct making making;
+	json_t *result = NULL;
 	int r = cli_load_config(w, c->common.config, false, &config);
 
 	if (r != CLI_YES)
 		return r;
-	result = json_object();
-	r = explain(w, c, config, result);
+	making = making_object();
+	r = explain(w, c, config, &making);
+	if (making_take(&making, &result) < 0)
+		return cli_failed("out of memory");
 	if (r == CLI_YES) {
 		if (c->common.json)
 			cli_print_json(result);

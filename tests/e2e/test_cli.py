@@ -194,6 +194,12 @@ def test_missing_files_are_errors_of_check(tmp_path):
     assert status == 1 and any("missing.crt" in line for line in lines)
 
 
+def test_a_condition_that_cannot_be_sent_is_not_dropped(tmp_path):
+    (tmp_path / "yizhan.yaml").write_text(f"hostname: mx.example.org\nspool: {tmp_path}/spool\n")
+    r = run("queue", "list", "--site", "mx:x", "--sender", b"\xff".decode(errors="surrogateescape"), "-c", tmp_path / "yizhan.yaml")
+    assert r.returncode == 1 and "sender" in r.stderr, r
+
+
 def test_missing_files_are_told_beside_mistakes_in_the_file(tmp_path):
     status, lines = check(
         tmp_path,

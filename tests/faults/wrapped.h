@@ -2,6 +2,7 @@
  * __real_x is x itself. */
 #pragma once
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,8 @@ int __wrap___vasprintf_chk(char **ret, int flag, const char *format, va_list ap)
 int __wrap___asprintf_chk(char **ret, int flag, const char *format, ...);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void __wrap_free(void *p);
+json_t *__wrap_json_loadb(const char *text, size_t len, size_t flags, json_error_t *error);
+json_t *__real_json_loadb(const char *text, size_t len, size_t flags, json_error_t *error);
 void *__wrap_sim_zalloc(size_t size);
 void *__wrap_sim_realloc(void *p, size_t size);
 char *__wrap_sim_strdup(const char *s);

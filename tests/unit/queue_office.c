@@ -37,6 +37,8 @@ static void emit(void *context, msgid_t id, const char *kind, const struct field
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		s->event_counts[i] += strcmp(kinds[i], kind) == 0;
+	if (s->journal)
+		journal_sink(s->journal)->emit(journal_sink(s->journal)->context, id, kind, fields, n);
 	if (getenv("OFFICE_LOG")) {
 		_cleanup_buffer_ struct buffer b = { 0 };
 		char text[MSGID_TEXT];
@@ -142,11 +144,30 @@ static bool is_done(void *context)
 	return ((struct office *) context)->done;
 }
 
+static void open_journal(struct office *s)
+{
+	assert_int_equal(loop_new(s->world, "journal", LOOP_BLOCKING, 0, &s->journal_loop), 0);
+	assert_int_equal(loop_start(s->journal_loop), 0);
+	assert_int_equal(journal_new(s->world, &s->log, &(struct journal_config) { 0 }, "/spool/journal", &s->journal), 0);
+	assert_int_equal(journal_start(s->journal, s->journal_loop), 0);
+}
+
+static void close_journal(struct office *s)
+{
+	journal_stop(s->journal);
+	loop_stop(s->journal_loop);
+	journal_free(TAKE_PTR(s->journal));
+	loop_free(TAKE_PTR(s->journal_loop));
+}
+
 /* A machine that is up, with a fresh program on it. */
 static void boot(struct office *s)
 {
 	struct zone *zone;
 	char *why;
+
+	if (s->wants_journal)
+		open_journal(s);
 
 	assert_int_equal(zone_parse(slice_from(zone_text), "z", &zone, &why), 0);
 	assert_int_equal(zone_resolver_new(s->world, zone, 0, &s->resolver), 0);
@@ -162,6 +183,10 @@ static void halt(struct office *s)
 {
 	for (unsigned i = 0; i < 2; i++)
 		loop_stop(s->loops[i]);
+	if (s->halted)
+		s->halted(s);
+	if (s->journal)
+		close_journal(s);
 	spool_close(s->spool);
 	queue_free(s->queue);
 	for (unsigned i = 0; i < 2; i++)

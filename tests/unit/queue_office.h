@@ -2,6 +2,7 @@
  * whose answers the test decides. */
 #pragma once
 
+#include "admin/journal.h"
 #include "queue/queue.h"
 #include "world/sim.h"
 
@@ -34,6 +35,10 @@ struct office {
 	struct log log;
 	struct event_sink events;
 	unsigned event_counts[16];
+	bool wants_journal; /* from prepare: events go there, too */
+	struct journal *journal;
+	struct loop *journal_loop;
+	void (*halted)(struct office *s); /* from prepare: what frees things of the test's own when the loops have ended */
 	struct courier courier;
 
 	/* The courier: fills the outcome. The default delivers everything. */
