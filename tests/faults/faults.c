@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <execinfo.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -41,6 +42,7 @@ struct place {
 };
 static struct place places[PLACES];
 static uint64_t clock_of_allocations = 1;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* around these two, and around the counting */
 
 static size_t home_of(const void *p)
 {
@@ -56,12 +58,11 @@ static struct place *find(const void *p)
 	return &places[i];
 }
 
-static void forget(void *p)
+static void forget_place(struct place *hole)
 {
-	struct place *hole = find(p);
 	size_t i;
 
-	if (!p || !hole->p)
+	if (!hole->p)
 		return;
 	hole->p = NULL;
 	/* Those behind it in the same run may belong before it. */
@@ -73,10 +74,22 @@ static void forget(void *p)
 	}
 }
 
+static void forget(void *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&lock);
+	forget_place(find(p));
+	pthread_mutex_unlock(&lock);
+}
+
 static void *keep(void *p, void *by)
 {
-	if (p)
-		*find(p) = (struct place) { .p = p, .by = by, .when = clock_of_allocations++ };
+	if (!p)
+		return NULL;
+	pthread_mutex_lock(&lock);
+	*find(p) = (struct place) { .p = p, .by = by, .when = clock_of_allocations++ };
+	pthread_mutex_unlock(&lock);
 	return p;
 }
 
@@ -101,21 +114,32 @@ size_t faults_alive(uint64_t since, bool print)
 
 /* --- whether this call fails ------------------------------------------------------------------------------------ */
 
-static bool fails(void)
+static bool is_its_turn(void)
 {
-	if (!faults.armed || faults.paused > 0 || (faults.applies && !faults.applies(faults.context)))
-		return false;
+	bool first;
+
 	faults.count++;
 	if (faults.point == 0 || faults.count < faults.point || (faults.times > 0 && faults.count - faults.point >= faults.times))
 		return false;
-	if (!faults.fired) {
-		faults.fired = true;
-		faults.paused++;
+	first = !faults.fired;
+	faults.fired = true;
+	if (first)
 		faults.n_frames = backtrace(faults.frames, FRAMES);
-		faults.paused--;
-	}
-	errno = ENOMEM;
 	return true;
+}
+
+static bool fails(void)
+{
+	bool now;
+
+	if (!faults.armed || faults.paused > 0 || (faults.applies && !faults.applies(faults.context)))
+		return false;
+	pthread_mutex_lock(&lock);
+	now = is_its_turn();
+	pthread_mutex_unlock(&lock);
+	if (now)
+		errno = ENOMEM;
+	return now;
 }
 
 #define CALLER __builtin_return_address(0)

@@ -17,7 +17,8 @@
  *	}
  *	faults_walk(&(struct faults_walk) { .name = "the call", .scenario = scenario });
  *
- * FAULT=n (environment) runs the n-th alone; FAULTS=n takes so many points of each walk, 0: every one. One thread. */
+ * FAULT=n (environment) runs the n-th alone; FAULTS=n takes so many points of each walk, 0: every one.
+ * Whatever thread allocates is counted; faults_pause and the other calls are for one thread. */
 #pragma once
 
 #include <stdbool.h>
