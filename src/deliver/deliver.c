@@ -181,22 +181,22 @@ void deliverer_set_spool(struct deliverer *d, struct spool *s)
 	d->spool = s;
 }
 
-int deliverer_reload(struct deliverer *d, const struct deliver_config *config, char **ret_why)
+int deliverer_prepare(struct deliverer *d, const struct deliver_config *config, struct deliver_settings **ret, char **ret_why)
 {
-	struct deliver_settings *fresh, *old;
-	int r;
-
 	if (ret_why)
 		*ret_why = NULL;
-	r = settings_new(d->world, config, &fresh, ret_why);
-	if (r < 0)
-		return r;
+	return settings_new(d->world, config, ret, ret_why);
+}
+
+void deliverer_adopt(struct deliverer *d, struct deliver_settings *settings)
+{
+	struct deliver_settings *old;
+
 	pthread_mutex_lock(&d->lock);
 	old = d->settings;
-	d->settings = fresh;
+	d->settings = settings;
 	pthread_mutex_unlock(&d->lock);
 	deliver_settings_unref(old);
-	return 0;
 }
 
 struct courier *deliverer_courier(struct deliverer *d)

@@ -20,7 +20,13 @@ struct deliverer;
 int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,
 		  struct router *router, struct deliverer **ret, char **ret_why);
 void deliverer_set_spool(struct deliverer *d, struct spool *s); /* before the queue starts */
-int deliverer_reload(struct deliverer *d, const struct deliver_config *config, char **ret_why);
+/* A reload in two steps, of which the second can't fail. Prepared settings are adopted or let go by
+ * deliver_settings_unref. */
+struct deliver_settings;
+int deliverer_prepare(struct deliverer *d, const struct deliver_config *config, struct deliver_settings **ret, char **ret_why);
+void deliverer_adopt(struct deliverer *d, struct deliver_settings *settings);
+void deliver_settings_unref(struct deliver_settings *s);
+DEFINE_FREEP(struct deliver_settings, deliver_settings_unref)
 struct courier *deliverer_courier(struct deliverer *d);
 void deliverer_free(struct deliverer *d);
 DEFINE_FREEP(struct deliverer, deliverer_free)

@@ -17,8 +17,6 @@ struct deliver_settings {
 	char *ca_file;
 	struct tls_context *tls;
 };
-void deliver_settings_unref(struct deliver_settings *s);
-DEFINE_FREEP(struct deliver_settings, deliver_settings_unref)
 
 struct Gsasl;
 

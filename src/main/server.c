@@ -302,35 +302,64 @@ int server_start(struct server *s, char **ret_why)
 
 /* --- changing ------------------------------------------------------------------------------------------- */
 
+/* What each room has made of a new configuration. */
+struct prepared {
+	struct deliver_settings *deliver;
+	struct route_index *routes;
+	struct queue_rules *rules;
+};
+
+static void prepared_done(struct prepared *p)
+{
+	deliver_settings_unref(p->deliver);
+	route_index_free(p->routes);
+	queue_rules_free(p->rules);
+}
+
+static int prepare(struct server *s, const struct config *config, struct prepared *p, char **ret_why)
+{
+	int r = deliverer_prepare(s->deliverer, &config->deliver, &p->deliver, ret_why);
+
+	if (r >= 0)
+		r = router_prepare(s->router, &config->route, &p->routes);
+	if (r >= 0)
+		r = queue_prepare(s->queue, &config->queue, &p->rules, ret_why);
+	return r;
+}
+
+/* The new one was put in front, and is not used: it goes behind the one in force. Kept in any case, because something
+ * may have looked at it. */
+static void put_back(struct server *s)
+{
+	struct kept_config *newest = s->configs;
+
+	s->configs = newest->next;
+	newest->next = s->configs->next;
+	s->configs->next = newest;
+}
+
 int server_reload(struct server *s, struct config *config, char **ret_why)
 {
-	const struct config *old = server_config(s);
-	const char *fixed = config_needs_restart(old, config);
+	_cleanup_(prepared_done) struct prepared p = { 0 };
+	const char *fixed = config_needs_restart(server_config(s), config);
 	int r;
 
 	CHECK_MAGIC(s, SERVER_MAGIC);
 	*ret_why = NULL;
-	/* What may fail comes first, so that it can be taken back; the new config is kept in any case, because
-	 * something may have looked at it. */
 	r = keep_config(s, config);
 	if (r < 0)
 		return r;
-	r = deliverer_reload(s->deliverer, &config->deliver, ret_why);
+	/* All that may fail comes first; the receiver, when it does not fail, has changed. */
+	r = prepare(s, config, &p, ret_why);
 	if (r >= 0)
 		r = receiver_reload(s->receiver, &config->receive, ret_why);
 	if (r < 0) {
-		_cleanup_(freep) char *again = NULL;
-		struct kept_config *newest = s->configs;
-
-		deliverer_reload(s->deliverer, &old->deliver, &again);
-		/* The old one is in force again: it goes to the front. */
-		s->configs = newest->next;
-		newest->next = s->configs->next;
-		s->configs->next = newest;
+		put_back(s);
 		return explain(ret_why, r, "the new configuration cannot be used");
 	}
-	router_reload(s->router, &config->route);
-	queue_reload(s->queue, &config->queue);
+	deliverer_adopt(s->deliverer, TAKE_PTR(p.deliver));
+	router_adopt(s->router, TAKE_PTR(p.routes));
+	queue_adopt(s->queue, &config->queue, TAKE_PTR(p.rules));
 	if (fixed)
 		LOG(s->log, LOG_NOTICE, "some changes take effect after a restart only", F_STR("section", fixed));
 	return 0;

@@ -75,8 +75,9 @@ struct home {
 	struct queue_counters counters; /* read from other threads: written by COUNT only */
 };
 
-struct old_classifier {
-	struct old_classifier *next;
+/* Rules that are prepared, or were in force before. */
+struct queue_rules {
+	struct queue_rules *next;
 	struct classifier *classifier;
 };
 
@@ -89,7 +90,7 @@ struct queue {
 	struct spool *spool;
 	_Atomic(const struct queue_config *) config;
 	_Atomic(struct classifier *) classifier;
-	struct old_classifier *old_classifiers; /* somebody may be reading them: freed at the end */
+	struct queue_rules *old_rules; /* somebody may be reading them: freed at the end */
 	struct hash_key key;
 	unsigned n_homes;
 	struct home *homes;

@@ -89,27 +89,42 @@ void queue_free(struct queue *q)
 		home_done(&q->homes[i]);
 	free(q->homes);
 	classifier_free(atomic_load(&q->classifier));
-	for (struct old_classifier *o = q->old_classifiers, *next; o; o = next) {
+	for (struct queue_rules *o = q->old_rules, *next; o; o = next) {
 		next = o->next;
-		classifier_free(o->classifier);
-		free(o);
+		queue_rules_free(o);
 	}
 	free(q);
 }
 
-void queue_reload(struct queue *q, const struct queue_config *config)
+void queue_rules_free(struct queue_rules *rules)
 {
-	struct old_classifier *old = malloc(sizeof(*old));
-	struct classifier *classifier = NULL;
+	if (!rules)
+		return;
+	classifier_free(rules->classifier);
+	free(rules);
+}
 
+int queue_prepare(struct queue *q, const struct queue_config *config, struct queue_rules **ret, char **ret_why)
+{
+	_cleanup_(queue_rules_freep) struct queue_rules *rules = calloc(1, sizeof(*rules));
+	int r;
+
+	if (!rules)
+		return -ENOMEM;
+	r = classifier_new(q->world, config->reply_classes, &rules->classifier, ret_why);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(rules);
+	return 0;
+}
+
+void queue_adopt(struct queue *q, const struct queue_config *config, struct queue_rules *rules)
+{
 	atomic_store_explicit(&q->config, config, memory_order_release);
-	if (!old || load_classifier(q, config, &classifier) < 0) {
-		free(old);
-		return; /* the old rules stay in force */
-	}
-	old->classifier = atomic_exchange(&q->classifier, classifier);
-	old->next = q->old_classifiers;
-	q->old_classifiers = old;
+	/* Somebody may be reading the old ones. */
+	rules->classifier = atomic_exchange(&q->classifier, rules->classifier);
+	rules->next = q->old_rules;
+	q->old_rules = rules;
 }
 
 struct spool *queue_spool(struct queue *q)

@@ -39,7 +39,12 @@ int queue_new(struct world *w, const struct log *log, const struct event_sink *e
 int queue_recover(struct queue *q, const struct spool_found *m);
 /* After spool_open: from now on messages move. */
 int queue_start(struct queue *q, struct spool *spool);
-void queue_reload(struct queue *q, const struct queue_config *config);
+/* A reload in two steps, of which the second can't fail: the rules of the new configuration are read, and used. */
+struct queue_rules;
+int queue_prepare(struct queue *q, const struct queue_config *config, struct queue_rules **ret, char **ret_why);
+void queue_adopt(struct queue *q, const struct queue_config *config, struct queue_rules *rules);
+void queue_rules_free(struct queue_rules *rules);
+DEFINE_FREEP(struct queue_rules, queue_rules_free)
 /* No new attempts; waits until what is under way has ended or the deadline has passed, then cancels the rest.
  * The outcomes are noted. From a fiber, or in the real world from outside of loops. 0, or -ETIMEDOUT when something
  * was cut off. */

@@ -7,6 +7,7 @@
 #include "receive/session.h"
 
 #define PAUSE_WITHOUT_DESCRIPTORS (100 * USEC_MS)
+#define DOOR_PAUSE USEC_SEC
 
 int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receive_settings *settings, struct acceptor **ret)
 {
@@ -24,8 +25,10 @@ int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receiv
 	return 0;
 }
 
-static void door_free(struct door *d)
+void door_free(struct door *d)
 {
+	if (!d)
+		return;
 	link_remove(&d->link);
 	listener_close(d->listener);
 	free(d);
@@ -42,7 +45,7 @@ void acceptor_free(struct acceptor *a)
 	free(a);
 }
 
-int acceptor_add_door(struct acceptor *a, struct listener *listener, const struct receive_listener *config)
+int door_new(struct listener *listener, const struct receive_listener *config, struct door **ret)
 {
 	struct door *d = calloc(1, sizeof(*d));
 
@@ -50,13 +53,18 @@ int acceptor_add_door(struct acceptor *a, struct listener *listener, const struc
 		listener_close(listener);
 		return -ENOMEM;
 	}
-	d->acceptor = a;
 	d->listener = listener;
 	d->address = config->address;
 	d->role = config->role;
 	d->implicit_tls = config->implicit_tls;
-	list_append(&a->doors, &d->link);
+	*ret = d;
 	return 0;
+}
+
+void acceptor_add_door(struct acceptor *a, struct door *d)
+{
+	d->acceptor = a;
+	list_append(&a->doors, &d->link);
 }
 
 /* --- accepting ------------------------------------------------------------------------------------- */
@@ -155,8 +163,10 @@ static void door_fiber(void *arg)
 	door_free(d);
 }
 
-void acceptor_open_doors(struct acceptor *a)
+static bool start_doors(struct acceptor *a)
 {
+	bool all = true;
+
 	for (LIST_EACH(&a->doors, k)) {
 		struct door *d = container_of(k, struct door, link);
 		int r;
@@ -165,10 +175,18 @@ void acceptor_open_doors(struct acceptor *a)
 			continue;
 		r = fiber_group_spawn(&a->fibers, "accept", door_fiber, d);
 		d->open = r == 0;
+		all &= d->open;
 		if (r < 0)
-			LOG(a->shared->log, LOG_CRITICAL, "no fiber for a listener: it will not accept connections",
+			LOG(a->shared->log, LOG_ERROR, "no fiber for a listener; it accepts connections as soon as there is one",
 			    F_ERRNO("error", r));
 	}
+	return all;
+}
+
+void acceptor_open_doors(struct acceptor *a)
+{
+	while (!start_doors(a) && fiber_sleep_until(deadline_after(now(), DOOR_PAUSE)) == 0)
+		;
 }
 
 void acceptor_close_door(struct door *d)

@@ -50,9 +50,13 @@ void acceptor_free(struct acceptor *a); /* no session and no running door must b
 DEFINE_FREEP(struct acceptor, acceptor_free)
 
 /* Takes the listener over, also on failure. */
-int acceptor_add_door(struct acceptor *a, struct listener *listener, const struct receive_listener *config);
+int door_new(struct listener *listener, const struct receive_listener *config, struct door **ret);
+void door_free(struct door *d); /* NULL is fine */
+/* The door is the acceptor's from now on. */
+void acceptor_add_door(struct acceptor *a, struct door *d);
 
 /* The following on the acceptor's own loop. */
-void acceptor_open_doors(struct acceptor *a); /* starts those that don't run yet */
+/* A fiber's whole work: starts the doors that don't run yet, and tries again until all do. */
+void acceptor_open_doors(struct acceptor *a);
 void acceptor_close_door(struct door *d);
 void acceptor_stop(struct acceptor *a, usec_t deadline); /* from a fiber; returns when all is gone */

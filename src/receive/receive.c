@@ -6,18 +6,29 @@
 
 #include "receive/acceptor.h"
 
+/* The doors as they are, all loops taken together; the endpoint of each listener has the port that the kernel chose
+ * for port 0. */
+struct places {
+	unsigned n;
+	struct receive_listener *listeners;
+	struct endpoint *endpoints;
+};
+
 struct receiver {
 	struct receive_shared shared;
 	struct receive_settings *settings;
 	unsigned n_acceptors;
 	struct acceptor **acceptors;
-	/* The doors as they are now, all loops taken together; [0] of each listener has the port that the kernel
-	 * chose for port 0. */
-	unsigned n_listeners;
-	struct receive_listener *listeners;
-	struct endpoint *endpoints;
+	struct places places;
 	bool started, stopped;
 };
+
+static void places_done(struct places *p)
+{
+	free(p->listeners);
+	free(p->endpoints);
+	*p = (struct places) { 0 };
+}
 
 _printf_(3, 4) static int explain(char **ret_why, int error, const char *format, ...)
 {
@@ -105,55 +116,60 @@ static int check_config(const struct receive_config *config, char **ret_why)
 	return 0;
 }
 
-/* The place of the listener in force that has this address; n_listeners when there is none. */
+/* The place of the listener in force that has this address; places.n when there is none. */
 static unsigned find_listener(const struct receiver *r, const struct endpoint *address)
 {
 	unsigned i = 0;
 
-	while (i < r->n_listeners && !endpoint_equal(&r->listeners[i].address, address))
+	while (i < r->places.n && !endpoint_equal(&r->places.listeners[i].address, address))
 		i++;
 	return i;
 }
 
-/* Remembers what is in force from now on. opened[i].listeners is NULL for those that were open before. */
-static int remember(struct receiver *r, const struct receive_config *config, const struct opened *opened)
+/* What is in force from now on. opened[i].listeners is NULL for those that were open before. */
+static int make_places(const struct receiver *r, const struct receive_config *config, const struct opened *opened, struct places *ret)
 {
-	struct receive_listener *listeners = calloc(config->n_listeners + 1, sizeof(*listeners));
-	struct endpoint *endpoints = calloc(config->n_listeners + 1, sizeof(*endpoints));
+	struct places p = {
+		.listeners = calloc(config->n_listeners + 1, sizeof(*p.listeners)),
+		.endpoints = calloc(config->n_listeners + 1, sizeof(*p.endpoints)),
+		.n = config->n_listeners,
+	};
 
-	if (!listeners || !endpoints) {
-		free(listeners);
-		free(endpoints);
+	if (!p.listeners || !p.endpoints) {
+		places_done(&p);
 		return -ENOMEM;
 	}
-	for (unsigned i = 0; i < config->n_listeners; i++) {
-		listeners[i] = config->listeners[i];
-		endpoints[i] = opened[i].listeners ? *listener_endpoint(opened[i].listeners[0])
-						   : r->endpoints[find_listener(r, &config->listeners[i].address)];
+	for (unsigned i = 0; i < p.n; i++) {
+		p.listeners[i] = config->listeners[i];
+		p.endpoints[i] = opened[i].listeners ? *listener_endpoint(opened[i].listeners[0])
+						     : r->places.endpoints[find_listener(r, &config->listeners[i].address)];
 	}
-	free(r->listeners);
-	free(r->endpoints);
-	r->listeners = listeners;
-	r->endpoints = endpoints;
-	r->n_listeners = config->n_listeners;
+	*ret = p;
 	return 0;
 }
 
-/* Opens what isn't open yet. *ret: an array of config->n_listeners, to be freed. */
-static int open_missing(struct receiver *r, const struct receive_config *config, struct opened **ret, char **ret_why)
+static void opened_free(struct opened *opened, unsigned n_listeners, unsigned n_loops)
+{
+	for (unsigned i = 0; opened && i < n_listeners; i++)
+		opened_close(&opened[i], n_loops);
+	free(opened);
+}
+
+/* Opens what isn't open yet, and says in *ret_places what will be in force. *ret: an array of config->n_listeners, to be
+ * freed. */
+static int open_missing(struct receiver *r, const struct receive_config *config, struct opened **ret, struct places *ret_places,
+			char **ret_why)
 {
 	struct opened *opened = calloc(config->n_listeners + 1, sizeof(*opened));
 	int res = opened ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; i < config->n_listeners && res >= 0; i++)
-		if (find_listener(r, &config->listeners[i].address) == r->n_listeners)
+		if (find_listener(r, &config->listeners[i].address) == r->places.n)
 			res = open_address(r, &config->listeners[i], &opened[i], ret_why);
 	if (res >= 0)
-		res = remember(r, config, opened);
+		res = make_places(r, config, opened, ret_places);
 	if (res < 0) {
-		for (unsigned i = 0; opened && i < config->n_listeners; i++)
-			opened_close(&opened[i], r->n_acceptors);
-		free(opened);
+		opened_free(opened, config->n_listeners, r->n_acceptors);
 		return res;
 	}
 	*ret = opened;
@@ -180,18 +196,21 @@ static int make_acceptors(struct receiver *r, struct loop *const *loops, unsigne
 static int open_all(struct receiver *r, const struct receive_config *config, char **ret_why)
 {
 	struct opened *opened;
-	int res = open_missing(r, config, &opened, ret_why);
+	int res = open_missing(r, config, &opened, &r->places, ret_why);
 
 	if (res < 0)
 		return res;
 	for (unsigned i = 0; i < config->n_listeners; i++)
-		for (unsigned k = 0; k < r->n_acceptors; k++)
-			if (opened[i].listeners[k] && res >= 0)
-				res = acceptor_add_door(r->acceptors[k], TAKE_PTR(opened[i].listeners[k]),
-							&config->listeners[i]);
-	for (unsigned i = 0; i < config->n_listeners; i++)
-		opened_close(&opened[i], r->n_acceptors);
-	free(opened);
+		for (unsigned k = 0; k < r->n_acceptors; k++) {
+			struct door *d;
+
+			if (!opened[i].listeners[k] || res < 0)
+				continue;
+			res = door_new(TAKE_PTR(opened[i].listeners[k]), &config->listeners[i], &d);
+			if (res >= 0)
+				acceptor_add_door(r->acceptors[k], d);
+		}
+	opened_free(opened, config->n_listeners, r->n_acceptors);
 	return res;
 }
 
@@ -253,8 +272,7 @@ void receiver_free(struct receiver *r)
 	for (unsigned i = 0; i < r->n_acceptors; i++)
 		acceptor_free(r->acceptors[i]);
 	free(r->acceptors);
-	free(r->listeners);
-	free(r->endpoints);
+	places_done(&r->places);
 	receive_settings_unref(r->settings);
 	clients_free(r->shared.clients);
 	free(r);
@@ -262,12 +280,14 @@ void receiver_free(struct receiver *r)
 
 /* --- reload (the receiver was started) ----------------------------------------------------------------------------------------------- */
 
-/* What changes on one loop. */
+/* What changes on one loop. All of them are made before the first is sent, and sending can't fail: the new configuration
+ * is in force everywhere, or nowhere. */
 struct change {
+	struct post post;
 	struct acceptor *acceptor;
 	struct receive_settings *settings; /* a reference */
 	unsigned n_listeners;
-	struct listener **listeners;       /* for each configured listener the new one, or NULL */
+	struct door **doors;               /* for each configured listener the new one, or NULL */
 };
 
 static struct door *find_door(const struct acceptor *a, const struct endpoint *address)
@@ -291,12 +311,16 @@ static bool is_configured(const struct receive_config *config, const struct endp
 
 static void change_free(struct change *c)
 {
-	for (unsigned i = 0; c->listeners && i < c->n_listeners; i++)
-		listener_close(c->listeners[i]);
-	free(c->listeners);
+	if (!c)
+		return;
+	for (unsigned i = 0; c->doors && i < c->n_listeners; i++)
+		door_free(c->doors[i]);
+	free(c->doors);
 	receive_settings_unref(c->settings);
 	free(c);
 }
+
+DEFINE_FREEP(struct change, change_free)
 
 /* On the acceptor's loop. */
 static void apply_change(struct change *c)
@@ -319,56 +343,60 @@ static void apply_change(struct change *c)
 		if (d) {
 			d->role = l->role;
 			d->implicit_tls = l->implicit_tls;
-		} else if (c->listeners[i] && acceptor_add_door(a, TAKE_PTR(c->listeners[i]), l) < 0) {
-			LOG(a->shared->log, LOG_ERROR,
-			    "out of memory: a listener of the new configuration is not open on every loop");
+		} else if (c->doors[i]) {
+			acceptor_add_door(a, TAKE_PTR(c->doors[i]));
 		}
 	}
-	acceptor_open_doors(a);
 }
 
-static void change_fiber(void *arg)
+static void change_run(struct post *p)
 {
-	apply_change(arg);
-	change_free(arg);
+	struct change *c = container_of(p, struct change, post);
+	struct acceptor *a = c->acceptor;
+
+	apply_change(c);
+	change_free(c);
+	if (!a->stopping && fiber_group_spawn(&a->fibers, "open listeners", open_doors_fiber, a) < 0)
+		LOG(a->shared->log, LOG_CRITICAL, "no fiber to open the listeners of the new configuration; reload it again");
 }
 
 static int make_change(struct receiver *r, unsigned acceptor, struct receive_settings *settings,
 		       struct opened *opened, struct change **ret)
 {
-	unsigned n = settings->config->n_listeners;
-	struct change *c = calloc(1, sizeof(*c));
+	const struct receive_config *config = settings->config;
+	_cleanup_(change_freep) struct change *c = calloc(1, sizeof(*c));
+	int res = 0;
 
 	if (!c)
 		return -ENOMEM;
+	c->post.run = change_run;
 	c->acceptor = r->acceptors[acceptor];
 	c->settings = receive_settings_ref(settings);
-	c->n_listeners = n;
-	c->listeners = calloc(n + 1, sizeof(*c->listeners));
-	if (!c->listeners) {
-		change_free(c);
+	c->n_listeners = config->n_listeners;
+	c->doors = calloc(c->n_listeners + 1, sizeof(struct door *));
+	if (!c->doors)
 		return -ENOMEM;
-	}
-	for (unsigned i = 0; i < n; i++)
-		if (opened[i].listeners)
-			c->listeners[i] = TAKE_PTR(opened[i].listeners[acceptor]);
-	*ret = c;
+	for (unsigned i = 0; i < c->n_listeners && res >= 0; i++)
+		if (opened[i].listeners && opened[i].listeners[acceptor])
+			res = door_new(TAKE_PTR(opened[i].listeners[acceptor]), &config->listeners[i], &c->doors[i]);
+	if (res < 0)
+		return res;
+	*ret = TAKE_PTR(c);
 	return 0;
 }
 
 static int send_changes(struct receiver *r, struct receive_settings *settings, struct opened *opened)
 {
-	int res = 0;
+	_cleanup_(freep) struct change **changes = calloc(r->n_acceptors + 1, sizeof(*changes));
+	int res = changes ? 0 : -ENOMEM;
 
-	for (unsigned i = 0; i < r->n_acceptors && res >= 0; i++) {
-		struct change *c;
-
-		res = make_change(r, i, settings, opened, &c);
+	for (unsigned i = 0; i < r->n_acceptors && res >= 0; i++)
+		res = make_change(r, i, settings, opened, &changes[i]);
+	for (unsigned i = 0; changes && i < r->n_acceptors; i++) {
 		if (res < 0)
-			break;
-		res = loop_spawn(r->acceptors[i]->loop, "reload", change_fiber, c);
-		if (res < 0)
-			change_free(c);
+			change_free(changes[i]);
+		else
+			loop_post(changes[i]->acceptor->loop, &changes[i]->post);
 	}
 	return res;
 }
@@ -377,6 +405,7 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 {
 	_cleanup_(receive_settings_unrefp) struct receive_settings *settings = NULL;
 	struct receive_settings *before = r->settings;
+	struct places places;
 	struct opened *opened;
 	int res;
 
@@ -389,17 +418,21 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 	if (res < 0)
 		return res;
 	r->settings = settings; /* open_address asks whether there is TLS */
-	res = open_missing(r, config, &opened, ret_why);
+	res = open_missing(r, config, &opened, &places, ret_why);
+	if (res >= 0) {
+		res = send_changes(r, r->settings, opened);
+		opened_free(opened, config->n_listeners, r->n_acceptors);
+		if (res < 0)
+			places_done(&places);
+	}
 	if (res < 0) {
 		r->settings = before;
 		return res;
 	}
 	settings = before; /* which is let go */
-	res = send_changes(r, r->settings, opened);
-	for (unsigned i = 0; i < config->n_listeners; i++)
-		opened_close(&opened[i], r->n_acceptors);
-	free(opened);
-	return res;
+	places_done(&r->places);
+	r->places = places;
+	return 0;
 }
 
 /* --- stop -------------------------------------------------------------------------------------------------- */
@@ -492,7 +525,7 @@ int receiver_stop(struct receiver *r, usec_t deadline)
 
 const struct endpoint *receiver_endpoint(const struct receiver *r, unsigned listener)
 {
-	return listener < r->n_listeners ? &r->endpoints[listener] : NULL;
+	return listener < r->places.n ? &r->places.endpoints[listener] : NULL;
 }
 
 void receiver_counters(struct receiver *r, struct receive_counters *ret)

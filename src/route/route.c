@@ -30,16 +30,13 @@ int router_new(struct world *w, const struct log *log, struct resolver *resolver
 	return 0;
 }
 
-void router_reload(struct router *r, const struct route_config *config)
+int router_prepare(struct router *r, const struct route_config *config, struct route_index **ret)
 {
-	struct route_index *index = NULL;
-	int error = route_index_new(r, config, &index);
+	return route_index_new(r, config, ret);
+}
 
-	if (error < 0) {
-		LOG(r->log, LOG_ERROR, "The routes were not reloaded; the old ones stay in force",
-		    F_ERRNO("error", error));
-		return;
-	}
+void router_adopt(struct router *r, struct route_index *index)
+{
 	index->older = atomic_load(&r->index);
 	atomic_store_explicit(&r->index, index, memory_order_release);
 }

@@ -41,8 +41,13 @@ struct route_config {
 
 struct router;
 int router_new(struct world *w, const struct log *log, struct resolver *resolver, const struct route_config *config, struct router **ret);
-/* From any thread: later questions use the new configuration. The old one must stay valid until router_free. */
-void router_reload(struct router *r, const struct route_config *config);
+/* From any thread: later questions use the new configuration. The old one must stay valid until router_free. In two
+ * steps, of which the second can't fail. */
+struct route_index;
+int router_prepare(struct router *r, const struct route_config *config, struct route_index **ret);
+void router_adopt(struct router *r, struct route_index *index);
+void route_index_free(struct route_index *i);
+DEFINE_FREEP(struct route_index, route_index_free)
 const struct route_config *router_config(const struct router *r);
 void router_free(struct router *r);
 DEFINE_FREEP(struct router, router_free)

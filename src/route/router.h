@@ -44,8 +44,6 @@ static inline const struct route_index *router_index(const struct router *r)
 }
 
 int route_index_new(struct router *r, const struct route_config *config, struct route_index **ret);
-void route_index_free(struct route_index *i);
-DEFINE_FREEP(struct route_index, route_index_free)
 /* The domain of ours that this name (lower case, A-labels) is or falls under; NULL: none. */
 const struct domain_entry *route_index_domain(const struct route_index *i, struct slice name);
 bool route_index_has_user(const struct route_index *i, const struct route_domain *d, struct slice name);

@@ -383,9 +383,11 @@ static bool both_done(void *context)
 
 static void play(struct fixture *f, const char *const *lines)
 {
+	struct deliver_settings *settings;
 	char *why = NULL;
 
-	assert_int_equal(deliverer_reload(f->deliverer, &f->config, &why), 0);
+	assert_int_equal(deliverer_prepare(f->deliverer, &f->config, &settings, &why), 0);
+	deliverer_adopt(f->deliverer, settings);
 	f->lines = lines;
 	assert_int_equal(loop_spawn(f->server, "server", server_main, f), 0);
 	assert_int_equal(loop_spawn(f->client, "client", client_main, f), 0);
