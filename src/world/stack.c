@@ -30,6 +30,7 @@ struct stack_pool {
 	size_t page, stack_size; /* usable bytes, without the guard */
 	void *free;
 	unsigned n_free;
+	unsigned n_fresh; /* of the newest mapping, at its upper end: never used, without a guard so far, and no page touched */
 	struct mapping *mappings;
 	bool guard_by_madvise;
 };
@@ -58,13 +59,11 @@ static int install_guard(struct stack_pool *p, void *at)
 
 static int add_mapping(struct stack_pool *p)
 {
-	size_t step = p->stack_size + p->page;
 	struct mapping *m = malloc(sizeof(*m));
-	int r;
 
 	if (!m)
 		return -ENOMEM;
-	m->size = step * STACKS_PER_MAPPING;
+	m->size = (p->stack_size + p->page) * STACKS_PER_MAPPING;
 	m->base = mmap(NULL, m->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	if (m->base == MAP_FAILED) {
 		free(m);
@@ -72,19 +71,24 @@ static int add_mapping(struct stack_pool *p)
 	}
 	/* With transparent huge pages set to "always", one touched page would bring 2 MiB. */
 	(void) madvise(m->base, m->size, MADV_NOHUGEPAGE);
-	for (unsigned i = 0; i < STACKS_PER_MAPPING; i++) {
-		r = install_guard(p, (char *) m->base + i * step);
-		if (r < 0) {
-			(void) munmap(m->base, m->size);
-			free(m);
-			return r;
-		}
-	}
 	m->next = p->mappings;
 	p->mappings = m;
-	for (unsigned i = STACKS_PER_MAPPING; i-- > 0;)
-		push(p, (char *) m->base + i * step + p->page);
+	p->n_fresh = STACKS_PER_MAPPING;
 	return 0;
+}
+
+/* A loop with a handful of fibers pays for a handful of stacks. */
+static void *take_fresh(struct stack_pool *p)
+{
+	char *at;
+
+	if (p->n_fresh == 0 && add_mapping(p) < 0)
+		return NULL;
+	at = (char *) p->mappings->base + (STACKS_PER_MAPPING - p->n_fresh) * (p->stack_size + p->page);
+	if (install_guard(p, at) < 0)
+		return NULL;
+	p->n_fresh--;
+	return at + p->page;
 }
 
 int stack_pool_new(size_t stack_size, struct stack_pool **ret)
@@ -120,11 +124,15 @@ void *stack_get(struct stack_pool *p)
 {
 	void *stack;
 
-	if (!p->free && add_mapping(p) < 0)
-		return NULL;
-	stack = p->free;
-	p->free = link_of(p, stack)->next;
-	p->n_free--;
+	if (p->free) {
+		stack = p->free;
+		p->free = link_of(p, stack)->next;
+		p->n_free--;
+	} else {
+		stack = take_fresh(p);
+		if (!stack)
+			return NULL;
+	}
 	memory_open(stack, p->stack_size);
 	return stack;
 }

@@ -1,4 +1,5 @@
-/* Stacks for fibers: mapped many at a time, a guard page below each, used again.
+/* Stacks for fibers: mapped many at a time, a guard page below each, used again. What was never used costs
+ * address space alone.
  *
  * Guards are set with MADV_GUARD_INSTALL where the kernel has it (6.13), which needs no mapping of its own,
  * else with mprotect. A stack that comes back to the pool keeps its pages while the pool is small; beyond
