@@ -91,11 +91,21 @@ uint64_t sim_random_below(struct sim *s, uint64_t n)
 
 /* --- trace ---------------------------------------------------------------------------------------- */
 
+/* Nobody chooses what goes in here, so mixing eight octets at a time is enough, and a third of SipHash's time. */
 uint64_t sim_digest(const void *data, size_t len)
 {
-	static const struct hash_key key = { { 0, 0 } };
+	const unsigned char *p = data;
+	uint64_t h = len, word;
 
-	return hash_bytes(&key, data, len);
+	for (; len >= sizeof(word); p += sizeof(word), len -= sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		h = (rotate(h, 29) ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		h ^= h >> 32;
+	}
+	word = 0;
+	if (len > 0)
+		memcpy(&word, p, len);
+	return hash_u64(rotate(h, 29) ^ word);
 }
 
 void sim_trace(struct sim *s, const struct sim_host *h, const char *what, uint64_t a, uint64_t b)

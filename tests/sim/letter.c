@@ -54,13 +54,17 @@ static void write_body(const struct letter *l, struct buffer *out)
 
 	while (out->len < end) {
 		uint64_t v = scramble(&state);
-		size_t len = v % 4 == 0 ? v / 4 % 200 : v / 4 % 76;
+		size_t len = v % 4 == 0 ? v / 4 % 200 : v / 4 % 76, n = 0;
+		char *line = buffer_reserve(out, len + 3);
 
+		assert(line);
 		if (v >> 60 == 0)
-			buffer_append_char(out, '.');
+			line[n++] = '.';
 		while (len-- > 0)
-			buffer_append_char(out, (char) (' ' + scramble(&state) % 95));
-		buffer_append_str(out, "\r\n");
+			line[n++] = (char) (' ' + scramble(&state) % 95);
+		line[n++] = '\r';
+		line[n++] = '\n';
+		buffer_commit(out, n);
 	}
 }
 
@@ -189,22 +193,32 @@ static void drop_crs(struct buffer *b)
 	b->len = n;
 }
 
-/* Servers put fields in front; from there on every octet is as it was sent. */
-static void check_content(struct scene *s, const struct letter *l, struct slice text)
+/* Six times a seed all disks are read, and each time each copy is compared: half of the time of a simulation went into
+ * making these octets anew. */
+static struct slice plain_content(struct letter *l)
 {
-	_cleanup_buffer_ struct buffer sent = { 0 };
+	if (!l->plain.data) {
+		letter_content(l, &l->plain);
+		drop_crs(&l->plain);
+	}
+	return buffer_slice(&l->plain);
+}
+
+/* Servers put fields in front; from there on every octet is as it was sent. */
+static void check_content(struct scene *s, struct letter *l, struct slice text)
+{
+	struct slice sent = plain_content(l);
 	const char *begin = memmem(text.data, text.len, "Date: Thu, 1 Jan 2026 00:00:00 +0000\n", 37);
 	struct slice came = begin ? slice_skip(text, (size_t) (begin - text.data)) : SLICE_NULL;
 	size_t same = 0;
 
-	letter_content(l, &sent);
-	drop_crs(&sent);
+	if (slice_eq(came, sent))
+		return;
 	while (same < MIN(came.len, sent.len) && came.data[same] == sent.data[same])
 		same++;
-	if (same < sent.len || came.len != sent.len)
-		scene_fail(s, "letter %u came altered: %zu of %zu octets, of which %zu are as they were sent\n...%.*s\nand then:\n%.*s\nnot:\n%.*s",
+	scene_fail(s, "letter %u came altered: %zu of %zu octets, of which %zu are as they were sent\n...%.*s\nand then:\n%.*s\nnot:\n%.*s",
 			   l->number, came.len, sent.len, same, SLICE_ARG(slice_skip(slice_head(came, same), same > 60 ? same - 60 : 0)),
-			   SLICE_ARG(slice_head(slice_skip(came, same), 100)), SLICE_ARG(slice_head(slice_skip(buffer_slice(&sent), same), 100)));
+			   SLICE_ARG(slice_head(slice_skip(came, same), 100)), SLICE_ARG(slice_head(slice_skip(sent, same), 100)));
 }
 
 /* Its lines end with LF alone. */
@@ -463,8 +477,10 @@ void letters_judge(struct scene *s, struct tally *tally)
 
 void letters_free(struct scene *s)
 {
-	for (unsigned i = 0; i < s->n_letters; i++)
+	for (unsigned i = 0; i < s->n_letters; i++) {
+		buffer_done(&s->letters[i]->plain);
 		free(s->letters[i]);
+	}
 	free(s->letters);
 	free(s->copies);
 }

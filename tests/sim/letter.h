@@ -44,6 +44,7 @@ struct letter {
 	struct addressee targets[LETTER_RECIPIENTS];
 	usec_t accepted_at;
 	unsigned unsure;          /* times that a remote took it without saying so */
+	struct buffer plain;      /* its content as it arrives, with LF; made when it is first compared */
 };
 
 #define COPY_HOPS 4u

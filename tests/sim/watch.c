@@ -141,7 +141,7 @@ size_t watch_memory(const struct scene *s)
 	size_t all = m.uordblks + m.hblkhd;
 
 	for (unsigned i = 0; i < s->n_letters; i++)
-		own += size_of(s->letters[i]);
+		own += size_of(s->letters[i]) + size_of(s->letters[i]->plain.data);
 	for (unsigned i = 0; i < s->n_remotes; i++)
 		own += buffers_of(s->remotes[i]->machine.loop);
 	for (unsigned i = 0; i < s->n_nodes; i++)
