@@ -172,7 +172,8 @@ static void read_spool(struct look *l)
 	config.reserve = 1;
 	r = spool_open(l->world, NULL, &config, keep, l, &l->recovery, &l->spool);
 	scene_check(l->scene, r == 0, "the spool of %s can't be opened %s: %s", l->node->name, end_name(l->end), strerrorname_np(-r));
-	if (l->end == WATCH_KILL && l->node->state == NODE_UP && was_well(l, l->node->up_since))
+	/* A server whose power went while another one was being stopped is seen to be dead only afterwards. */
+	if (l->end == WATCH_KILL && l->node->state == NODE_UP && sim_host_is_up(l->node->host) && was_well(l, l->node->up_since))
 		compare_index(l);
 	scene_check(l->scene, !was_well(l, 0) || (l->recovery.quarantined == 0 && l->recovery.lost_messages == 0),
 		    "a start of %s would set %llu records aside and lose %llu messages %s, though its disk keeps what was synced", l->node->name,
