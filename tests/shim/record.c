@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -62,7 +63,7 @@ struct line {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int state; /* 0: nothing was asked so far, 1: begin runs, 2: it has run */
 static char root[1024];
 static size_t root_length;
 static unsigned delay;
@@ -136,7 +137,17 @@ static void begin(void)
 
 static int recording(void)
 {
-	(void) pthread_once(&once, begin);
+	int before = 0;
+
+	/* ThreadSanitizer makes a directory before there is an environment, and before it is ready for a pthread_once. */
+	if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == 2 || !environ)
+		return log_fd >= 0;
+	if (__atomic_compare_exchange_n(&state, &before, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		begin();
+		__atomic_store_n(&state, 2, __ATOMIC_RELEASE);
+	}
+	while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != 2)
+		(void) sched_yield();
 	return log_fd >= 0;
 }
 
