@@ -423,6 +423,10 @@ void node_stop(struct node *n, usec_t pause)
 	struct spool_stats stats;
 
 	assert(n->state == NODE_UP);
+	if (!sim_host_is_up(n->host)) { /* its power went while another one was being stopped: it is seen now */
+		look_after(n);
+		return;
+	}
 	node_break_at(n, 0, 0);
 	assert_int_equal(loop_spawn(n->loop, "stop", stop_fiber, n), 0);
 	if (!sim_run_until(s->sim, has_stopped, n, deadline_after(scene_now(s), 2 * STOP_GRACE)))

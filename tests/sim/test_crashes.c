@@ -248,7 +248,7 @@ static void run_seed(uint64_t seed, void *context)
 	}
 	look(&r, WATCH_POWER);
 	scene_check(s, scene_drain(s, 4 * USEC_DAY), "the queues are not empty after four days");
-	scene_run_for(s, USEC_HOUR); /* sites are forgotten */
+	watch_forgetting(s);
 	watch_rest(s);
 	check_memory(&r);
 	look(&r, WATCH_KILL);

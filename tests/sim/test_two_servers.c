@@ -139,7 +139,7 @@ static void run_seed(uint64_t seed, void *context)
 		scene_run_for(s, USEC_MIN);
 	scene_check(s, client_is_done(c), "the client did not come to its end");
 	scene_check(s, scene_drain(s, USEC_DAY), "the queues are not empty after a day");
-	scene_run_for(s, USEC_HOUR);
+	watch_forgetting(s);
 	watch_rest(s);
 	watch_disks(s, WATCH_KILL);
 	letters_collect(s);

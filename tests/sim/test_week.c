@@ -181,7 +181,7 @@ static void run_seed(uint64_t seed, void *context)
 	scene_run_for(s, LONGEST);
 	scene_check(s, scene_drain(s, scene_now(s) + USEC_HOUR), "the queues are not empty, though the destination is well for %.0f s",
 		    (double) LONGEST / 1e6);
-	scene_run_for(s, USEC_HOUR);
+	watch_forgetting(s);
 	watch_rest(s);
 	letters_collect(s);
 	letters_judge(s, &r.totals->tally);

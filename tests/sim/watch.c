@@ -11,6 +11,7 @@
 #define PATIENCE (5 * USEC_MIN)
 #define FARTHEST (7 * USEC_DAY)
 #define SMTP_PORT 25u
+#define HOURS_REMEMBERED 7u /* a little more than a site may be cool (queue/site.c) */
 
 /* --- waiting ----------------------------------------------------------------------------------------- */
 
@@ -148,6 +149,24 @@ size_t watch_memory(const struct scene *s)
 		for (unsigned k = 0; k < s->nodes[i].threads && s->nodes[i].state == NODE_UP; k++)
 			own += buffers_of(server_loop(s->nodes[i].server, k));
 	return all > own ? all - own : 0;
+}
+
+static bool is_site_remembered(const struct scene *s)
+{
+	for (unsigned i = 0; i < s->n_nodes; i++) {
+		const struct queue *q = s->nodes[i].state == NODE_UP ? server_queue(s->nodes[i].server) : NULL;
+
+		for (unsigned k = 0; q && k < q->n_homes; k++)
+			if (q->homes[k].n_sites > 0)
+				return true;
+	}
+	return false;
+}
+
+void watch_forgetting(struct scene *s)
+{
+	for (unsigned hours = 0; hours < 1 || (hours < HOURS_REMEMBERED && is_site_remembered(s)); hours++)
+		scene_run_for(s, USEC_HOUR);
 }
 
 void watch_rest(struct scene *s)

@@ -26,5 +26,8 @@ void watch_disks(struct scene *s, enum watch_end end);
 /* Bytes of memory that the servers hold (the simulator's and the scene's own taken off, and the buffers that the
  * servers' loops keep for the next connection), as far as the allocator can tell; 0 under a sanitizer. */
 size_t watch_memory(const struct scene *s);
+/* An hour, in which the servers forget what they know of sites, and more while one is remembered: a site that refused us
+ * is for up to six. */
+void watch_forgetting(struct scene *s);
 /* Nothing is to be done: no server has a message, a session, a site, a slot or a connection, and its books say so. */
 void watch_rest(struct scene *s);
