@@ -44,6 +44,7 @@ class RecordedServer(harness.Server):
             YIZHAN_RECORD_ROOT=str(self.dir / "root"),
             YIZHAN_RECORD_DELAY="3000",
             YIZHAN_RECORD_KILL=str(lines),
+            VALGRIND_OPTS="--leak-check=no",  # it looks when a process kills itself, and finds what is half done
         )
         self.start(wait=False)
         self.env = self.commands
