@@ -17,6 +17,7 @@ from harness import wait_for
 from load import Load, at_peer, in_maildirs, lost, name_of
 
 ROUNDS = int(os.environ.get("YIZHAN_CRASH_ROUNDS", "8" if harness.SANITIZED else "12"))
+DRAIN = 60 + ROUNDS / 2  # seconds for what has gathered meanwhile
 STOPS = int(os.environ.get("YIZHAN_STOP_ROUNDS", "1" if harness.SANITIZED else "2"))
 
 
@@ -54,7 +55,7 @@ def test_every_acknowledged_message_reaches_the_next_server(place):
     load = Load(server, [f"r{i}@d{i % 3}.example" for i in range(20)])
     crashes = kill_and_restart(server, ROUNDS)
     load.stop()
-    wait_for(server.queue_is_empty, 60, "an empty queue")
+    wait_for(server.queue_is_empty, DRAIN, "an empty queue")
     seen, missing = at_peer(peer), lost(load, at_peer(peer))
     assert not missing, f"{len(missing)} of {len(load.acknowledged)} acknowledged messages were lost: {missing[:10]}"
     last, worst = {}, 0.0
@@ -79,7 +80,7 @@ def test_every_acknowledged_message_reaches_its_maildir(place):
     load = Load(server, [f"r{i}@example.org" for i in range(5)])
     kills = kill_and_restart(server, ROUNDS)
     load.stop()
-    wait_for(server.queue_is_empty, 60, "an empty queue")
+    wait_for(server.queue_is_empty, DRAIN, "an empty queue")
     seen = in_maildirs(server.dir / "mail")
     missing = lost(load, seen)
     assert not missing, f"{len(missing)} of {len(load.acknowledged)} acknowledged messages were lost: {missing[:10]}"
@@ -98,7 +99,7 @@ def test_small_segments_are_rolled_and_compacted_under_crashes(place):
     load = Load(server, ["bob@dest.example", "carol@dest.example"])
     kills = kill_and_restart(server, max(3, ROUNDS // 3))
     load.stop()
-    wait_for(server.queue_is_empty, 60, "an empty queue")
+    wait_for(server.queue_is_empty, DRAIN, "an empty queue")
     assert not lost(load, at_peer(peer))
     size = sum(p.stat().st_size for p in (server.dir / "spool").rglob("*") if p.is_file() and "journal" not in str(p))
     assert size < 8 << 20, f"the spool of an empty queue has {size} octets"
@@ -139,7 +140,7 @@ def test_a_server_that_is_stopped_for_seconds_loses_nothing(place):
     )
     stops = stop_and_continue(server, STOPS, 2 * wait)
     load.stop()
-    wait_for(server.queue_is_empty, 60, "an empty queue")
+    wait_for(server.queue_is_empty, DRAIN, "an empty queue")
     seen = at_peer(peer) + in_maildirs(server.dir / "mail")
     assert not lost(load, seen)
     more = {key: n for key, n in seen.items() if n > load.dots[key[0]]}
