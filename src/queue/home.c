@@ -423,8 +423,7 @@ usec_t home_due_time(const struct home *h, const struct message *m, usec_t t)
 		due = MIN(due, deadline_after(t, REPORT_LATER));
 	if ((m->flags & MESSAGE_DIRTY) && !(m->flags & MESSAGE_UNNOTED))
 		due = MIN(due, deadline_after(t, SHORT_OF_MEMORY));
-	/* What is overdue and still here waits for a job to come back, or for memory. */
-	return due <= t ? deadline_after(t, SHORT_OF_MEMORY) : due;
+	return due;
 }
 
 static void remember_due(struct home *h, struct message *m, usec_t due)
@@ -440,8 +439,8 @@ static void set_due(struct home *h, struct message *m, usec_t t)
 
 	if (due == DEADLINE_NEVER)
 		heap_remove(&h->due, &m->due);
-	else
-		remember_due(h, m, due);
+	else /* what is overdue and was just settled waits for a job to come back, or for memory */
+		remember_due(h, m, due <= t ? deadline_after(t, SHORT_OF_MEMORY) : due);
 }
 
 static void settle(struct home *h, struct message *m, const struct envelope *envelope)

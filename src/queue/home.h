@@ -137,6 +137,7 @@ void home_load_and_settle(struct home *h, struct message *m);
 void home_settle_soon(struct home *h, struct message *m);
 /* What was said about a recipient last. */
 void home_set_last(struct home *h, struct recipient *r, const struct outcome *o);
+/* When there is something to do for it: now or earlier when it is overdue. */
 usec_t home_due_time(const struct home *h, const struct message *m, usec_t t);
 void home_set_state(struct home *h, struct message *m, unsigned recipient, enum recipient_state state);
 /* Its state differs from what is on disk: noted at the end of the settling. */

@@ -678,6 +678,32 @@ static void test_a_restart_goes_on_where_it_was(void **state)
 	office_play(NULL, restarts, goes_on);
 }
 
+/* With a rung that opens late every message is looked at when the queue starts. */
+static void no_ladders(struct office *s)
+{
+	s->routes.n_rules = 0;
+}
+
+static void under_way(struct office *s)
+{
+	s->service = USEC_HOUR;
+	office_submit(s, "a@sender.example", "x@one.example");
+	office_wait(USEC_SEC);
+}
+
+static void goes_out_at_once(struct office *s)
+{
+	s->service = 0;
+	office_wait(USEC_SEC);
+	assert_int_equal(office_count(s, "x@one.example", NULL), 2);
+	assert_empty(s);
+}
+
+static void test_what_is_overdue_at_the_start_does_not_wait(void **state)
+{
+	office_play_and_cut(no_ladders, under_way, goes_out_at_once);
+}
+
 static void very_slow(struct office *s)
 {
 	s->service = USEC_HOUR;
@@ -816,6 +842,7 @@ int main(void)
 		cmocka_unit_test(test_messages_are_held_released_removed_and_returned),
 		cmocka_unit_test(test_a_retry_by_hand_does_not_wait_for_the_back_off),
 		cmocka_unit_test(test_a_restart_goes_on_where_it_was),
+		cmocka_unit_test(test_what_is_overdue_at_the_start_does_not_wait),
 		cmocka_unit_test(test_stopping_cuts_off_what_takes_too_long_and_loses_nothing),
 		cmocka_unit_test(test_a_notification_that_could_not_be_written_is_written_later),
 		cmocka_unit_test(test_no_accepted_message_is_lost_in_a_crash),
