@@ -16,6 +16,7 @@ static void gather(struct committer *c, const void *data, size_t len)
 
 	if (len == 0)
 		return;
+	c->iov_bytes += (uint32_t) len;
 	if (last && (const char *) last->iov_base + last->iov_len == data) {
 		last->iov_len += len;
 		return;
@@ -55,6 +56,35 @@ static bool has_room(const struct committer *c, const struct record *r)
 	return c->iov_count + 6 <= BATCH_IOV && c->staging_used + staged <= BATCH_STAGING;
 }
 
+static void settle(struct spool *s, struct item *i, int result, struct waiter_batch *answers);
+
+/* Once written, chunks are done with: their buffers, which the caches still hold, serve the next messages while this
+ * batch is synced. When their segment fails later, the commit that relies on them finds it out (check_commit). But a batch
+ * that can still run out of space is cut off again, and its chunks must be told. */
+static void release_chunks(struct spool *s)
+{
+	struct committer *c = &s->committer;
+	struct item_list placed = c->placed;
+	unsigned n = 0;
+
+	if (s->head->on_disk < s->config.segment_size)
+		return;
+	c->placed = (struct item_list) { NULL, NULL };
+	for (struct item *i; (i = item_list_pop(&placed));)
+		if (i->kind == ITEM_CHUNK) {
+			settle(s, i, 0, &c->answers);
+			n++;
+		} else
+			item_list_append(&c->placed, i);
+	if (n == 0)
+		return;
+	c->released = true;
+	waiter_batch_post(&c->answers);
+	spool_lock(s);
+	s->stats.records += n;
+	spool_unlock(s);
+}
+
 int batch_write(struct spool *s)
 {
 	struct committer *c = &s->committer;
@@ -64,8 +94,10 @@ int batch_write(struct spool *s)
 		return 0;
 	r = file_pwritev(s->head->file, c->iov, c->iov_count, c->write_at);
 	c->iov_count = 0;
-	c->staging_used = 0;
+	c->iov_bytes = c->staging_used = 0;
 	c->write_at = s->head->used;
+	if (r >= 0)
+		release_chunks(s);
 	return r;
 }
 
@@ -438,7 +470,7 @@ void batch_fail(struct spool *s, int error, bool unsynced_too)
 		item_list_splice(&again, &c->unsynced);
 	c->new_entries = 0;
 	c->iov_count = 0;
-	c->staging_used = 0;
+	c->iov_bytes = c->staging_used = 0;
 	c->need_sync = false;
 	for (struct item *i; (i = item_list_pop(&placed));) {
 		if (i->lazy)

@@ -81,7 +81,8 @@ static void change_head(struct spool *s, struct segment *next)
 	s->head = next;
 	spool_unlock(s);
 	segment_unuse(s, old);
-	c->batch_start = c->write_at = next->used;
+	c->batch_start = c->write_at = c->begun = next->used;
+	c->released = false;
 	tidy_wake(s);
 }
 
@@ -144,9 +145,10 @@ static bool write_ran_out(struct spool *s)
 {
 	struct committer *c = &s->committer;
 
-	if (file_truncate(s->head->file, c->batch_start) < 0)
+	if (c->released || file_truncate(s->head->file, c->batch_start) < 0)
 		return false;
 	s->head->used = c->write_at = c->batch_start;
+	c->begun = MIN(c->begun, c->batch_start);
 	c->no_write_until = now() + RETRY_ROOM;
 	atomic_store(&s->full, true);
 	tidy_wake(s);
@@ -172,6 +174,29 @@ static int sync_head(struct spool *s)
 	return r;
 }
 
+/* What is written may go to the disk while more comes. The last page is not full yet. */
+static void write_behind(struct spool *s)
+{
+	struct committer *c = &s->committer;
+	uint32_t end = s->head->used & ~4095u;
+
+	if (s->config.no_sync || end < c->begun + WRITE_BEHIND)
+		return;
+	file_write_behind(s->head->file, c->begun, end - c->begun);
+	c->begun = end;
+}
+
+/* A part of the batch, because it is large or the lists are full. */
+static void write_part(struct spool *s)
+{
+	int r = batch_write(s);
+
+	if (r < 0)
+		write_failed(s, r);
+	else
+		write_behind(s);
+}
+
 /* Writes what was placed, syncs if need be, applies and answers. After a failure all of that is settled, too. */
 static int finish_batch(struct spool *s)
 {
@@ -190,14 +215,17 @@ static int finish_batch(struct spool *s)
 			return r;
 		}
 		s->head->durable = s->head->used;
+		c->begun = s->head->used & ~4095u;
 		c->failures = 0;
 		spool_lock(s);
 		s->stats.syncs++;
 		spool_unlock(s);
-	}
+	} else
+		write_behind(s);
 	c->need_sync = false;
 	batch_apply(s);
 	c->batch_start = c->write_at = s->head->used;
+	c->released = false;
 	if (sync) {
 		free_state_items(&c->unsynced);
 		c->lazy_sync_at = 0;
@@ -294,12 +322,12 @@ static void handle(struct spool *s, struct item *i)
 	r = batch_place(s, i);
 	switch (r) {
 	case 0:
+		if (c->iov_bytes >= WRITE_PIECE)
+			write_part(s);
 		return;
 	case -EBUSY:
 		push_front(&c->queue, i);
-		r = batch_write(s);
-		if (r < 0)
-			write_failed(s, r);
+		write_part(s);
 		return;
 	case -EDEADLK: /* compaction copied what this batch changes */
 		if (c->placed.first) {
@@ -325,13 +353,18 @@ static void handle(struct spool *s, struct item *i)
 	}
 }
 
+static void handle_queue(struct spool *s)
+{
+	for (struct item *i; (i = item_list_pop(&s->committer.queue));)
+		handle(s, i);
+}
+
 static void handle_all(struct spool *s)
 {
 	struct committer *c = &s->committer;
 
 	do {
-		for (struct item *i; (i = item_list_pop(&c->queue));)
-			handle(s, i);
+		handle_queue(s);
 		if (c->placed.first)
 			(void) finish_batch(s);
 	} while (c->queue.first); /* a failure may have put some back */
@@ -351,17 +384,23 @@ static bool more_is_coming(void *spool)
 	return atomic_load(&((struct spool *) spool)->coming) > 0;
 }
 
-/* A commit has come: others may be about to. */
+/* A commit has come: others may be about to. What comes meanwhile is written when it fills a piece, so that little is
+ * left to do when no more comes. */
 static void gather(struct spool *s)
 {
 	struct committer *c = &s->committer;
-	usec_t window = MIN(MAX(c->sync_takes, GATHER_MIN), GATHER_MAX);
+	usec_t until = now() + MIN(MAX(c->sync_takes, GATHER_MIN), GATHER_MAX);
 	struct item_list taken = { NULL, NULL };
 
 	if (!more_is_coming(s))
 		return;
 	atomic_store(&s->gathering, true);
-	(void) waker_sleep(&s->committer_waker, true, more_is_coming, s, "commits that are coming", now() + window);
+	while (waker_sleep(&s->committer_waker, true, more_is_coming, s, "commits that are coming", until) == 0 &&
+	       more_is_coming(s) && now() < until) {
+		inbox_take(&s->inbox, &taken);
+		item_list_splice(&c->queue, &taken);
+		handle_queue(s);
+	}
 	atomic_store(&s->gathering, false);
 	inbox_take(&s->inbox, &taken); /* who saw us gathering did not wake us */
 	item_list_splice(&c->queue, &taken);
@@ -378,7 +417,7 @@ static bool take_new(struct spool *s)
 	if (!taken.first)
 		return false;
 	for (struct item *i = taken.first; i; i = i->next) {
-		urgent |= !i->lazy;
+		urgent |= !i->lazy && !i->patient;
 		commit |= i->kind == ITEM_COMMIT;
 	}
 	item_list_splice(&c->queue, &taken);

@@ -226,7 +226,7 @@ static void submit_state(struct compaction *c, struct copy *k, struct state_item
 	t->item.waiter = &k->waiter;
 	c->count++;
 	c->bytes += t->len;
-	spool_submit(c->spool, &t->item, false);
+	spool_submit(c->spool, &t->item, URGENCY_NOW);
 }
 
 static int move_note(struct compaction *c, msgid_t id, uint32_t offset, struct slice note)

@@ -48,6 +48,7 @@ struct item {
 	struct item *next;
 	enum item_kind kind;
 	bool lazy;             /* nobody waits; may lie for a moment */
+	bool patient;          /* a chunk for which nobody waits yet: may lie, too, but not be kept for later */
 	msgid_t id;
 	struct waiter *waiter; /* or NULL */
 };

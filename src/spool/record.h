@@ -20,7 +20,7 @@
 #define RECORD_HEADER 48u
 #define RECORD_EXTENT 12u            /* bytes of one entry in a commit's list */
 #define RECORD_ALIGN 8u
-#define RECORD_MAX_EXTENTS 16384u    /* 1 GiB in chunks of 64 KiB */
+#define RECORD_MAX_EXTENTS 16384u    /* 2 GiB in chunks of 128 KiB */
 #define RECORD_MAX_PAYLOAD (64u << 20)
 
 #define SEGMENT_START 4096u          /* the first record */

@@ -9,13 +9,17 @@
 
 /* --- notes and removals ----------------------------------------------------------------------- */
 
-void spool_submit(struct spool *s, struct item *first, bool lazy)
+void spool_submit(struct spool *s, struct item *first, enum urgency urgency)
 {
+	bool lazy = urgency == URGENCY_LAZY;
+
+	if (urgency == URGENCY_NOW) /* while more is expected, nothing wakes a committer that waits for it */
+		lazy = atomic_load(&s->gathering) && atomic_load(&s->coming) > 0;
 	inbox_push(&s->inbox, first);
 	if (unlikely(atomic_load(&s->ended)))
 		committer_refuse_late(s);
-	else /* while more is expected, nothing wakes a committer that waits for it */
-		waker_wake(&s->committer_waker, lazy || (atomic_load(&s->gathering) && atomic_load(&s->coming) > 0));
+	else
+		waker_wake(&s->committer_waker, lazy);
 }
 
 int spool_sync(struct spool *s)
@@ -25,7 +29,7 @@ int spool_sync(struct spool *s)
 
 	waiter_init(&waiter);
 	item.waiter = &waiter;
-	spool_submit(s, &item, false);
+	spool_submit(s, &item, URGENCY_NOW);
 	return waiter_wait(&waiter, "a sync of the spool");
 }
 
@@ -80,7 +84,7 @@ int spool_note(struct spool *s, msgid_t id, struct slice note)
 		r = state_item_new(ITEM_NOTE, id, note, &t);
 	if (r < 0)
 		return r;
-	spool_submit(s, &t->item, true);
+	spool_submit(s, &t->item, URGENCY_LAZY);
 	return 0;
 }
 
@@ -99,7 +103,7 @@ int spool_note_sync(struct spool *s, msgid_t id, struct slice note)
 	waiter_init(&waiter);
 	t->item.lazy = false;
 	t->item.waiter = &waiter;
-	spool_submit(s, &t->item, false);
+	spool_submit(s, &t->item, URGENCY_NOW);
 	return waiter_wait(&waiter, "a durable note");
 }
 
@@ -117,7 +121,7 @@ int spool_remove(struct spool *s, msgid_t id)
 		free(t);
 		return r;
 	}
-	spool_submit(s, &t->item, true);
+	spool_submit(s, &t->item, URGENCY_LAZY);
 	return 0;
 }
 

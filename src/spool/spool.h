@@ -74,7 +74,7 @@ DEFINE_FREEP(struct spool, spool_close)
  * The chunk buffer is taken on the first append, so a writer that is never used costs little. */
 int spool_writer_new(struct spool *s, msgid_t id, struct spool_writer **ret);
 /* Waits only when too many chunks of this writer are under way. Bytes are copied once. -EIO, -ENOSPC when an earlier
- * chunk was lost, -ENOMEM, -EFBIG beyond 1 GiB. */
+ * chunk was lost, -ENOMEM, -EFBIG beyond 2 GiB. */
 int spool_writer_append(struct spool_writer *w, struct slice data);
 /* Room in the chunk buffer for writing in place (at least 1 byte, at most `want`): then commit what was used. */
 int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t *ret_len);

@@ -24,16 +24,21 @@
 #define SPOOL_WRITER_MAGIC 0x5b001002u
 #define SPOOL_READER_MAGIC 0x5b001003u
 
-#define CHUNK_LARGE 65536u
+#define CHUNK_LARGE (128u << 10)
 #define CHUNK_SMALL 16384u
-#define CHUNKS_UNDER_WAY 4 /* of one writer */
+#define CHUNKS_UNDER_WAY 2 /* of one writer */
+/* Chunks gather to pieces of this size, each of which is one write. Not more: the page cache gives a larger write larger
+ * blocks of memory, which a virtual machine may first have to get back from its host. */
+#define WRITE_PIECE (1u << 20)
+/* So much that was written is given to the disk at once, without waiting for a sync. */
+#define WRITE_BEHIND (256u << 10)
 #define LAZY_WRITE (2 * USEC_MS) /* so long lazy records gather before they are written */
 #define RETRY_ROOM USEC_SEC      /* how often a full disk is asked again */
 /* How long commits wait for others that are coming: as long as a sync takes, within these bounds. */
 #define GATHER_MIN ((usec_t) 50)
 #define GATHER_MAX USEC_MS
 #define FAILURES_MAX 3           /* in a row, then the spool stops accepting */
-#define POOL_BYTES (4u << 20)    /* of free chunks kept, of each size */
+#define POOL_BYTES (8u << 20)    /* of free chunks kept, of each size */
 
 /* A piece of a body: what is written is head and data in one, so the bytes are not copied again. */
 struct chunk {
@@ -97,8 +102,11 @@ struct committer {
 	int iov_count;
 	unsigned char *staging;
 	uint32_t staging_used;
+	uint32_t iov_bytes;
 	uint32_t batch_start;   /* where the batch begins in the head */
 	uint32_t write_at;      /* where the iov goes */
+	uint32_t begun;         /* below that the disk has begun to write, or is done */
+	bool released;          /* chunks of this batch were given back: it can't be taken out of the segment again */
 	uint32_t new_entries;   /* reserved in the index for the batch */
 	bool need_sync;
 	usec_t lazy_write_at, lazy_sync_at; /* 0: nothing waits for it */
@@ -140,6 +148,7 @@ struct spool {
 	atomic_bool renew_head; /* the committer is asked to change to the prepared segment */
 	atomic_bool full, failed, tidy_asked;
 	atomic_uint coming;    /* writers on their way to a commit */
+	atomic_uint chunk_bytes; /* handed over since the beginning; wraps */
 	atomic_bool gathering; /* the committer waits for them */
 	atomic_bool ended; /* the committer has: nothing is taken any more */
 	_Atomic(usec_t) space_checked;
@@ -153,8 +162,13 @@ static inline void spool_lock(struct spool *s) { pthread_mutex_lock(&s->mutex); 
 static inline void spool_unlock(struct spool *s) { pthread_mutex_unlock(&s->mutex); }
 
 /* --- spool.c --- */
+enum urgency {
+	URGENCY_LAZY,  /* it may lie for a moment */
+	URGENCY_NOW,   /* a sleeping committer is woken, unless it waits for commits that are coming */
+	URGENCY_STILL, /* even then */
+};
 /* Hands over first.. (linked by next). */
-void spool_submit(struct spool *s, struct item *first, bool lazy);
+void spool_submit(struct spool *s, struct item *first, enum urgency urgency);
 /* Until everything submitted before is durable. In a fiber. */
 int spool_sync(struct spool *s);
 int state_item_new(enum item_kind kind, msgid_t id, struct slice data, struct state_item **ret);

@@ -132,6 +132,14 @@ void writer_unref(struct spool_writer *w)
 	free(w);
 }
 
+/* Whether with these the next WRITE_PIECE bytes of chunks are complete. */
+static bool fills_a_piece(struct spool *s, uint32_t bytes)
+{
+	unsigned before = atomic_fetch_add_explicit(&s->chunk_bytes, bytes, memory_order_relaxed);
+
+	return before / WRITE_PIECE != (before + bytes) / WRITE_PIECE;
+}
+
 static struct item *chunk_ready(struct spool_writer *w)
 {
 	struct chunk *k = TAKE_PTR(w->chunk);
@@ -149,14 +157,17 @@ static struct item *chunk_ready(struct spool_writer *w)
 static int chunk_hand_over(struct spool_writer *w)
 {
 	struct waiter waiter;
+	uint32_t len = w->chunk->len;
 	struct item *i = chunk_ready(w);
 	bool wait = ++w->under_way >= CHUNKS_UNDER_WAY;
+	bool urgent = fills_a_piece(w->spool, len) || wait;
 
 	if (wait) {
 		waiter_init(&waiter);
 		i->waiter = &waiter;
 	}
-	spool_submit(w->spool, i, false);
+	i->patient = !urgent;
+	spool_submit(w->spool, i, urgent ? URGENCY_STILL : URGENCY_LAZY);
 	if (wait) {
 		(void) waiter_wait(&waiter, "the spool to write");
 		w->under_way = 0; /* items are handled in order: the earlier ones are done, too */
@@ -164,7 +175,8 @@ static int chunk_hand_over(struct spool_writer *w)
 	return atomic_load_explicit(&w->error, memory_order_relaxed);
 }
 
-/* Most messages fit into a small chunk; one that doesn't goes on in a large one with what it has. */
+/* Most messages fit into a small chunk; one that doesn't goes on in a large one with what it has, which is little when
+ * the first read showed it. */
 static int chunk_grow(struct spool_writer *w)
 {
 	struct chunk *large = chunk_get(w->spool, true);
@@ -194,11 +206,12 @@ int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t
 	r = atomic_load_explicit(&w->error, memory_order_relaxed);
 	if (r < 0)
 		return r;
-	if (w->chunk && w->chunk->len == w->chunk->capacity) {
-		r = w->chunk->capacity < w->spool->chunk_large ? chunk_grow(w) : chunk_hand_over(w);
-		if (r < 0)
-			return r;
-	}
+	if (w->chunk && w->chunk->capacity < w->spool->chunk_large && want > w->chunk->capacity - w->chunk->len)
+		r = chunk_grow(w);
+	else if (w->chunk && w->chunk->len == w->chunk->capacity)
+		r = chunk_hand_over(w);
+	if (r < 0)
+		return r;
 	if (!w->chunk) {
 		if (w->handed_over == RECORD_MAX_EXTENTS - 1)
 			return -EFBIG;
@@ -246,6 +259,7 @@ uint64_t spool_writer_size(const struct spool_writer *w)
 int writer_submit(struct spool_writer *w, struct slice envelope, struct slice note, struct waiter *waiter)
 {
 	struct item *first = &w->item;
+	enum urgency urgency = URGENCY_NOW;
 	int r = atomic_load_explicit(&w->error, memory_order_relaxed);
 
 	if (r < 0)
@@ -259,11 +273,13 @@ int writer_submit(struct spool_writer *w, struct slice envelope, struct slice no
 	w->item.waiter = waiter;
 	w->item.next = NULL;
 	if (w->chunk && w->chunk->len > 0) {
+		if (fills_a_piece(w->spool, w->chunk->len))
+			urgency = URGENCY_STILL;
 		first = chunk_ready(w);
 		first->next = &w->item;
 	}
 	arrived(w);
-	spool_submit(w->spool, first, false);
+	spool_submit(w->spool, first, urgency);
 	return 0;
 }
 

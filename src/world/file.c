@@ -8,7 +8,7 @@
 #include "world/loop.h"
 
 enum call {
-	CALL_OPEN, CALL_PREAD, CALL_PWRITEV, CALL_APPEND, CALL_SYNC, CALL_SIZE, CALL_TRUNCATE, CALL_ALLOCATE, CALL_LOCK,
+	CALL_OPEN, CALL_PREAD, CALL_PWRITEV, CALL_APPEND, CALL_SYNC, CALL_WRITE_BEHIND, CALL_SIZE, CALL_TRUNCATE, CALL_ALLOCATE, CALL_LOCK,
 	CALL_CLOSE, CALL_INFO, CALL_MKDIR, CALL_RENAME, CALL_LINK, CALL_UNLINK, CALL_SYNC_DIR, CALL_SPACE, CALL_LIST,
 };
 
@@ -41,6 +41,7 @@ static ssize_t call_now(struct request *q)
 	case CALL_PWRITEV: return ops->file_pwritev(q->file, q->iov, q->n_iov, q->offset);
 	case CALL_APPEND: return ops->file_append(q->file, slice_new(q->data, q->len));
 	case CALL_SYNC: return ops->file_sync(q->file);
+	case CALL_WRITE_BEHIND: ops->file_write_behind(q->file, q->offset, q->len); return 0;
 	case CALL_SIZE: return ops->file_size(q->file, q->ret_u64);
 	case CALL_TRUNCATE: return ops->file_truncate(q->file, q->offset);
 	case CALL_ALLOCATE: return ops->file_allocate(q->file, q->offset);
@@ -130,6 +131,14 @@ int file_sync(struct file *f)
 	struct request q = { .call = CALL_SYNC, .world = f->world, .file = f };
 
 	return (int) carry_out(&q);
+}
+
+void file_write_behind(struct file *f, uint64_t offset, uint64_t len)
+{
+	struct request q = { .call = CALL_WRITE_BEHIND, .world = f->world, .file = f, .offset = offset, .len = len };
+
+	if (f->world->ops->file_write_behind)
+		(void) carry_out(&q);
 }
 
 int file_size(struct file *f, uint64_t *ret)

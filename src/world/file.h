@@ -33,6 +33,9 @@ int file_pwritev(struct file *f, const struct iovec *iov, int n, uint64_t offset
 /* Appends all of it (files opened with FILE_APPEND). */
 int file_append(struct file *f, struct slice data);
 int file_sync(struct file *f); /* fdatasync. After a failure the file is not to be trusted again */
+/* The disk may begin with what was written there, so that a later sync has less to wait for. Promises nothing: only a
+ * sync says whether it arrived. */
+void file_write_behind(struct file *f, uint64_t offset, uint64_t len);
 int file_size(struct file *f, uint64_t *ret);
 int file_truncate(struct file *f, uint64_t size);
 /* Reserves space, so that later writes below `size` can't fail for lack of it. -EOPNOTSUPP is harmless. */

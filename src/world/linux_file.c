@@ -137,6 +137,12 @@ static int sync_file(struct file *f)
 	return fdatasync(fd_of(f)) < 0 ? -errno : 0;
 }
 
+/* Neither waits for the writing nor takes note of its errors: those are left for the sync. */
+static void write_behind(struct file *f, uint64_t offset, uint64_t len)
+{
+	(void) sync_file_range(fd_of(f), (off_t) offset, (off_t) len, SYNC_FILE_RANGE_WRITE);
+}
+
 static int size_of_file(struct file *f, uint64_t *ret)
 {
 	struct stat st;
@@ -253,6 +259,7 @@ void linux_file_ops(struct world_ops *ops)
 	ops->file_pwritev = pwritev_file;
 	ops->file_append = append_file;
 	ops->file_sync = sync_file;
+	ops->file_write_behind = write_behind;
 	ops->file_size = size_of_file;
 	ops->file_truncate = truncate_file;
 	ops->file_allocate = allocate_file;

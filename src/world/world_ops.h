@@ -34,6 +34,7 @@ struct world_ops {
 	int (*file_pwritev)(struct file *f, const struct iovec *iov, int n, uint64_t offset);
 	int (*file_append)(struct file *f, struct slice data);
 	int (*file_sync)(struct file *f);
+	void (*file_write_behind)(struct file *f, uint64_t offset, uint64_t len); /* NULL: nothing to be won */
 	int (*file_size)(struct file *f, uint64_t *ret);
 	int (*file_truncate)(struct file *f, uint64_t size);
 	int (*file_allocate)(struct file *f, uint64_t size);
