@@ -16,3 +16,5 @@ struct scan_place {
  * also no dot at the start of a line. Returns how many octets (0 when the first block is not like that, or
  * there is less than one), updates *place and *eight_bit. All line ends of a block cost as much as one. */
 size_t scan_flawless(const char *data, size_t len, bool dots, struct scan_place *place, bool *eight_bit);
+/* The same without the instructions that only some processors have: for tests. */
+size_t scan_flawless_everywhere(const char *data, size_t len, bool dots, struct scan_place *place, bool *eight_bit);

@@ -56,6 +56,22 @@ static void test_all_ways_agree_at_any_length_and_alignment(void **state)
 	}
 }
 
+static void test_long_ones_are_right_too(void **state)
+{
+	static unsigned char bytes[10000];
+
+	srand(16);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char) rand();
+	for (size_t len = 1500; len < sizeof(bytes) - 8; len += len < 1600 ? 1 : 331) {
+		size_t start = len % 8;
+		uint32_t seed = (uint32_t) rand(), expected = by_definition(seed, bytes + start, len);
+
+		assert_int_equal(crc32c(seed, bytes + start, len), expected);
+		assert_int_equal(crc32c_portable(seed, bytes + start, len), expected);
+	}
+}
+
 static void test_pieces_give_the_checksum_of_the_whole(void **state)
 {
 	unsigned char bytes[400];
@@ -96,6 +112,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_published_values),
 		cmocka_unit_test(test_all_ways_agree_at_any_length_and_alignment),
+		cmocka_unit_test(test_long_ones_are_right_too),
 		cmocka_unit_test(test_pieces_give_the_checksum_of_the_whole),
 		cmocka_unit_test(test_every_flipped_bit_is_seen),
 	};

@@ -221,6 +221,29 @@ static void test_scanning_finds_the_first_control_at_every_place(void **state)
 	}
 }
 
+/* The vectors of this processor and those of any: the same place, and the same about it, for blocks with one octet out of
+ * place anywhere, and for flawless ones. */
+static void test_all_ways_of_scanning_agree(void **state)
+{
+	static const char odd[] = { 'a', '\r', '\n', '\0', '.', '\x8d' };
+	char data[256];
+
+	for (unsigned round = 0; round < sizeof(data) * sizeof(odd) * 4; round++) {
+		struct scan_place one = { .line_start = round % 2, .after_cr = round % 3 == 0 }, other = one;
+		bool dots = round % 5 > 1, high_one = false, high_other = false;
+		size_t start = round % 7, n;
+
+		for (size_t i = 0; i < sizeof(data); i++)
+			data[i] = i % 19 == 17 ? '\r' : i % 19 == 18 ? '\n' : 'a';
+		data[round % sizeof(data)] = odd[round / sizeof(data) % sizeof(odd)];
+		n = scan_flawless(data + start, sizeof(data) - start, dots, &one, &high_one);
+		assert_int_equal(scan_flawless_everywhere(data + start, sizeof(data) - start, dots, &other, &high_other), n);
+		assert_int_equal(one.line_start, other.line_start);
+		assert_int_equal(one.after_cr, other.after_cr);
+		assert_int_equal(high_one, high_other);
+	}
+}
+
 /* Random octets of the interesting kind, stuffed, and undone in random pieces. */
 static void test_what_is_stuffed_comes_out_again(void **state)
 {
@@ -532,6 +555,7 @@ int main(void)
 		cmocka_unit_test(test_bad_sequences_deep_inside_long_lines_are_found),
 		cmocka_unit_test(test_octets_above_127_are_noticed_before_a_line_end_too),
 		cmocka_unit_test(test_scanning_finds_the_first_control_at_every_place),
+		cmocka_unit_test(test_all_ways_of_scanning_agree),
 		cmocka_unit_test(test_what_is_stuffed_comes_out_again),
 		cmocka_unit_test(test_the_fast_machine_agrees_with_a_dull_one),
 		cmocka_unit_test(test_what_a_careless_client_may_hold_for_an_end_is_recognised),

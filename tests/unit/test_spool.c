@@ -672,7 +672,7 @@ static int stream_over_a_failure(struct scene *c, void *arg)
 	int r = 0;
 
 	assert_int_equal(spool_writer_new(c->spool, 50, &w), 0);
-	for (unsigned i = 0; i < 70; i++) /* four chunks are written and waited for */
+	for (unsigned i = 0; i < 280; i++) /* two chunks are written and waited for */
 		assert_int_equal(spool_writer_append(w, slice_new(data, sizeof(data))), 0);
 	fail_once(c, SIM_SYNC, -EIO);
 	assert_int_equal(scene_commit(c, 51, 100), -EIO);
