@@ -107,7 +107,7 @@ int spool_reader_open(struct spool *s, msgid_t id, struct spool_reader **ret);
 uint64_t spool_reader_size(const struct spool_reader *r);
 /* Body bytes from offset: 0 at the end. -EBADMSG when the checksum of the chunk does not hold. */
 ssize_t spool_reader_read(struct spool_reader *r, uint64_t offset, void *data, size_t len);
-/* The same without a copy: the bytes from offset to the end of their chunk (at most 64 KiB), checked, until the next
+/* The same without a copy: the bytes from offset to the end of their chunk (at most 128 KiB), checked, until the next
  * call for this reader. Empty at the end. */
 int spool_reader_view(struct spool_reader *r, uint64_t offset, struct slice *ret);
 void spool_reader_close(struct spool_reader *r);
