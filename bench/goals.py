@@ -43,14 +43,15 @@ def accepting(report):
 
 
 def large(report):
-    for shape in report.shapes("accept-large"):
-        rate, bare = (report.value("accept-large", shape, n, "rate") for n in ("Yizhan", "bare loop"))
-        if rate and bare:
-            yield (
-                f"accept-large: {shape}: at least 60 % of the bare append-and-sync loop's bytes per second",
-                rate >= 0.6 * bare,
-                percent(rate, bare),
-            )
+    for part in ("accept-large", "accept-large-source"):
+        for shape in report.shapes(part):
+            rate, bare = (report.value(part, shape, n, "rate") for n in ("Yizhan", "bare loop"))
+            if rate and bare:
+                yield (
+                    f"{part}: {shape}: at least 60 % of the bare append-and-sync loop's bytes per second",
+                    rate >= 0.6 * bare,
+                    percent(rate, bare),
+                )
 
 
 def relaying(report):

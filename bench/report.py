@@ -14,6 +14,7 @@ TITLES = {
     "accept": "Accepting, with bench_load: each message durable before its `250`, nothing delivered",
     "accept-tls": "Accepting under STARTTLS, with bench_load",
     "accept-large": "Accepting 64 KB messages, with bench_load",
+    "accept-large-source": "Accepting 64 KB messages, with smtp-source",
     "accept-source": "Accepting, with smtp-source",
     "relay": "Relaying end to end: bench_load, the server, bench_sink",
     "relay-source": "Relaying end to end: smtp-source, the server, smtp-sink",
@@ -115,7 +116,9 @@ class Report:
             cells = []
             for name in names:
                 rate, cpu = self.value(part, shape, name, "rate"), self.value(part, shape, name, "cpu")
-                cells.append("" if rate is None else f"{rate:,.0f}/s, {cpu:.3f} ms")
+                client = self.value(part, shape, name, "client_cpu") if part.startswith("accept-large") else None
+                text = "" if rate is None else f"{rate:,.0f}/s, {cpu:.3f} ms"
+                cells.append(text if client is None else f"{text} (client {client:.3f} ms)")
             lines.append(f"| {shape} | " + " | ".join(cells) + " |")
         return lines + [""]
 
