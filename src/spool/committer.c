@@ -492,7 +492,11 @@ static int sleep_until_needed(struct spool *s)
 		deadline = MIN(deadline, c->lazy_write_at);
 	if (c->lazy_sync_at > 0)
 		deadline = MIN(deadline, c->lazy_sync_at);
-	return waker_sleep(&s->committer_waker, c->queue.first != NULL, nothing_new, s, "work", deadline);
+	if (c->notes_until > now())
+		deadline = MIN(deadline, c->notes_until);
+	else
+		c->notes_until = 0;
+	return waker_sleep(&s->committer_waker, c->queue.first || c->notes_until > 0, nothing_new, s, "work", deadline);
 }
 
 /* All writers have ended and tidying, too: the last batch, and a clean end of the log. */
@@ -537,8 +541,10 @@ void committer_main(void *spool)
 	struct spool *s = spool;
 
 	for (;;) {
-		if (take_new(s))
+		if (take_new(s)) {
 			handle_all(s);
+			s->committer.notes_until = now() + LAZY_WRITE;
+		}
 		do_what_is_due(s);
 		if (sleep_until_needed(s) == -ECANCELED)
 			break;

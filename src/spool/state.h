@@ -110,6 +110,7 @@ struct committer {
 	uint32_t new_entries;   /* reserved in the index for the batch */
 	bool need_sync;
 	usec_t lazy_write_at, lazy_sync_at; /* 0: nothing waits for it */
+	usec_t notes_until; /* behind commits come notes about them: until then it looks for them by itself, and none wakes it */
 	usec_t sync_takes; /* lately, smoothed */
 	usec_t no_segment_until, no_write_until; /* the disk was full: when to try again */
 	int no_segment_reason;
