@@ -15,7 +15,7 @@
 
 #define EVENTS_AT_ONCE 240 /* an event has 12 bytes on x86-64, 16 elsewhere: less than a page in all */
 #define STEPS_BEFORE_POLL 16
-#define CROWD 8
+#define CROWD 8 /* so many fibers begin one, half of them end it: a number that goes up and down costs no call each time */
 
 int linux_loop_init(struct loop *l)
 {
@@ -156,7 +156,7 @@ static usec_t sleep_until_something(struct loop *l, usec_t looked)
 static void mind_the_crowd(struct loop *l)
 {
 	struct linux_loop *b = l->backend;
-	bool crowd = atomic_load_explicit(&l->fiber_count, memory_order_relaxed) >= CROWD;
+	bool crowd = atomic_load_explicit(&l->fiber_count, memory_order_relaxed) >= (b->crowd ? CROWD / 2 : CROWD);
 
 	if (crowd == b->crowd)
 		return;
