@@ -294,7 +294,7 @@ static int execute(struct session *x, struct slice line)
 	case VERB_STARTTLS: return start_tls(x);
 	case VERB_RSET: forget(x); /* fall through */
 	case VERB_NOOP: return say(x, "250 2.0.0 Ok\r\n");
-	case VERB_QUIT: return say(x, "221 2.0.0 Bye\r\n") < 0 || stream_flush(x->stream, patience()) < 0 ? -EPIPE : 1;
+	case VERB_QUIT: return say(x, "221 2.0.0 Bye\r\n") < 0 || stream_flush_last(x->stream, patience()) < 0 ? -EPIPE : 1;
 	default: return say(x, "502 5.5.1 Not here\r\n");
 	}
 }

@@ -287,6 +287,8 @@ static void end_session(struct session *s, int r)
 	transaction_end(s);
 	if (fiber_cancelled())
 		stream_flush_now(s->stream);
+	else if (r >= 0 && s->verb == VERB_QUIT && !s->linger) /* nothing of the client is left unread, so that no reset follows */
+		r = stream_flush_last(s->stream, session_deadline(s));
 	else if (r >= 0)
 		r = stream_flush(s->stream, session_deadline(s));
 	if (r >= 0 && s->linger)

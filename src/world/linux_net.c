@@ -106,7 +106,7 @@ static ssize_t socket_read(struct transport *t, void *data, size_t len)
 	return n;
 }
 
-static ssize_t socket_writev(struct transport *t, const struct iovec *iov, int n)
+static ssize_t socket_send(struct transport *t, const struct iovec *iov, int n, int flags)
 {
 	struct watch *w = &socket_of(t)->watch;
 	struct msghdr m = { .msg_iov = (struct iovec *) (uintptr_t) iov, .msg_iovlen = (size_t) MIN(n, IOV_AT_ONCE) };
@@ -115,7 +115,7 @@ static ssize_t socket_writev(struct transport *t, const struct iovec *iov, int n
 	if (!w->writable)
 		return -EAGAIN;
 	do
-		sent = sendmsg(w->fd, &m, MSG_NOSIGNAL);
+		sent = sendmsg(w->fd, &m, MSG_NOSIGNAL | flags);
 	while (sent < 0 && errno == EINTR);
 	if (sent < 0) {
 		if (errno == EAGAIN)
@@ -127,6 +127,17 @@ static ssize_t socket_writev(struct transport *t, const struct iovec *iov, int n
 
 static ssize_t socket_sendfile(struct transport *t, int fd, uint64_t offset, size_t len)
 {
+static ssize_t socket_writev(struct transport *t, const struct iovec *iov, int n)
+{
+	return socket_send(t, iov, n, 0);
+}
+
+/* The kernel keeps a part of a packet back until there is more, at most for 200 ms: until close(2). */
+static ssize_t socket_writev_last(struct transport *t, const struct iovec *iov, int n)
+{
+	return socket_send(t, iov, n, MSG_MORE);
+}
+
 	struct watch *w = &socket_of(t)->watch;
 	off_t at = (off_t) offset;
 	ssize_t n;
@@ -168,6 +179,7 @@ static const struct transport_ops socket_ops = {
 	.close = socket_close,
 	.sendfile = socket_sendfile,
 };
+	.writev_last = socket_writev_last,
 
 /* Takes fd, also on failure. */
 static int socket_new(int fd, struct linux_socket **ret)

@@ -177,8 +177,10 @@ void stream_discard_input(struct stream *s)
 
 /* --- output ----------------------------------------------------------------------------------------------- */
 
+typedef ssize_t (*send_fn)(struct transport *t, const struct iovec *iov, int n);
+
 /* Sends all of iov, waiting as long as the deadline allows; iov is used up. */
-static int send_all(struct stream *s, struct iovec *iov, int n, usec_t deadline)
+static int send_all_by(send_fn send, struct stream *s, struct iovec *iov, int n, usec_t deadline)
 {
 	while (n > 0) {
 		ssize_t sent;
@@ -188,7 +190,7 @@ static int send_all(struct stream *s, struct iovec *iov, int n, usec_t deadline)
 			n--;
 			continue;
 		}
-		sent = s->transport->ops->writev(s->transport, iov, n);
+		sent = send(s->transport, iov, n);
 		if (sent == -EAGAIN) {
 			int r = s->transport->ops->wait(s->transport, WAIT_WRITE, deadline);
 
@@ -212,17 +214,34 @@ static int send_all(struct stream *s, struct iovec *iov, int n, usec_t deadline)
 	return 0;
 }
 
-int stream_flush(struct stream *s, usec_t deadline)
+static int send_all(struct stream *s, struct iovec *iov, int n, usec_t deadline)
+{
+	return send_all_by(s->transport->ops->writev, s, iov, n, deadline);
+}
+
+static int flush_by(send_fn send, struct stream *s, usec_t deadline)
 {
 	struct iovec iov = { .iov_base = s->out, .iov_len = s->out_len };
 	int r = 0;
 
 	if (s->out_len > 0) {
 		s->out_len = 0; /* after a failure nothing of it is sent again */
-		r = send_all(s, &iov, 1, deadline);
+		r = send_all_by(send, s, &iov, 1, deadline);
 	}
 	release(&s->out);
 	return r;
+}
+
+int stream_flush(struct stream *s, usec_t deadline)
+{
+	return flush_by(s->transport->ops->writev, s, deadline);
+}
+
+int stream_flush_last(struct stream *s, usec_t deadline)
+{
+	const struct transport_ops *ops = s->transport->ops;
+
+	return flush_by(ops->writev_last ? ops->writev_last : ops->writev, s, deadline);
 }
 
 int stream_put(struct stream *s, struct slice data, usec_t deadline)

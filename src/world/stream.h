@@ -34,6 +34,8 @@ struct transport_ops {
 	/* Says that nothing more will be written (close_notify, FIN). May be NULL. Does not wait. */
 	void (*shutdown)(struct transport *t);
 	void (*close)(struct transport *t); /* closes and frees */
+	/* As writev, and close follows at once: the bytes may wait for it and leave with the FIN. NULL: writev will do. */
+	ssize_t (*writev_last)(struct transport *t, const struct iovec *iov, int n);
 	/* Sends up to len bytes of fd from offset without copying: bytes sent, -EAGAIN, -errno;
 	 * NULL where it can't be done (TLS, simulation). */
 	ssize_t (*sendfile)(struct transport *t, int fd, uint64_t offset, size_t len);
@@ -105,6 +107,8 @@ void stream_discard_input(struct stream *s);
 int stream_put(struct stream *s, struct slice data, usec_t deadline);
 int stream_put_str(struct stream *s, const char *text, usec_t deadline);
 int stream_flush(struct stream *s, usec_t deadline);
+/* The same when stream_free follows at once: the last bytes and the end of the stream go out in one packet. */
+int stream_flush_last(struct stream *s, usec_t deadline);
 /* Sends what is buffered without waiting, for the last words of a cancelled session. */
 void stream_flush_now(struct stream *s);
 /* Replaces the transport (TLS on top of the old one): both buffers must be empty. The new one owns the

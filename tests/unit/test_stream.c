@@ -21,18 +21,33 @@ struct fixture {
 	_Atomic int done;
 };
 
+static struct stream *open_client(struct fixture *f)
+{
+	struct transport *t;
+	struct stream *s;
+
+	assert_int_equal(net_connect(listener_endpoint(f->listener), NULL, now() + USEC_SEC, &t), 0);
+	assert_int_equal(stream_new(t, listener_endpoint(f->listener), &s), 0);
+	return s;
+}
+
+static struct stream *open_server(struct fixture *f)
+{
+	struct endpoint peer;
+	struct transport *t;
+	struct stream *s;
+
+	assert_int_equal(listener_accept(f->listener, now() + USEC_SEC, &t, &peer), 0);
+	assert_int_equal(stream_new(t, &peer, &s), 0);
+	return s;
+}
+
 static void pair_main(void *arg)
 {
 	struct fixture *f = arg;
-	struct transport *t;
-	struct endpoint peer;
 	{
-		_cleanup_(stream_freep) struct stream *client = NULL, *server = NULL;
+		_cleanup_(stream_freep) struct stream *client = open_client(f), *server = open_server(f);
 
-		assert_int_equal(net_connect(listener_endpoint(f->listener), NULL, now() + USEC_SEC, &t), 0);
-		assert_int_equal(stream_new(t, listener_endpoint(f->listener), &client), 0);
-		assert_int_equal(listener_accept(f->listener, now() + USEC_SEC, &t, &peer), 0);
-		assert_int_equal(stream_new(t, &peer, &server), 0);
 		f->fn(f, client, server);
 	}
 	__atomic_store_n(&f->done, 1, __ATOMIC_SEQ_CST);
@@ -213,6 +228,84 @@ static void test_a_port_without_a_listener_refuses(void **state)
 	with_pair(refused);
 }
 
+/* More than a packet holds, so that a part of it leaves before the end is known. */
+static void last_words(struct fixture *f, struct stream *client, struct stream *server)
+{
+	static const char words[100 * 1000] = "221 Bye";
+	size_t lengths[] = { 7, 5000, sizeof(words) }, got;
+
+	for (unsigned i = 0; i < ARRAY_LEN(lengths); i++) {
+		_cleanup_(stream_freep) struct stream *to = open_client(f);
+		struct stream *from = open_server(f);
+		usec_t began = now();
+		ssize_t n;
+
+		for (size_t put = 0; put < lengths[i]; put += MIN((size_t) 1000, lengths[i] - put))
+			assert_int_equal(stream_put(from, slice_new(words + put, MIN((size_t) 1000, lengths[i] - put)), now() + USEC_SEC), 0);
+		assert_int_equal(stream_flush_last(from, now() + USEC_SEC), 0);
+		assert_int_equal(from->bytes_out, lengths[i]);
+		stream_free(from);
+		for (got = 0; (n = stream_fill(to, now() + USEC_SEC)) > 0; got += (size_t) n)
+			stream_consume(to, (size_t) n);
+		assert_int_equal(n, 0);
+		assert_int_equal(got, lengths[i]);
+		assert_true(now() - began < 150 * USEC_MS); /* nothing is kept back for want of more */
+	}
+}
+
+static void test_the_last_bytes_leave_with_the_end(void **state)
+{
+	with_pair(last_words);
+}
+
+static void many_connect(struct fixture *f, struct stream *client, struct stream *server)
+{
+	struct stream *clients[50], *servers[50];
+	struct endpoint peer;
+	struct transport *t;
+
+	for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
+		clients[i] = open_client(f);
+	for (unsigned i = 0; i < ARRAY_LEN(clients); i++)
+		servers[i] = open_server(f);
+	assert_int_equal(listener_accept(f->listener, now() + 5 * USEC_MS, &t, &peer), -ETIMEDOUT);
+	for (unsigned i = 0; i < ARRAY_LEN(clients); i++) {
+		stream_free(clients[i]);
+		assert_int_equal(stream_fill(servers[i], now() + USEC_SEC), 0);
+		stream_free(servers[i]);
+	}
+}
+
+static void test_connections_that_come_together_are_all_taken(void **state)
+{
+	with_pair(many_connect);
+}
+
+static usec_t processor_time(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (usec_t) t.tv_sec * USEC_SEC + (usec_t) t.tv_nsec / 1000;
+}
+
+static void nobody_takes(struct fixture *f, struct stream *client, struct stream *server)
+{
+	struct stream *waiting = open_client(f), *taken;
+	usec_t began = processor_time();
+
+	assert_int_equal(fiber_sleep_until(now() + 200 * USEC_MS), 0);
+	assert_true(processor_time() - began < 50 * USEC_MS);
+	taken = open_server(f);
+	stream_free(waiting);
+	stream_free(taken);
+}
+
+static void test_a_connection_that_nobody_takes_costs_nothing(void **state)
+{
+	with_pair(nobody_takes);
+}
+
 static void test_unix_sockets_work_and_leave_no_file(void **state)
 {
 	char directory[] = "/tmp/yizhan-test-XXXXXX", address[64];
@@ -233,6 +326,9 @@ int main(void)
 		cmocka_unit_test(test_a_full_input_buffer_says_so),
 		cmocka_unit_test(test_part_of_a_file_goes_out_in_its_place),
 		cmocka_unit_test(test_a_port_without_a_listener_refuses),
+		cmocka_unit_test(test_the_last_bytes_leave_with_the_end),
+		cmocka_unit_test(test_connections_that_come_together_are_all_taken),
+		cmocka_unit_test(test_a_connection_that_nobody_takes_costs_nothing),
 		cmocka_unit_test(test_unix_sockets_work_and_leave_no_file),
 	};
 
