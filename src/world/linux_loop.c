@@ -1,7 +1,8 @@
 /* A loop's thread: run what is ready, then sleep in epoll until something happens.
  *
- * Descriptors are registered once, edge-triggered, for both directions; epoll then only sets flags in the
- * watch and wakes who waits. Events are all noted before any fiber runs, so a watch can't be freed between
+ * Descriptors are registered once, edge-triggered (listeners by level), for input; for output, too, when somebody must
+ * wait for it: epoll would begin by saying that a new connection can be written to, which everybody knows. Events only
+ * set flags in the watch and wake who waits. Events are all noted before any fiber runs, so a watch can't be freed between
  * its event and its handling. */
 #include "world/linux_world.h"
 
@@ -64,12 +65,16 @@ void linux_loop_wake(struct loop *l)
 	}
 }
 
-static void note_event(const struct epoll_event *e)
+static void note_event(const struct linux_loop *b, const struct epoll_event *e)
 {
 	struct watch *w = e->data.ptr;
 
 	if (!w)
 		return; /* the wake-up */
+	if (w->listens && !w->reader) { /* it would be said again and again */
+		(void) epoll_ctl(b->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+		w->loop = NULL;
+	}
 	if (e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		w->hangup = true;
 	if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
@@ -139,9 +144,10 @@ static usec_t sleep_until_something(struct loop *l, usec_t looked)
 		return looked; /* asked again before any deadline counts */
 	if (n == 0)
 		return time + pause;
+	b->came = (unsigned) n;
 	for (;;) {
 		for (int i = 0; i < n; i++)
-			note_event(&events[i]);
+			note_event(b, &events[i]);
 		if (n < EVENTS_AT_ONCE || --left == 0)
 			return time;
 		n = poll_events(b, events, EVENTS_AT_ONCE, 0);
@@ -219,18 +225,30 @@ void linux_loop_stop(struct loop *l)
 	b->running = false;
 }
 
+/* Nothing is missed between a call that failed and this one: epoll looks at the descriptor when it takes it. */
+static int watch_register(struct watch *w, unsigned what, struct loop *l)
+{
+	struct linux_loop *b = l->backend;
+	struct epoll_event e = { .events = w->listens ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = w };
+
+	if (what & WAIT_WRITE)
+		e.events |= EPOLLOUT;
+	if (epoll_ctl(b->epoll_fd, w->loop ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, w->fd, &e) < 0)
+		return -errno;
+	w->loop = l;
+	w->output = what & WAIT_WRITE;
+	return 0;
+}
+
 int watch_wait(struct watch *w, unsigned what, usec_t deadline)
 {
 	struct loop *l = loop_current();
 	int r;
 
-	if (!w->loop) {
-		struct linux_loop *b = l->backend;
-		struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = w };
-
-		if (epoll_ctl(b->epoll_fd, EPOLL_CTL_ADD, w->fd, &e) < 0)
-			return -errno;
-		w->loop = l;
+	if (!w->loop || (what & WAIT_WRITE && !w->output)) {
+		r = watch_register(w, what, l);
+		if (r < 0)
+			return r;
 	}
 	assert(w->loop == l);
 	if ((what & WAIT_READ && w->readable) || (what & WAIT_WRITE && w->writable))
@@ -255,7 +273,7 @@ int watch_wait(struct watch *w, unsigned what, usec_t deadline)
 int linux_wait_fd(struct loop *l, int fd, unsigned what, usec_t deadline)
 {
 	struct linux_loop *b = l->backend;
-	struct watch w = { .fd = fd, .loop = l };
+	struct watch w = { .fd = fd, .loop = l, .output = true };
 	struct epoll_event e = { .data.ptr = &w };
 	unsigned wanted = 0;
 	int r;

@@ -11,6 +11,7 @@
 #define BACKLOG_DEFAULT 4096
 #define UNIX_MODE_DEFAULT 0660
 #define IOV_AT_ONCE 64
+#define EVENTS_OF_A_SESSION 4
 
 struct linux_socket {
 	struct transport transport;
@@ -20,6 +21,7 @@ struct linux_socket {
 struct linux_listener {
 	struct listener listener;
 	struct watch watch;
+	unsigned left; /* connections to be taken before the next look */
 };
 
 union address {
@@ -125,8 +127,6 @@ static ssize_t socket_send(struct transport *t, const struct iovec *iov, int n, 
 	return sent;
 }
 
-static ssize_t socket_sendfile(struct transport *t, int fd, uint64_t offset, size_t len)
-{
 static ssize_t socket_writev(struct transport *t, const struct iovec *iov, int n)
 {
 	return socket_send(t, iov, n, 0);
@@ -138,6 +138,8 @@ static ssize_t socket_writev_last(struct transport *t, const struct iovec *iov, 
 	return socket_send(t, iov, n, MSG_MORE);
 }
 
+static ssize_t socket_sendfile(struct transport *t, int fd, uint64_t offset, size_t len)
+{
 	struct watch *w = &socket_of(t)->watch;
 	off_t at = (off_t) offset;
 	ssize_t n;
@@ -177,9 +179,9 @@ static const struct transport_ops socket_ops = {
 	.wait = socket_wait,
 	.shutdown = socket_shutdown,
 	.close = socket_close,
+	.writev_last = socket_writev_last,
 	.sendfile = socket_sendfile,
 };
-	.writev_last = socket_writev_last,
 
 /* Takes fd, also on failure. */
 static int socket_new(int fd, struct linux_socket **ret)
@@ -215,7 +217,7 @@ static int finish_connect(struct watch *w, usec_t deadline)
 	socklen_t len = sizeof(error);
 
 	r = watch_wait(w, WAIT_WRITE, deadline);
-	if (r < 0)
+	if (r < 0 || !w->hangup)
 		return r;
 	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
 		return -errno;
@@ -319,7 +321,7 @@ static int listener_of_fd(struct world *w, int fd, struct listener **ret)
 		from_sockaddr(&a, &l->listener.endpoint);
 	l->listener.world = w;
 	l->watch.fd = fd;
-	l->watch.readable = true;
+	l->watch.listens = true;
 	*ret = &l->listener;
 	return 0;
 }
@@ -354,9 +356,25 @@ int linux_listen_fd(struct world *w, int fd, struct listener **ret)
 	return listener_of_fd(w, fd, ret);
 }
 
+/* A look tells that there is a connection, not how many: taking one for each look needs no call that is in vain. With
+ * many events at once more are taken, or who connects would wait for all the others: a session of one message brings
+ * a handful of events and one of them is its beginning. */
+static int wait_for_connections(struct linux_listener *l, usec_t deadline)
+{
+	const struct linux_loop *b = loop_current()->backend;
+	int r;
+
+	l->watch.readable = false;
+	r = watch_wait(&l->watch, WAIT_READ, deadline);
+	if (r >= 0)
+		l->left = 1 + b->came / EVENTS_OF_A_SESSION;
+	return r;
+}
+
 int linux_accept(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer)
 {
-	struct watch *w = &container_of(l, struct linux_listener, listener)->watch;
+	struct linux_listener *self = container_of(l, struct linux_listener, listener);
+	struct watch *w = &self->watch;
 	struct linux_socket *s;
 	union address a;
 	int fd, r;
@@ -366,7 +384,8 @@ int linux_accept(struct listener *l, usec_t deadline, struct transport **ret, st
 
 		if (fiber_cancelled())
 			return -ECANCELED;
-		if (w->readable) {
+		if (self->left > 0) {
+			self->left--;
 			a.sa.sa_family = AF_UNSPEC;
 			fd = accept4(w->fd, &a.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 			if (fd >= 0)
@@ -375,9 +394,9 @@ int linux_accept(struct listener *l, usec_t deadline, struct transport **ret, st
 				continue;
 			if (errno != EAGAIN)
 				return -errno;
-			w->readable = false;
+			self->left = 0;
 		}
-		r = watch_wait(w, WAIT_READ, deadline);
+		r = wait_for_connections(self, deadline);
 		if (r < 0)
 			return r;
 	}

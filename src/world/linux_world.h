@@ -18,11 +18,14 @@ struct linux_world {
 };
 
 /* A descriptor that the loop watches, edge-triggered. `readable` and `writable` say that the next call may
- * get further; they are cleared by -EAGAIN and set by epoll. */
+ * get further; they are cleared by -EAGAIN and set by epoll. A listener is watched for as long as it is readable, so
+ * that nobody has to call until -EAGAIN; the loop lets go of it while nobody waits. */
 struct watch {
 	int fd;
-	struct loop *loop; /* NULL until it is registered */
+	bool listens;
+	struct loop *loop; /* NULL while it is not registered */
 	bool readable, writable, hangup;
+	bool output; /* registered for that, too */
 	struct fiber *reader, *writer;
 };
 /* Waits until the watch is readable or writable; registers it with the current loop at first use. */
@@ -34,6 +37,7 @@ struct linux_loop {
 	bool running;
 	bool crowd;  /* the thread's policy is SCHED_BATCH */
 	bool coarse; /* the kernel (or Valgrind) has no epoll_pwait2 */
+	unsigned came; /* events of the last look */
 	atomic_bool asleep; /* in epoll_wait, or about to be: a post must write to event_fd */
 };
 
