@@ -72,7 +72,8 @@ static void format_event(struct buffer *line, wall_t when, msgid_t id, const cha
 static void emit(void *context, msgid_t id, const char *kind, const struct field *fields, size_t n)
 {
 	struct journal *j = context;
-	_cleanup_buffer_ struct buffer line = { 0 };
+	char room[1024];
+	_cleanup_buffer_ struct buffer line = buffer_in(room, sizeof(room));
 	struct loop *wake = NULL;
 
 	CHECK_MAGIC(j, JOURNAL_MAGIC);

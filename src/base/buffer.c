@@ -10,14 +10,29 @@
 
 void buffer_done(struct buffer *b)
 {
-	free(b->data);
+	if (!b->borrowed)
+		free(b->data);
 	*b = (struct buffer) { 0 };
+}
+
+/* Out of the borrowed room, or a larger piece of the heap. False when memory is out. */
+static bool move(struct buffer *b, size_t capacity)
+{
+	char *data = realloc(b->borrowed ? NULL : b->data, capacity);
+
+	if (!data)
+		return false;
+	if (b->borrowed)
+		memcpy(data, b->data, b->len + 1);
+	b->data = data;
+	b->capacity = capacity;
+	b->borrowed = false;
+	return true;
 }
 
 char *buffer_reserve(struct buffer *b, size_t n)
 {
 	size_t need, capacity;
-	char *data;
 
 	if (b->failed)
 		return NULL;
@@ -28,11 +43,8 @@ char *buffer_reserve(struct buffer *b, size_t n)
 	if (need > b->capacity) {
 		capacity = MAX(b->capacity, (size_t) SMALLEST / 2);
 		capacity = MAX(need, 2 * capacity);
-		data = realloc(b->data, capacity);
-		if (!data)
+		if (!move(b, capacity))
 			goto fail;
-		b->data = data;
-		b->capacity = capacity;
 	}
 	return b->data + b->len;
 fail:
@@ -126,7 +138,7 @@ char *buffer_take(struct buffer *b)
 	char *data;
 
 	buffer_append(b, NULL, 0); /* an empty buffer gives an empty string */
-	if (b->failed) {
+	if (b->failed || (b->borrowed && !move(b, b->len + 1))) {
 		buffer_done(b);
 		return NULL;
 	}

@@ -11,7 +11,15 @@ struct buffer {
 	size_t len;
 	size_t capacity;
 	bool failed;
+	bool borrowed; /* data is somebody's room: it is not freed, and left when it gets too small */
 };
+
+/* One that begins in `room`, mostly an array beside it on the stack, so that what is short needs no allocation. */
+static inline struct buffer buffer_in(char *room, size_t size)
+{
+	room[0] = '\0';
+	return (struct buffer) { .data = room, .capacity = size, .borrowed = true };
+}
 
 void buffer_done(struct buffer *b); /* frees the bytes; the struct may be used again */
 static inline void buffer_donep(struct buffer *b) { buffer_done(b); }

@@ -169,7 +169,8 @@ static void remove_message(struct home *h, struct message *m)
 
 static void write_note(struct home *h, struct message *m)
 {
-	_cleanup_buffer_ struct buffer note = { 0 };
+	char room[128];
+	_cleanup_buffer_ struct buffer note = buffer_in(room, sizeof(room));
 	int r;
 
 	m->flags &= (uint16_t) ~MESSAGE_DIRTY;

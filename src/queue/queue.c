@@ -265,9 +265,11 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 {
 	_cleanup_(spool_writer_abortp) struct spool_writer *writer = w;
 	_cleanup_(message_freep) struct message *m = NULL;
-	_cleanup_buffer_ struct buffer packed = { 0 };
+	char room[512];
+	_cleanup_buffer_ struct buffer packed = buffer_in(room, sizeof(room));
 	struct home *h = queue_home_here(q);
 	size_t packed_len;
+	char *kept;
 	int r;
 
 	if (!h || e->n_recipients == 0)
@@ -282,7 +284,10 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 	if (r < 0)
 		return r;
 	packed_len = packed.len;
-	message_keep_envelope(m, buffer_take(&packed), packed_len);
+	kept = buffer_take(&packed);
+	if (!kept)
+		return -ENOMEM;
+	message_keep_envelope(m, kept, packed_len);
 	m->size = size_of_content(e->size ? e->size : spool_writer_size(writer));
 	take_envelope(h, m, e);
 	/* Everything that could fail comes before the commit, because afterwards the message must be taken. */

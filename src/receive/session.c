@@ -8,6 +8,7 @@
 #define COMMANDS_PER_TURN 64u
 #define LINGER_TIME USEC_SEC
 #define LINGER_OCTETS (256u * 1024)
+#define REPLY_ROOM 256 /* octets of most replies; longer ones go to the heap */
 
 /* --- replies ---------------------------------------------------------------------------------------- */
 
@@ -55,7 +56,8 @@ static int put_reply(struct session *s, int code, struct slice wire)
 
 int session_reply_custom(struct session *s, const struct reply *reply)
 {
-	_cleanup_buffer_ struct buffer wire = { 0 };
+	char room[REPLY_ROOM];
+	_cleanup_buffer_ struct buffer wire = buffer_in(room, sizeof(room));
 
 	reply_format(reply, &wire);
 	if (buffer_error(&wire) < 0)
@@ -65,7 +67,8 @@ int session_reply_custom(struct session *s, const struct reply *reply)
 
 int session_format_reply(enum reply_id id, struct slice first, struct slice second, struct buffer *out)
 {
-	_cleanup_buffer_ struct buffer text = { 0 };
+	char room[REPLY_ROOM];
+	_cleanup_buffer_ struct buffer text = buffer_in(room, sizeof(room));
 	struct reply reply = *reply_of(id);
 
 	reply_fill(reply.text, first, second, &text);
@@ -78,7 +81,8 @@ int session_format_reply(enum reply_id id, struct slice first, struct slice seco
 
 int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second)
 {
-	_cleanup_buffer_ struct buffer wire = { 0 };
+	char room[REPLY_ROOM];
+	_cleanup_buffer_ struct buffer wire = buffer_in(room, sizeof(room));
 	int r = session_format_reply(id, first, second, &wire);
 
 	return r < 0 ? r : put_reply(s, reply_of(id)->code, buffer_slice(&wire));

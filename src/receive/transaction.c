@@ -183,7 +183,8 @@ static const char *protocol(const struct session *s)
 
 int transaction_open_content(struct transaction *t)
 {
-	_cleanup_buffer_ struct buffer field = { 0 };
+	char room[512];
+	_cleanup_buffer_ struct buffer field = buffer_in(room, sizeof(room));
 	struct session *s = t->session;
 	struct envelope *e = &t->envelope;
 	struct receive_shared *shared = session_shared(s);
@@ -317,7 +318,8 @@ static void note_accepted(struct session *s)
 static int commit(struct session *s, const struct content_facts *facts)
 {
 	struct transaction *t = s->transaction;
-	_cleanup_buffer_ struct buffer accepted = { 0 };
+	char room[256];
+	_cleanup_buffer_ struct buffer accepted = buffer_in(room, sizeof(room));
 	struct content_facts failed = { 0 };
 	char id[MSGID_TEXT];
 

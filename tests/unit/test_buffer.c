@@ -120,6 +120,41 @@ static void test_take_hands_over_and_leaves_an_empty_buffer(void **state)
 	assert_string_equal(empty, "");
 }
 
+static void test_borrowed_room_is_left_when_it_gets_too_small(void **state)
+{
+	char room[8];
+	struct buffer b = buffer_in(room, sizeof(room));
+	char *text;
+
+	assert_string_equal(b.data, "");
+	buffer_append_str(&b, "1234567");
+	assert_ptr_equal(b.data, room);
+	buffer_append_char(&b, '8');
+	assert_ptr_not_equal(b.data, room);
+	assert_string_equal(b.data, "12345678");
+	buffer_printf(&b, "%s", "90");
+	assert_string_equal(b.data, "1234567890");
+	buffer_done(&b);
+
+	b = buffer_in(room, sizeof(room));
+	buffer_printf(&b, "%d and more", 1000);
+	assert_string_equal(b.data, "1000 and more");
+	buffer_done(&b);
+
+	b = buffer_in(room, sizeof(room));
+	buffer_append_str(&b, "short");
+	text = buffer_take(&b); /* outlives the room */
+	memset(room, 'x', sizeof(room));
+	assert_string_equal(text, "short");
+	assert_null(b.data);
+	free(text);
+
+	b = buffer_in(room, sizeof(room));
+	assert_null(buffer_reserve(&b, SIZE_MAX - 1));
+	assert_int_equal(buffer_error(&b), -ENOMEM);
+	buffer_done(&b);
+}
+
 static void test_json_escapes_what_json_forbids(void **state)
 {
 	_cleanup_buffer_ struct buffer b = { 0 };
@@ -236,6 +271,7 @@ int main(void)
 		cmocka_unit_test(test_random_appends_equal_their_concatenation),
 		cmocka_unit_test(test_failure_sticks_until_it_is_cleared),
 		cmocka_unit_test(test_take_hands_over_and_leaves_an_empty_buffer),
+		cmocka_unit_test(test_borrowed_room_is_left_when_it_gets_too_small),
 		cmocka_unit_test(test_json_escapes_what_json_forbids),
 		cmocka_unit_test(test_json_keeps_utf8_and_replaces_what_is_none),
 		cmocka_unit_test(test_numbers_come_back),
