@@ -6,7 +6,6 @@
 #include "mail/xtext.h"
 #include "smtp/stuff.h"
 
-#define READ_SIZE 32768u
 #define LAST_WORDS (5 * USEC_SEC) /* for the reply of a server that hung up while we were sending */
 
 struct transaction {
@@ -342,19 +341,18 @@ static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret
 {
 	usec_t timeout = t->client->settings->config.block_timeout;
 	uint64_t size = spool_reader_size(t->reader), offset = 0;
-	_cleanup_(freep) char *buffer = malloc(MIN(MAX(size, (uint64_t) 1), (uint64_t) READ_SIZE));
-	int r = buffer ? 0 : -ENOMEM;
+	struct slice chunk;
+	int r = 0;
 
-	*ret_spool_error = r;
+	*ret_spool_error = 0;
 	while (r >= 0 && offset < size) {
-		ssize_t n = spool_reader_read(t->reader, offset, buffer, (size_t) MIN(size - offset, (uint64_t) READ_SIZE));
-
-		if (n <= 0) {
-			*ret_spool_error = n < 0 ? (int) n : -ENODATA;
-			return *ret_spool_error;
+		r = spool_reader_view(t->reader, offset, &chunk);
+		if (r < 0) {
+			*ret_spool_error = r;
+			return r;
 		}
-		r = stuffer_put(stuffer, t->client->stream, slice_new(buffer, (size_t) n), deadline_after(now(), timeout));
-		offset += (uint64_t) n;
+		r = stuffer_put(stuffer, t->client->stream, chunk, deadline_after(now(), timeout));
+		offset += chunk.len;
 	}
 	return r;
 }
@@ -469,7 +467,8 @@ static int send_nothing(struct transaction *t)
 
 static int run(struct transaction *t)
 {
-	_cleanup_buffer_ struct buffer commands = { 0 };
+	char room[512];
+	_cleanup_buffer_ struct buffer commands = buffer_in(room, sizeof(room));
 	struct smtp_client *c = t->client;
 	struct outcome o;
 	int r;

@@ -12,6 +12,8 @@ struct spool_reader {
 	uint64_t size;
 	struct extent *extents;
 	struct segment **segments; /* one for each extent, each pinned for it */
+	struct extent one_extent;  /* most messages have one */
+	struct segment *one_segment;
 	uint32_t extent_count;
 	uint32_t current;        /* the extent that is at hand */
 	uint64_t current_start;  /* where it begins in the body */
@@ -60,7 +62,10 @@ int spool_reader_open(struct spool *s, msgid_t id, struct spool_reader **ret)
 	}
 	r->extent_count = e->extents;
 	r->size = e->size;
-	if (e->extents > 0) {
+	if (e->extents == 1) {
+		r->extents = &r->one_extent;
+		r->segments = &r->one_segment;
+	} else if (e->extents > 0) {
 		r->extents = malloc(e->extents * (sizeof(struct extent) + sizeof(struct segment *)) + sizeof(void *));
 		if (!r->extents) {
 			spool_unlock(s);
@@ -69,8 +74,9 @@ int spool_reader_open(struct spool *s, msgid_t id, struct spool_reader **ret)
 		/* The pointers first, for their alignment. */
 		r->segments = (struct segment **) r->extents;
 		r->extents = (struct extent *) (r->segments + e->extents);
-		memcpy(r->extents, entry_extents(e), e->extents * sizeof(struct extent));
 	}
+	if (e->extents > 0)
+		memcpy(r->extents, entry_extents(e), e->extents * sizeof(struct extent));
 	for (uint32_t i = 0; i < r->extent_count; i++) {
 		r->segments[i] = segments_find(&s->segments, r->extents[i].segment);
 		segment_use(s, r->segments[i]);
@@ -170,7 +176,8 @@ void spool_reader_close(struct spool_reader *r)
 	CHECK_MAGIC(r, SPOOL_READER_MAGIC);
 	for (uint32_t i = 0; i < r->extent_count; i++)
 		segment_unuse(r->spool, r->segments[i]);
-	free(r->segments);
+	if (r->segments != &r->one_segment)
+		free(r->segments);
 	free(r->record);
 	r->magic = 0;
 	free(r);
