@@ -5,7 +5,8 @@
  *	-s N  sessions at once (1)           -l N  octets of content behind the header (4096)
  *	-m N  messages in all (1)            -r N  recipients of each message (1, at most 64)
  *	-n N  messages on a connection (1)   -k    as many as there are: kept connections
- *	-P    pipelines when the server offers it: MAIL, RCPT and DATA in one go, behind the content of the message before
+ *	-N    never pipelines; else, when the server offers it, MAIL, RCPT and DATA go out together, behind the content of
+ *	      the message before
  *	-T    STARTTLS                       -S    TLS from the first octet on
  *	-D    every line of the content begins with a dot
  *	-H    half-closes behind QUIT        -L    measures latencies
@@ -13,7 +14,7 @@
  *	-g N  milliseconds between the starts of two sessions (0)
  *	-f SENDER  -t RECIPIENT  -w SECONDS  the longest wait for one reply (120)
  *
- * A session waits for every reply as RFC 5321 asks, and keeps to dot-stuffing (section 4.5.2). The content is made up
+ * A session waits for the replies as RFC 5321 and RFC 2920 ask, and keeps to dot-stuffing (RFC 5321 section 4.5.2). The content is made up
  * and stuffed once, before the first connection; in the header of each message only its number is written. With -r the
  * recipients are RECIPIENT with 0, 1, 2... before the local part. Message-ID and X-Load let bench_sink recognise a
  * message that comes twice, and one whose content was changed.
@@ -451,7 +452,7 @@ static int parse(int argc, char **argv, struct options *o)
 	uint64_t n = 0;
 	int c, r = 0;
 
-	while ((c = getopt(argc, argv, "s:m:n:kl:r:PTSDHLi:g:f:t:w:")) != -1 && r >= 0)
+	while ((c = getopt(argc, argv, "s:m:n:kl:r:NTSDHLi:g:f:t:w:")) != -1 && r >= 0)
 		switch (c) {
 		case 's': r = number(optarg, 1, 50000, &n); o->sessions = (unsigned) n; break;
 		case 'm': r = number(optarg, 1, 99999999, &n); o->messages = (uint32_t) n; break;
@@ -459,7 +460,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'k': o->on_a_connection = CONNECTIONS_KEPT; break;
 		case 'l': r = number(optarg, 0, 1u << 30, &n); o->size = n; break;
 		case 'r': r = number(optarg, 1, RECIPIENTS_MAX, &n); o->recipients = (unsigned) n; break;
-		case 'P': o->pipelining = true; break;
+		case 'N': o->pipelining = false; break;
 		case 'T': o->crypt = STARTTLS; break;
 		case 'S': o->crypt = IMPLICIT_TLS; break;
 		case 'D': o->dots = true; break;
@@ -518,12 +519,12 @@ static int run(struct load *l)
 int main(int argc, char **argv)
 {
 	struct load l = { .o = { .sessions = 1, .messages = 1, .recipients = 1, .on_a_connection = 1, .size = 4096,
-				 .patience = 120 * USEC_SEC, .sender = "source@source.example", .recipient = "sink@sink.example" } };
+				 .pipelining = true, .patience = 120 * USEC_SEC, .sender = "source@source.example", .recipient = "sink@sink.example" } };
 	int r;
 
 	if (parse(argc, argv, &l.o) < 0) {
 		(void) fprintf(stderr, "usage: %s [-s SESSIONS] [-m MESSAGES] [-n MESSAGES ON A CONNECTION | -k] [-l OCTETS] "
-				       "[-r RECIPIENTS] [-PTSDHL] [-i RUN] [-g MILLISECONDS] [-f SENDER] [-t RECIPIENT] "
+				       "[-r RECIPIENTS] [-NTSDHL] [-i RUN] [-g MILLISECONDS] [-f SENDER] [-t RECIPIENT] "
 				       "[-w SECONDS] ADDRESS\n", argv[0]);
 		return 2;
 	}

@@ -149,15 +149,29 @@ class Report:
         lines = [
             "## What the tools cost themselves",
             "",
-            "Microseconds of CPU for each message, of the client and of the next hop, with nothing between them. Most of it "
-            "is the kernel's work for loopback, which is charged to who sends. Pipelining is what smtp-source does not do.",
+            "Microseconds of CPU for each message, of the client and of the next hop, with nothing between them, and what part "
+            "that is of Postfix's tools, which do not pipeline. The bare loop is what the kernel takes for the packets alone, both "
+            "ends in one thread (bench/floor.c).",
             "",
-            "| load | client | next hop | client µs | next hop µs | messages/s |",
-            "| --- | --- | --- | ---: | ---: | ---: |",
+            "| load | client and next hop | client µs | next hop µs | both µs | messages/s |",
+            "| --- | --- | ---: | ---: | ---: | ---: |",
         ]
         for shape in self.shapes("tools"):
-            for name, client in (("smtp-sink", "smtp-source"), ("bench_sink", "bench_load")):
-                cpu, own, rate = (self.value("tools", shape, name, what) for what in ("cpu", "client_cpu", "rate"))
-                if rate is not None:
-                    lines.append(f"| {shape} | {client} | {name} | {own * 1000:.1f} | {cpu * 1000:.1f} | {rate:,.0f} |")
+            lines += self._tools_of(shape, shape.replace(", no pipelining", ""))
         return lines + [""]
+
+    def _tools_of(self, shape, plain):
+        theirs = [self.value("tools", plain, "smtp-sink", what) or 0 for what in ("client_cpu", "cpu")]
+        theirs.append(sum(theirs))
+
+        def cell(value, other):
+            return f"{value * 1000:.1f}" + (f" ({100 * value / other:.0f} %)" if other and value != other else "")
+
+        for name, pair in (("smtp-sink", "smtp-source, smtp-sink"), ("bench_sink", "bench_load, bench_sink")):
+            cpu, own, rate = (self.value("tools", shape, name, what) for what in ("cpu", "client_cpu", "rate"))
+            if rate is not None:
+                cells = [cell(value, other) for value, other in zip((own, cpu, own + cpu), theirs)]
+                yield f"| {shape} | {pair} | {' | '.join(cells)} | {rate:,.0f} |"
+        bare = self.value("tools", shape, "bare loop", "value")
+        if bare is not None:
+            yield f"| {shape} | bare loop | | | {cell(bare / 1000, theirs[2])} | |"

@@ -19,15 +19,22 @@ BUILD = Path(os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))).pa
 
 
 class Shape:
-    """What a client does: sessions at once, octets of a message, kept connections or one per message, TLS."""
+    """What a client does: sessions at once, octets of a message, kept connections or one per message, TLS; and whether it
+    pipelines, which smtp-source never does."""
 
-    def __init__(self, sessions, kept, size=4096, tls=False, pipelining=False):
+    def __init__(self, sessions, kept, size=4096, tls=False, pipelining=True):
         self.sessions, self.kept, self.size, self.tls, self.pipelining = sessions, kept, size, tls, pipelining
 
     def __str__(self):
         sessions = "1 session" if self.sessions == 1 else f"{self.sessions} sessions"
         words = [sessions, "kept connections" if self.kept else "a connection per message", f"{self.size // 1024} KB"]
-        return ", ".join(words + ["TLS"] * self.tls + ["pipelining"] * self.pipelining)
+        return ", ".join(words + ["TLS"] * self.tls + ["no pipelining"] * (not self.pipelining))
+
+
+def floor(kept, pipelining, count):
+    """Microseconds of both ends for the packets of a message alone."""
+    words = ["-k"] * kept + ["-N"] * (not pipelining)
+    return float(subprocess.run([str(BUILD / "bench_floor"), *words, str(count)], capture_output=True, check=True).stdout)
 
 
 class Load:
@@ -37,7 +44,7 @@ class Load:
 
     def run(self, port, count, shape, server=None, timeout=200):
         words = ["-s", str(shape.sessions), "-m", str(count), "-l", str(shape.size), "-w", str(timeout)]
-        words += ["-k"] * shape.kept + ["-T"] * shape.tls + ["-P"] * shape.pipelining
+        words += ["-k"] * shape.kept + ["-T"] * shape.tls + ["-N"] * (not shape.pipelining)
         words += ["-H"] * bool(server and server.half_close)
         if server and server.gap_ms:
             words += ["-g", str(server.gap_ms)]

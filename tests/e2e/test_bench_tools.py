@@ -69,7 +69,7 @@ def check(counters, **wanted):
 @pytest.mark.parametrize(
     "words, connections", [(["-k"], 7), ([], 300), (["-n", "10"], None)], ids=["kept", "each", "ten"]
 )
-@pytest.mark.parametrize("pipelining", [[], ["-P"]], ids=["waiting", "pipelining"])
+@pytest.mark.parametrize("pipelining", [["-N"], []], ids=["waiting", "pipelining"])
 def test_every_message_is_counted_once_at_both_ends(sink, words, connections, pipelining):
     result = load(sink.port, "-s", "7", "-m", "300", "-r", "3", *words, *pipelining)
     assert (result["accepted"], result["failed"], result["recipients"]) == (300, 0, 900)
@@ -144,7 +144,7 @@ def test_dotted_content_passes_a_server_unchanged(place, sink):
 
 def test_the_client_waits_for_every_reply_and_stuffs_dots(place):
     peer = place.peer()
-    result = load(peer.port, "-s", "3", "-m", "30", "-D", "-l", "1000", "-L")
+    result = load(peer.port, "-N", "-s", "3", "-m", "30", "-D", "-l", "1000", "-L")
     assert result["accepted"] == len(peer.messages) == 30 and peer.early == 0
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["max"] < 60000
     numbers = set()
@@ -157,14 +157,14 @@ def test_the_client_waits_for_every_reply_and_stuffs_dots(place):
 
 def test_only_a_250_counts(place):
     peer = place.peer(answers={"DOT": ["250 2.0.0 Ok", "451 4.3.0 Not now", "250 2.0.0 Ok", None, "250 2.0.0 Ok"]})
-    result = load(peer.port, "-m", "10", "-k", status=1)
+    result = load(peer.port, "-N", "-m", "10", "-k", status=1)
     assert (result["accepted"], result["failed"]) == (8, 2)
     assert "451 4.3.0 Not now" in result["why"]
 
 
 def test_a_refused_recipient_and_a_closed_port_are_failures(place):
     peer = place.peer(answers={"RCPT": "550 5.1.1 Nobody"})
-    result = load(peer.port, "-m", "4", "-s", "2", "-P", status=1)
+    result = load(peer.port, "-m", "4", "-s", "2", status=1)
     assert (result["accepted"], result["failed"]) == (0, 4)
     result = load(harness.free_port(), "-m", "4", "-s", "2", status=1)
     assert (result["accepted"], result["failed"], result["connections"]) == (0, 4, 0)
