@@ -100,12 +100,26 @@ static void format_v6(const uint8_t bytes[static 16], char out[static IP_TEXT])
 	}
 }
 
+static void format_v4(const uint8_t *bytes, char *out)
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*out++ = '.';
+		if (bytes[i] >= 100)
+			*out++ = (char) ('0' + bytes[i] / 100);
+		if (bytes[i] >= 10)
+			*out++ = (char) ('0' + bytes[i] / 10 % 10);
+		*out++ = (char) ('0' + bytes[i] % 10);
+	}
+	*out = '\0';
+}
+
 const char *ip_format(const struct ip *ip, char out[static IP_TEXT])
 {
 	const uint8_t *b = ip->bytes;
 
 	if (ip->family == 4)
-		snprintf(out, IP_TEXT, "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+		format_v4(b, out);
 	else if (ip->family == 6)
 		format_v6(b, out);
 	else
