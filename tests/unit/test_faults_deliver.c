@@ -52,6 +52,12 @@ ssize_t spool_reader_read(struct spool_reader *r, uint64_t offset, void *data, s
 	return (ssize_t) n;
 }
 
+int spool_reader_view(struct spool_reader *r, uint64_t offset, struct slice *ret)
+{
+	*ret = slice_new(content + offset, sizeof(content) - 1 - (size_t) offset);
+	return 0;
+}
+
 void spool_reader_close(struct spool_reader *r)
 {
 	free(r);

@@ -185,6 +185,10 @@ static void take_away(struct office *s, const char *sender)
 	assert_int_equal(n, 1);
 }
 
+/* How long the disk takes for the envelope: whether the question for the site's state falls into that time is chance. */
+static usec_t reading;
+static unsigned caught;
+
 static void called_and_gone(struct office *s)
 {
 	bool probed = false;
@@ -197,12 +201,14 @@ static void called_and_gone(struct office *s)
 	office_wait(USEC_SEC);
 	take_away(s, "scout@*");
 	/* Its envelope is being read when it goes. */
-	sim_host_set_disk_speed(s->host, 2 * USEC_SEC, 0);
-	while (!probed) {
+	sim_host_set_disk_speed(s->host, reading, 0);
+	while (!probed && now() < 5 * USEC_MIN) {
 		office_wait(100 * USEC_MS);
 		assert_int_equal(queue_sites(s->queue, note_state, &probed), 0);
-		assert_true(now() < USEC_HOUR);
 	}
+	if (!probed)
+		return;
+	caught++;
 	sim_host_set_disk_speed(s->host, 0, 0);
 	take_away(s, "called@*");
 	office_wait(2 * USEC_MIN);
@@ -212,7 +218,10 @@ static void called_and_gone(struct office *s)
 
 static void test_when_the_called_message_is_gone_another_one_is_called(void **state)
 {
-	office_play(down_at_first, called_and_gone, NULL);
+	caught = 0;
+	for (reading = USEC_SEC; reading < 6 * USEC_SEC; reading += 300 * USEC_MS)
+		office_play(down_at_first, called_and_gone, NULL);
+	assert_true(caught > 0);
 }
 
 /* --- many sites at once ----------------------------------------------------------------------- */
