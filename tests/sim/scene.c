@@ -182,7 +182,7 @@ static void node_new(struct scene *s, unsigned index)
 	/* Small, so that segments come and go. */
 	n->spool.segment_size = (64u << 10) + scene_dice(s, 192u << 10);
 	n->spool.compact_percent = 30 + (unsigned) scene_dice(s, 60);
-	n->spool.spare = (unsigned) scene_dice(s, 3);
+	n->spool.spare = (unsigned) (n->spool.segment_size % 3);
 	n->spool.compact_after = 1 + scene_dice(s, scene_chance(s, 50) ? USEC_SEC : 30 * USEC_SEC);
 	assert_int_equal(sim_host_new(s->sim, n->name, n->ip, &n->host, &n->world), 0);
 	s->wall_offset = world_wall(n->world) - (int64_t) world_now(n->world);
