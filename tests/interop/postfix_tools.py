@@ -103,6 +103,8 @@ class Sink:
     def _wait_open(self):
         end = time.monotonic() + 10
         while time.monotonic() < end:
+            if self.process.poll() == 0:
+                return  # it has had all that -M lets it take
             if self.process.poll() is not None:
                 raise AssertionError("smtp-sink ended: " + self.counter.read_text(errors="replace"))
             if self._is_listening():

@@ -562,11 +562,14 @@ bool scene_drain(struct scene *s, usec_t limit)
 {
 	usec_t step = 5 * USEC_SEC;
 
-	while (!is_drained(s)) {
-		if (scene_now(s) >= limit)
-			return false;
+	for (;;) {
+		/* Also one that has nothing left: its disk may hold what it could not take out any more. */
 		for (unsigned i = 0; i < s->n_nodes; i++)
 			obey_log(&s->nodes[i]);
+		if (is_drained(s))
+			break;
+		if (scene_now(s) >= limit)
+			return false;
 		scene_run(s, MIN(deadline_after(scene_now(s), step), limit));
 		step = MIN(step * 2, 10 * USEC_MIN);
 	}
