@@ -221,7 +221,7 @@ static void await(struct fixture *f)
 static void in_fiber(struct fixture *f, void (*fn)(struct fixture *f), bool both_loops)
 {
 	const char *servers[] = { f->server.address };
-	struct dns_config config = { .servers = servers, .n_servers = 1, .trust_anchor = f->trust_anchor };
+	struct dns_config config = { .servers = servers, .n_servers = 1, .trust_anchor = f->trust_anchor ? f->trust_anchor : "/dev/null" }; /* not what this machine has */
 	char *why;
 
 	start_server(&f->server);
