@@ -98,7 +98,16 @@ static void append_tls(struct buffer *out, const struct received *r)
 	append_comment_text(out, r->tls_cipher);
 	if (r->tls_bits)
 		buffer_printf(out, ", %u bits", r->tls_bits);
+	if (r->tls_group && r->tls_group[0]) {
+		buffer_append_str(out, ", ");
+		append_comment_text(out, r->tls_group);
+	}
 	buffer_append_str(out, ")");
+	if (!r->tls_client)
+		return;
+	buffer_append_str(out, "\r\n\t(client certificate ");
+	append_comment_text(out, r->tls_client);
+	buffer_append_str(out, r->tls_client_verified ? ", verified)" : ", not verified)");
 }
 
 /* The recipient passed the grammar of addresses when it was accepted. In a message without SMTPUTF8 an address in

@@ -28,6 +28,9 @@ struct received {
 	const char *id;           /* the message's id as text */
 	const char *tls_version, *tls_cipher; /* both or none (NULL) */
 	unsigned tls_bits;        /* 0: not said */
+	const char *tls_group;    /* of the key exchange; NULL or "": not said */
+	const char *tls_client;   /* subject of the client's certificate; NULL: it showed none */
+	bool tls_client_verified;
 	/* The recipient when there is exactly one, else NULL: with several, each would learn of the others
 	 * (RFC 5321 section 7.2). local@domain without brackets. */
 	const char *recipient;

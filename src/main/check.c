@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "queue/classify.h"
+#include "receive/settings.h"
 #include "world/file.h"
 
 struct check {
@@ -27,12 +28,13 @@ static void complain(struct check *k, const char *part, int r, char *why)
 static void check_tls(struct check *k)
 {
 	struct tls_client_config client = { .ca_file = k->config->deliver.ca_file };
-	_cleanup_(tls_context_unrefp) struct tls_context *server = NULL, *out = NULL;
+	_cleanup_(receive_settings_unrefp) struct receive_settings *in = NULL;
+	_cleanup_(tls_context_unrefp) struct tls_context *out = NULL;
 	char *why = NULL;
 	int r = 0;
 
 	if (k->config->receive.has_tls)
-		r = tls_server_context_new(k->world, &k->config->receive.tls, &server, &why);
+		r = receive_settings_new(k->world, &k->config->receive, &in, &why);
 	complain(k, "tls", r, why);
 	why = NULL;
 	r = tls_client_context_new(k->world, &client, &out, &why);

@@ -4,16 +4,6 @@
 
 #include "main/config_sections.h"
 
-static void check_tls(struct config_reader *reader, const struct config_node *root, struct config *c)
-{
-	const struct config_node *tls = config_get(root, "tls");
-	const struct tls_server_config *t = &c->receive.tls;
-
-	c->receive.has_tls = t->certificate && t->key;
-	if (tls && !c->receive.has_tls)
-		config_error(reader->errors, &tls->mark, "tls: needs both certificate and key");
-}
-
 static void check_dns(struct config_reader *reader, const struct config_node *root, const struct config *c)
 {
 	const struct config_node *dns = config_get(root, "dns");
@@ -62,11 +52,13 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_fill(reader, "", root, c);
 	if (r < 0)
 		return r;
-	check_tls(reader, root, c);
 	check_dns(reader, root, c);
 	check_queue(reader, root, c);
 	check_admin(reader, root, c);
 	connect_rooms(c);
+	r = config_read_tls(reader, root, c);
+	if (r < 0)
+		return r;
 	r = config_read_listen(reader, w, c);
 	if (r < 0)
 		return r;

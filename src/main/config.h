@@ -14,7 +14,7 @@
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
-	const struct config_node *include, *listen, *domains, *relays, *routes;
+	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
 };
 
 struct config {
@@ -24,6 +24,7 @@ struct config {
 	const char *user, *group; /* to become after the ports are bound; NULL: stay */
 	unsigned threads;         /* loops; 0: one per processor */
 	usec_t stop_timeout;      /* for sessions and deliveries under way when the server stops */
+	usec_t check_files;       /* how often certificates are looked at */
 	enum log_level log_level;
 	int log_format; /* 0: text, 1: JSON */
 	struct spool_config spool;

@@ -7,6 +7,7 @@
 
 static const char *const role_words[] = { "mx", "submission", "lmtp", NULL };       /* enum listen_role */
 static const char *const listen_tls_words[] = { "starttls", "implicit", NULL };     /* enum listen_tls */
+static const char *const client_words[] = { "request", "require", NULL };           /* enum client_certificates */
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -53,14 +54,31 @@ const struct config_key config_keys[] = {
 	  .doc = "mx: from other servers; submission: from people's mail programs; lmtp: RFC 2033" },
 	{ "listen[].tls", CONFIG_TYPE_CHOICE, AT(struct listen_section, tls), .fallback = "starttls", .choices = listen_tls_words,
 	  .doc = "implicit: TLS from the first byte" },
+	{ "listen[].session_tickets", CONFIG_TYPE_BOOL, AT(struct listen_section, session_tickets),
+	  .doc = "let clients resume TLS sessions; absent: as tls.session_tickets says" },
+	{ "listen[].client_certificates", CONFIG_TYPE_SECTION, .doc = "ask clients for a certificate; absent: as tls.client_ca says" },
+	{ "listen[].client_certificates.ca", CONFIG_TYPE_PATH, AT(struct listen_section, client_ca),
+	  .doc = "PEM file with the CAs that count; absent: none does, and a client is known by its fingerprint only" },
+	{ "listen[].client_certificates.mode", CONFIG_TYPE_CHOICE, AT(struct listen_section, client_mode), .fallback = "request",
+	  .choices = client_words, .doc = "request: whoever has none is welcome, too; require: no session without one of these CAs" },
 
 	{ "tls", CONFIG_TYPE_SECTION, .doc = "the certificate that this server shows; without it STARTTLS is not offered" },
 	{ "tls.certificate", CONFIG_TYPE_PATH, AT(TOP, receive.tls.certificate), .doc = "PEM file with the chain, own certificate first" },
 	{ "tls.key", CONFIG_TYPE_PATH, AT(TOP, receive.tls.key), .doc = "PEM file with the private key" },
+	{ "tls.certificates", CONFIG_TYPE_LIST, AT(TOP, raw.certificates),
+	  .doc = "further certificates, chosen by the name that a client asks for (SNI); the first of all is the default" },
+	{ "tls.certificates[].certificate", CONFIG_TYPE_PATH, AT(struct certificate_section, certificate), .required = true,
+	  .doc = "PEM file with the chain, own certificate first" },
+	{ "tls.certificates[].key", CONFIG_TYPE_PATH, AT(struct certificate_section, key), .required = true,
+	  .doc = "PEM file with the private key" },
+	{ "tls.certificates[].names", CONFIG_TYPE_PATTERNS, LIST_AT(struct certificate_section, names, n_names),
+	  .doc = "names it is shown for, \"*.example.org\" for one label; absent: those that stand in the certificate" },
+	{ "tls.check_files", CONFIG_TYPE_DURATION, AT(TOP, check_files), .fallback = "1m", .min = 10 * USEC_MS, .max = USEC_DAY,
+	  .doc = "how often the files are looked at; renewed ones are used without a restart" },
 	{ "tls.min_version", CONFIG_TYPE_WORD, AT(TOP, receive.tls.min_version), .fallback = "1.2", .choices = version_words,
 	  .doc = "the oldest version of TLS that is spoken" },
-	{ "tls.session_tickets", CONFIG_TYPE_BOOL, AT(TOP, receive.tls.session_tickets), .fallback = "false",
-	  .doc = "let clients resume sessions; some large senders fail when they may" },
+	{ "tls.session_tickets", CONFIG_TYPE_BOOL, AT(TOP, receive.tls.session_tickets),
+	  .doc = "let clients resume sessions; absent: on listeners for submission only, because some large senders fail when they may" },
 	{ "tls.client_ca", CONFIG_TYPE_PATH, AT(TOP, receive.tls.client_ca),
 	  .doc = "PEM file with the CAs of client certificates, which are asked for when this is set" },
 

@@ -10,6 +10,15 @@ struct listen_section {
 	unsigned n_address;
 	int role; /* enum listen_role */
 	int tls;  /* enum listen_tls */
+	bool session_tickets;
+	const char *client_ca;
+	int client_mode; /* enum client_certificates */
+};
+enum client_certificates { CLIENT_CERTIFICATES_REQUEST, CLIENT_CERTIFICATES_REQUIRE };
+struct certificate_section {
+	const char *certificate, *key;
+	const char *const *names;
+	unsigned n_names;
 };
 struct domain_section {
 	const struct config_node *deliver;

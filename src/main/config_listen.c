@@ -14,6 +14,17 @@ static bool is_any(const struct ip *ip)
 	return memcmp(ip->bytes, zero, sizeof(zero)) == 0;
 }
 
+static void check_client_certificates(struct config_reader *reader, const struct config_node *item,
+				      const struct listen_section *section, const struct config *c)
+{
+	const struct config_node *node = config_get(item, "client_certificates");
+
+	if (node && !c->receive.has_tls)
+		config_error(reader->errors, &node->mark, "client_certificates: there is no TLS without tls.certificate and tls.key");
+	else if (node && section->client_mode == CLIENT_CERTIFICATES_REQUIRE && !section->client_ca)
+		config_error(reader->errors, &node->mark, "client_certificates: \"mode: require\" needs \"ca\": the CAs that count");
+}
+
 static int read_item(struct config_reader *reader, const struct config_node *item, struct config *c, unsigned capacity)
 {
 	struct receive_listener *listeners = (struct receive_listener *) c->receive.listeners;
@@ -22,6 +33,10 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 
 	if (r < 0)
 		return r;
+	if (!config_get(item, "session_tickets"))
+		section.session_tickets = config_get(c->raw.tls, "session_tickets") ? c->receive.tls.session_tickets
+										    : section.role == ROLE_SUBMISSION;
+	check_client_certificates(reader, item, &section, c);
 	for (unsigned i = 0; i < section.n_address && c->receive.n_listeners < capacity; i++) {
 		for (unsigned k = 0; k < c->receive.n_listeners; k++)
 			if (section.address[i].port && endpoint_equal(&listeners[k].address, &section.address[i])) {
@@ -34,6 +49,10 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 			.address = section.address[i],
 			.role = (enum listen_role) section.role,
 			.implicit_tls = section.tls == LISTEN_TLS_IMPLICIT,
+			.session_tickets = section.session_tickets,
+			.client_ca = section.client_ca,
+			.client_asked = config_get(item, "client_certificates") != NULL,
+			.client_required = section.client_mode == CLIENT_CERTIFICATES_REQUIRE,
 		};
 	}
 	if (section.tls == LISTEN_TLS_IMPLICIT && !c->receive.has_tls)

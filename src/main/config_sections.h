@@ -4,6 +4,8 @@
 
 #include "main/config.h"
 
+/* Before the listeners: receive.tls, receive.has_tls. */
+int config_read_tls(struct config_reader *reader, const struct config_node *root, struct config *c);
 int config_read_listen(struct config_reader *reader, struct world *w, struct config *c);
 /* After the listeners: route.own_addresses. */
 int config_find_own_addresses(struct config_reader *reader, struct world *w, struct config *c);

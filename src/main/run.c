@@ -199,10 +199,25 @@ static _noreturn_ void stop_at_once(struct run *run)
 	_exit(1);
 }
 
+/* The next signal; meanwhile the files that a running server should notice are looked at. */
+static int wait_for_signal(struct run *run, const sigset_t *set)
+{
+	for (;;) {
+		usec_t pause = run->stopping ? USEC_HOUR : server_config(run->server)->check_files;
+		struct timespec timeout = { .tv_sec = (time_t) (pause / USEC_SEC), .tv_nsec = (long) (pause % USEC_SEC) * 1000 };
+		int signal = sigtimedwait(set, NULL, &timeout);
+
+		if (signal >= 0)
+			return signal;
+		if (errno == EAGAIN && !run->stopping)
+			server_look_at_files(run->server);
+	}
+}
+
 static void handle_signals(struct run *run, const sigset_t *set)
 {
 	for (;;) {
-		int signal = sigwaitinfo(set, NULL);
+		int signal = wait_for_signal(run, set);
 
 		if (signal == SIGNAL_STOPPED && atomic_load(&run->stopped))
 			break;

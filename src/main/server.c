@@ -365,6 +365,12 @@ int server_reload(struct server *s, struct config *config, char **ret_why)
 	return 0;
 }
 
+void server_look_at_files(struct server *s)
+{
+	CHECK_MAGIC(s, SERVER_MAGIC);
+	receiver_renew_certificates(s->receiver);
+}
+
 /* --- stopping ------------------------------------------------------------------------------------------- */
 
 int server_stop(struct server *s, usec_t deadline)

@@ -31,6 +31,8 @@ int server_new(struct world *w, const struct log *log, const struct server_optio
 int server_start(struct server *s, char **ret_why);
 /* Takes the config over. On failure the old one stays in force. */
 int server_reload(struct server *s, struct config *config, char **ret_why);
+/* To be called now and then: certificates that were renewed on disk are taken into use. */
+void server_look_at_files(struct server *s);
 /* 0, or -ETIMEDOUT when something was cut off at the deadline. */
 int server_stop(struct server *s, usec_t deadline);
 void server_free(struct server *s);

@@ -54,6 +54,7 @@ int door_new(struct listener *listener, const struct receive_listener *config, s
 		return -ENOMEM;
 	}
 	d->listener = listener;
+	d->config = config;
 	d->address = config->address;
 	d->role = config->role;
 	d->implicit_tls = config->implicit_tls;

@@ -37,6 +37,7 @@ struct acceptor {
 struct door {
 	struct acceptor *acceptor;
 	struct listener *listener;
+	const struct receive_listener *config; /* of acceptor->settings */
 	struct endpoint address; /* as configured */
 	enum listen_role role;
 	bool implicit_tls;

@@ -8,12 +8,12 @@ int session_start_tls(struct session *s)
 	struct tls_info *info;
 	int r;
 
-	if (!s->settings->tls)
+	if (!s->tls_rules)
 		return -EOPNOTSUPP;
 	info = arena_new_type(s->arena, struct tls_info);
 	if (!info)
 		return -ENOMEM;
-	r = tls_accept(s->settings->tls, s->stream, session_deadline(s), s->arena, info, &why);
+	r = tls_accept(s->tls_rules, s->stream, session_deadline(s), s->arena, info, &why);
 	if (r < 0) {
 		LOG(shared->log, LOG_INFO, "TLS handshake with a client failed", F_STR("client", s->client), F_STR("helo", s->helo),
 		    F_STR("reason", why), F_ERRNO("error", r));

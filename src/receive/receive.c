@@ -21,6 +21,7 @@ struct receiver {
 	struct acceptor **acceptors;
 	struct places places;
 	bool started, stopped;
+	char *renewal_trouble; /* why the last try to renew the certificates failed; NULL: it did not */
 };
 
 static void places_done(struct places *p)
@@ -275,6 +276,7 @@ void receiver_free(struct receiver *r)
 	places_done(&r->places);
 	receive_settings_unref(r->settings);
 	clients_free(r->shared.clients);
+	free(r->renewal_trouble);
 	free(r);
 }
 
@@ -341,6 +343,7 @@ static void apply_change(struct change *c)
 		struct door *d = find_door(a, &l->address);
 
 		if (d) {
+			d->config = l;
 			d->role = l->role;
 			d->implicit_tls = l->implicit_tls;
 		} else if (c->doors[i]) {
@@ -433,6 +436,44 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 	places_done(&r->places);
 	r->places = places;
 	return 0;
+}
+
+/* The keys of tickets change with their context: not less often than once a day (RFC 9325 section 3.4). */
+static bool tickets_are_old(const struct receiver *r)
+{
+	const struct receive_config *config = r->settings->config;
+	bool any = false;
+
+	for (unsigned i = 0; i < config->n_listeners; i++)
+		any = any || config->listeners[i].session_tickets;
+	return any && world_now(r->shared.world) >= deadline_after(r->settings->made, USEC_DAY);
+}
+
+void receiver_renew_certificates(struct receiver *r)
+{
+	_cleanup_(freep) char *why = NULL;
+	bool changed;
+	int res;
+
+	if (!r->settings->tls)
+		return;
+	changed = file_watch_changed(&r->settings->tls_files, r->shared.world);
+	if (!changed && !tickets_are_old(r))
+		return;
+	res = receiver_reload(r, r->settings->config, &why);
+	if (res >= 0) {
+		free(TAKE_PTR(r->renewal_trouble));
+		if (changed)
+			LOG(r->shared.log, LOG_NOTICE, "renewed certificates are in use from now on");
+		return;
+	}
+	/* It is tried again at every look (perhaps the key was not written yet), but said once. */
+	if (why && r->renewal_trouble && strcmp(why, r->renewal_trouble) == 0)
+		return;
+	LOG(r->shared.log, LOG_ERROR, "the renewed certificate can't be used, the old one stays; mend the files, they are read again by "
+				      "themselves", F_STR("why", why), F_ERRNO("error", res));
+	free(r->renewal_trouble);
+	r->renewal_trouble = TAKE_PTR(why);
 }
 
 /* --- stop -------------------------------------------------------------------------------------------------- */

@@ -28,6 +28,10 @@ struct receive_listener {
 	struct endpoint address;
 	enum listen_role role;
 	bool implicit_tls;
+	bool session_tickets;        /* TLS sessions may be taken up again */
+	/* Client certificates, where it isn't what `tls` says for all listeners. */
+	const char *client_ca;       /* of these CAs; NULL: of anybody */
+	bool client_asked, client_required;
 };
 struct receive_config {
 	const char *hostname;
@@ -51,6 +55,10 @@ int receiver_start(struct receiver *r);
 /* After receiver_start. New sessions use the new configuration; listeners are opened and closed as it says. On failure the old one stays
  * in force. The old configuration must stay valid until receiver_free. */
 int receiver_reload(struct receiver *r, const struct receive_config *config, char **ret_why);
+/* To be called now and then, from where receiver_reload is: reads the certificates and keys again when their files have
+ * changed, and hands them to what is accepted from then on. A new pair that can't be used is refused with a line in the
+ * log; the old one stays. */
+void receiver_renew_certificates(struct receiver *r);
 /* Accepts no more; idle sessions get 421 at once, those in a message until the deadline. */
 int receiver_stop(struct receiver *r, usec_t deadline);
 /* Where the listener with this number of the configuration really listens (port 0 there: what the kernel chose);

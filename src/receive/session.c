@@ -365,6 +365,7 @@ int session_start(struct door *d, struct transport *t, const struct endpoint *pe
 		return r;
 	}
 	s->settings = receive_settings_ref(a->settings);
+	s->tls_rules = receive_settings_tls(s->settings, d->config);
 	list_append(&a->sessions, &s->link);
 	stream = NULL;
 	arena = NULL;

@@ -40,6 +40,7 @@ struct session {
 	char *helo;                        /* heap */
 	const char *client_name;           /* reverse name, or NULL */
 	bool looked_up;
+	struct tls_context *tls_rules;     /* of the listener; NULL: no TLS. The settings hold it */
 	struct tls_info *tls;              /* NULL: plain */
 	char client[IP_TEXT];              /* "unix" for a unix socket */
 

@@ -96,6 +96,96 @@ static int make_texts(struct receive_settings *s)
 	return 0;
 }
 
+/* --- TLS ----------------------------------------------------------------------------------------------- */
+
+static int watch_files(struct receive_settings *s, struct world *w)
+{
+	const struct tls_server_config *t = &s->config->tls;
+	int r = file_watch_add(&s->tls_files, w, t->certificate);
+
+	if (r >= 0)
+		r = file_watch_add(&s->tls_files, w, t->key);
+	if (r >= 0)
+		r = file_watch_add(&s->tls_files, w, t->client_ca);
+	for (unsigned i = 0; i < t->n_certificates && r >= 0; i++) {
+		r = file_watch_add(&s->tls_files, w, t->certificates[i].certificate);
+		if (r >= 0)
+			r = file_watch_add(&s->tls_files, w, t->certificates[i].key);
+	}
+	for (unsigned i = 0; i < s->config->n_listeners && r >= 0; i++)
+		r = file_watch_add(&s->tls_files, w, s->config->listeners[i].client_ca);
+	return r;
+}
+
+/* What the listener says itself about client certificates goes before what holds for all. */
+static struct tls_server_config rules_of(const struct receive_config *config, const struct receive_listener *l)
+{
+	struct tls_server_config t = config->tls;
+
+	t.session_tickets = l->session_tickets;
+	if (l->client_ca || l->client_asked || l->client_required) {
+		t.client_ca = l->client_ca;
+		t.client_asked = l->client_asked;
+		t.client_required = l->client_required;
+	}
+	return t;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_rules(const struct tls_server_config *a, const struct tls_server_config *b)
+{
+	return a->session_tickets == b->session_tickets && a->client_asked == b->client_asked &&
+	       a->client_required == b->client_required && same_text(a->client_ca, b->client_ca);
+}
+
+/* Listeners with the same rules share a context. */
+static int make_listener_tls(struct receive_settings *s, unsigned which, char **ret_why)
+{
+	const struct receive_config *config = s->config;
+	const struct tls_server_config rules = rules_of(config, &config->listeners[which]);
+
+	if (same_rules(&rules, &config->tls)) {
+		s->listener_tls[which] = tls_context_ref(s->tls);
+		return 0;
+	}
+	for (unsigned i = 0; i < which; i++) {
+		const struct tls_server_config other = rules_of(config, &config->listeners[i]);
+
+		if (same_rules(&rules, &other)) {
+			s->listener_tls[which] = tls_context_ref(s->listener_tls[i]);
+			return 0;
+		}
+	}
+	return tls_server_context_like(s->tls, &rules, &s->listener_tls[which], ret_why);
+}
+
+static int make_tls(struct receive_settings *s, struct world *w, char **ret_why)
+{
+	int r = watch_files(s, w);
+
+	if (r >= 0)
+		r = tls_server_context_new(w, &s->config->tls, &s->tls, ret_why);
+	if (r < 0)
+		return r;
+	s->listener_tls = calloc(s->config->n_listeners + 1, sizeof(struct tls_context *));
+	if (!s->listener_tls)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->config->n_listeners && r >= 0; i++)
+		r = make_listener_tls(s, i, ret_why);
+	return r;
+}
+
+struct tls_context *receive_settings_tls(const struct receive_settings *s, const struct receive_listener *l)
+{
+	return s->listener_tls ? s->listener_tls[l - s->config->listeners] : NULL;
+}
+
+/* --- life ----------------------------------------------------------------------------------------------- */
+
 int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
 			 char **ret_why)
 {
@@ -106,10 +196,11 @@ int receive_settings_new(struct world *w, const struct receive_config *config, s
 		return -ENOMEM;
 	s->references = 1;
 	s->config = config;
+	s->made = world_now(w);
 	s->limits = config->limits;
 	fill_limits(&s->limits);
 	if (config->has_tls) {
-		r = tls_server_context_new(w, &config->tls, &s->tls, ret_why);
+		r = make_tls(s, w, ret_why);
 		if (r < 0)
 			return r;
 	}
@@ -132,8 +223,11 @@ void receive_settings_unref(struct receive_settings *s)
 {
 	if (!s || __atomic_sub_fetch(&s->references, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
-	if (s->tls)
-		tls_context_unref(s->tls);
+	for (unsigned i = 0; s->listener_tls && i < s->config->n_listeners; i++)
+		tls_context_unref(s->listener_tls[i]);
+	free(s->listener_tls);
+	tls_context_unref(s->tls);
+	file_watch_done(&s->tls_files);
 	buffer_done(&s->text);
 	free(s);
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/buffer.h"
+#include "receive/file_watch.h"
 #include "receive/receive.h"
 #include "receive/replies.h"
 
@@ -16,7 +17,10 @@ struct receive_settings {
 	int references; /* atomic */
 	const struct receive_config *config;
 	struct receive_limits limits;
-	struct tls_context *tls; /* NULL: none */
+	struct tls_context *tls;              /* NULL: none */
+	struct tls_context **listener_tls;    /* the same certificates with the rules of each listener; NULL: no TLS */
+	struct file_watch tls_files;          /* what they were read from */
+	usec_t made;
 	struct buffer text;      /* holds all of the following */
 	struct slice wire[2][WIRE_COUNT];     /* [0] SMTP, [1] LMTP */
 	struct slice replies[REPLY_COUNT];    /* those without a %; others have data == NULL */
@@ -25,6 +29,8 @@ struct receive_settings {
 
 int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
 			 char **ret_why);
+/* Of one of config->listeners; NULL without TLS. */
+struct tls_context *receive_settings_tls(const struct receive_settings *s, const struct receive_listener *l);
 struct receive_settings *receive_settings_ref(struct receive_settings *s);
 void receive_settings_unref(struct receive_settings *s);
 DEFINE_FREEP(struct receive_settings, receive_settings_unref)

@@ -181,6 +181,23 @@ static const char *protocol(const struct session *s)
 				 (s->transaction->smtputf8 ? TRANSMISSION_UTF8 : 0));
 }
 
+static const char *client_subject(const struct tls_info *tls)
+{
+	return tls->peer_subject ? tls->peer_subject : "";
+}
+
+/* What was negotiated, for the event and the queue's memory of the message. */
+static const char *tls_text(const struct tls_info *tls, struct arena *a)
+{
+	const char *text = arena_printf(a, "%s %s%s%s%s%s", tls->version, tls->cipher, tls->group[0] ? " " : "", tls->group,
+					tls->sni[0] ? " for " : "", tls->sni);
+
+	if (!text || !tls->peer_certificate)
+		return text;
+	return arena_printf(a, "%s, client certificate %s%s %s (%s)", text, client_subject(tls), tls->peer_fingerprint ? " sha256" : "",
+			    tls->peer_fingerprint ? tls->peer_fingerprint : "", tls->peer_verified ? "verified" : "not verified");
+}
+
 int transaction_open_content(struct transaction *t)
 {
 	char room[512];
@@ -203,6 +220,9 @@ int transaction_open_content(struct transaction *t)
 			.tls_version = s->tls ? s->tls->version : NULL,
 			.tls_cipher = s->tls ? s->tls->cipher : NULL,
 			.tls_bits = s->tls ? s->tls->bits : 0,
+			.tls_group = s->tls ? s->tls->group : NULL,
+			.tls_client = s->tls && s->tls->peer_certificate ? client_subject(s->tls) : NULL,
+			.tls_client_verified = s->tls && s->tls->peer_verified,
 			.recipient = e->n_recipients == 1 ? e->recipients[0].address : NULL,
 			.when = e->arrival,
 		},
@@ -296,7 +316,7 @@ static void fill_envelope(struct session *s, const struct content_facts *facts)
 	e->client_name = s->client_name;
 	e->helo = s->helo;
 	if (s->tls)
-		e->tls = arena_printf(t->arena, "%s %s", s->tls->version, s->tls->cipher);
+		e->tls = tls_text(s->tls, t->arena);
 	e->size = spool_writer_size(t->writer);
 }
 

@@ -4,7 +4,7 @@
 #include <openssl/ssl.h>
 #include <stdatomic.h>
 
-#include "tls/tls.h"
+#include "tls/identity.h"
 
 #define TLS_CONTEXT_MAGIC 0x715c0001u
 
@@ -13,6 +13,7 @@ struct tls_context {
 	atomic_uint references;
 	struct world *world;
 	bool server;
+	struct tls_keyring *keyring; /* of a server */
 	SSL_CTX *ssl_ctx;
 	BIO_METHOD *bio_method; /* of the bridge between OpenSSL and our transports */
 };

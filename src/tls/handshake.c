@@ -7,6 +7,8 @@
 
 /* OpenSSL's level of 112 bits (RSA from 2,048 up), as RFC 9325 section 4.5 asks for where the certificate counts. */
 #define LEVEL_VERIFIED 2
+#define PEER_NAMES_MAX 64
+#define SUBJECT_MAX 1024
 
 /* --- why it failed ------------------------------------------------------------------------------------------ */
 
@@ -51,6 +53,15 @@ static const char *explain(struct tls_transport *t, int r, bool eof, struct aren
 
 /* --- what was negotiated --------------------------------------------------------------------------------------- */
 
+/* Nothing that could look like something else in a log line or in a header field. */
+static bool is_plain_text(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.data[i] <= ' ' || s.data[i] > '~')
+			return false;
+	return true;
+}
+
 static void fill_group(SSL *ssl, struct tls_info *info)
 {
 	int nid = SSL_get_negotiated_group(ssl);
@@ -73,9 +84,84 @@ static void fill_info(struct tls_transport *t, struct tls_info *ret)
 	info.verified = info.peer_certificate && verified == X509_V_OK;
 	if (info.peer_certificate && !info.verified)
 		(void) slice_copy(slice_from(X509_verify_cert_error_string(verified)), info.verify_error, sizeof(info.verify_error));
-	if (sni)
+	if (sni && is_plain_text(slice_from(sni)))
 		(void) slice_copy(slice_from(sni), info.sni, sizeof(info.sni));
 	*ret = info;
+}
+
+/* A name as it stands in a certificate: what is no plain text is left out. */
+static const char *name_text(struct arena *a, const char *kind, const ASN1_STRING *name)
+{
+	struct slice s = slice_new((const char *) ASN1_STRING_get0_data(name), (size_t) ASN1_STRING_length(name));
+
+	return s.len > 0 && is_plain_text(s) ? arena_printf(a, "%s:%.*s", kind, SLICE_ARG(s)) : NULL;
+}
+
+static void fill_peer_names(X509 *certificate, struct arena *a, struct tls_info *info)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+	int n = names ? sk_GENERAL_NAME_num(names) : 0;
+	const char **texts = arena_new_array(a, const char *, (size_t) MIN(n, PEER_NAMES_MAX) + 1);
+
+	for (int i = 0; i < n && texts && info->n_peer_names < PEER_NAMES_MAX; i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+		const char *text = name->type == GEN_DNS     ? name_text(a, "dns", name->d.dNSName)
+				   : name->type == GEN_EMAIL ? name_text(a, "email", name->d.rfc822Name)
+							     : NULL;
+
+		if (text)
+			texts[info->n_peer_names++] = text;
+	}
+	GENERAL_NAMES_free(names);
+	info->peer_names = texts;
+}
+
+static const char *subject_text(X509 *certificate, struct arena *a)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	const char *text = NULL;
+	char *data;
+	long len;
+
+	/* RFC 2253, with everything that is not ASCII or could break a line escaped. */
+	if (bio && X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
+		len = BIO_get_mem_data(bio, &data);
+		if (len >= 0 && len <= SUBJECT_MAX) /* cut short it could be taken for another one */
+			text = arena_slice(a, slice_new(data, (size_t) len));
+	}
+	BIO_free(bio);
+	return text;
+}
+
+static const char *fingerprint_text(X509 *certificate, struct arena *a)
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned len;
+	char *text;
+
+	if (X509_digest(certificate, EVP_sha256(), digest, &len) != 1)
+		return NULL;
+	text = arena_zalloc(a, 2 * (size_t) len + 1);
+	for (unsigned i = 0; text && i < len; i++) {
+		text[2 * i] = digits[digest[i] >> 4];
+		text[2 * i + 1] = digits[digest[i] & 15];
+	}
+	return text;
+}
+
+/* Who the client is, by its certificate. */
+static void fill_peer(SSL *ssl, struct arena *a, struct tls_info *info)
+{
+	X509 *certificate = SSL_get0_peer_certificate(ssl);
+
+	if (!certificate)
+		return;
+	info->peer_subject = subject_text(certificate, a);
+	info->peer_fingerprint = fingerprint_text(certificate, a);
+	info->peer_verified = info->verified;
+	fill_peer_names(certificate, a, info);
+	ERR_clear_error();
 }
 
 /* --- the two sides ------------------------------------------------------------------------------------------------ */
@@ -102,6 +188,8 @@ static int shake_hands(struct tls_transport *t, struct stream *s, usec_t deadlin
 		return r;
 	}
 	fill_info(t, ret);
+	if (SSL_is_server(ssl))
+		fill_peer(ssl, a, ret);
 	tls_transport_adopt(t);
 	stream_set_transport(s, tls_transport_base(t));
 	return 0;

@@ -11,15 +11,29 @@
 
 struct tls_context;
 
+/* One of several certificates. */
+struct tls_certificate {
+	const char *certificate;  /* PEM chain, own certificate first */
+	const char *key;          /* PEM */
+	const char *const *names; /* for clients that ask for one of these (SNI); "*.example.org" stands for one label. */
+	unsigned n_names;         /* 0: the names that stand in the certificate */
+};
 struct tls_server_config {
-	const char *certificate; /* PEM chain */
-	const char *key;         /* PEM */
+	const char *certificate; /* the single pair, or NULL */
+	const char *key;
+	const struct tls_certificate *certificates; /* further ones; of all of them the first is the default */
+	unsigned n_certificates;
 	const char *min_version; /* "1.2" (default) or "1.3" */
-	bool session_tickets;    /* off by default: some large senders break on them (FIELD notes in docs/) */
+	bool session_tickets;    /* some large senders break on them: docs/TLS.md */
 	const char *client_ca;   /* PEM of CAs for client certificates: requested when set */
+	bool client_asked;       /* requested all the same, to know who it is by the fingerprint */
+	bool client_required;    /* no handshake without one of these CAs */
 };
 /* On failure *ret_why says which file and what is wrong with it (on the heap). */
 int tls_server_context_new(struct world *w, const struct tls_server_config *config, struct tls_context **ret, char **ret_why);
+/* Another one with the certificates of `other`, as they were read for that: for listeners with other rules. */
+int tls_server_context_like(const struct tls_context *other, const struct tls_server_config *config, struct tls_context **ret,
+			    char **ret_why);
 
 struct tls_client_config {
 	const char *ca_file;     /* NULL: the system's */
@@ -46,6 +60,13 @@ struct tls_info {
 	bool verified;            /* chain and name hold (also filled with TLS_VERIFY_NONE) */
 	char verify_error[96];    /* why not */
 	char sni[256];
+
+	/* The server's side, about the client: strings in the arena of tls_accept, NULL without a certificate. */
+	bool peer_verified;           /* its chain leads to a CA of the configuration, and it is in its days */
+	const char *peer_subject;     /* "CN=mail.example.org,O=Example" (RFC 2253); NULL when very long */
+	const char *peer_fingerprint; /* SHA-256 of the certificate: 64 hexadecimal digits in lower case */
+	const char *const *peer_names; /* of its subjectAltName: "dns:mail.example.org", "email:alice@example.org" */
+	unsigned n_peer_names;
 };
 
 /* Handshake on the stream's transport; both buffers must be empty. On failure the stream is unusable (close it),

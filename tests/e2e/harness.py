@@ -109,7 +109,7 @@ def certificate(directory, name="mx.example.org"):
 
 def configuration(port, address="127.0.0.1", hostname="mx.example.org", domains=("example.org",), tls=None, **sections):
     """A whole configuration as JSON, which is YAML, too. Domains are delivered to Maildirs in the server's directory.
-    Sections given replace or (maps) extend the ones here; None takes one away. domains: names, or a whole section."""
+    tls: certificate and key, or the whole section. Sections given replace or (maps) extend the ones here; None takes one away. domains: names, or a whole section."""
     c = {
         "hostname": hostname,
         "spool": {"path": "{dir}/spool", "spare": 0},  # hundreds of servers: no 256 MiB of spare files for each
@@ -124,7 +124,7 @@ def configuration(port, address="127.0.0.1", hostname="mx.example.org", domains=
         "log": {"format": "text", "level": "debug"},
     }
     if tls:
-        c["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
+        c["tls"] = tls if isinstance(tls, dict) else {"certificate": str(tls[0]), "key": str(tls[1])}
     for key, value in sections.items():
         if value is None:
             c.pop(key, None)

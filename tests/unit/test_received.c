@@ -54,6 +54,20 @@ static void test_all_of_it(void **state)
 		   "\tMon, 23 Nov 2026 04:05:06 +0000\r\n");
 }
 
+static void test_the_certificate_of_the_client_can_not_break_the_comment(void **state)
+{
+	struct received r = sample();
+
+	r.tls_group = "x25519";
+	r.tls_client = "CN=a) by evil (\r\nX-Evil: 1";
+	expect(&r, "Received: from mail.example.org (host.example.org [192.0.2.1])\r\n"
+		   "\tby mx.example.com with ESMTPS id 0123456789abc\r\n"
+		   "\t(using TLSv1.3 with TLS_AES_256_GCM_SHA384, 256 bits, x25519)\r\n"
+		   "\t(client certificate CN=a? by evil ???X-Evil: 1, not verified)\r\n"
+		   "\tfor <bob@example.com>;\r\n"
+		   "\tMon, 23 Nov 2026 04:05:06 +0000\r\n");
+}
+
 static void test_only_what_is_known(void **state)
 {
 	struct received r = sample();
@@ -145,6 +159,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_of_it),
+		cmocka_unit_test(test_the_certificate_of_the_client_can_not_break_the_comment),
 		cmocka_unit_test(test_only_what_is_known),
 		cmocka_unit_test(test_a_wrong_helo_name_goes_into_a_comment_and_stays_there),
 		cmocka_unit_test(test_a_wrong_reverse_name_is_left_out),

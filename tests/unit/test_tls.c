@@ -505,7 +505,12 @@ static void test_a_client_certificate_is_checked_but_not_required(void **state)
 	struct fixture h = { .fn = dialogue, .name = "mx.example.org", .client_ca = "ca.pem" };
 
 	run(&f);
-	assert_true(f.server.info.peer_certificate && f.server.info.verified);
+	assert_true(f.server.info.peer_certificate && f.server.info.verified && f.server.info.peer_verified);
+	assert_int_equal(strlen(f.server.info.peer_fingerprint), 64);
+	assert_non_null(f.server.info.peer_subject);
+	assert_true(f.server.info.n_peer_names > 0);
+	assert_string_equal(f.server.info.peer_names[0], "dns:mx.example.org");
+	assert_null(f.client.info.peer_fingerprint);
 	finish(&f);
 	run(&g);
 	assert_true(g.server.info.peer_certificate && !g.server.info.verified);
