@@ -17,10 +17,22 @@ struct admin_config {
 
 enum admin_request { ADMIN_STOP, ADMIN_RELOAD };
 
+/* Something of which there may be too little. level 0: enough; 1: new mail is refused; 2: no connections. */
+struct admin_pressure {
+	const char *name;
+	unsigned level;
+	uint64_t value, mark; /* now, and where level 1 begins; 0: not looked at */
+	uint64_t refused;
+};
 /* What the way in has done since the start; the room that knows is none of ours to use. */
 struct admin_traffic {
 	uint64_t connections, accepted, refused, messages, bytes;
 	unsigned sessions; /* now */
+	bool crowded;      /* all connections that may be are there */
+	uint64_t refused_crowded, refused_addresses, refused_networks; /* connections refused by a limit */
+	unsigned limited_addresses, limited_networks;                  /* at their limit now */
+	unsigned n_pressures;
+	struct admin_pressure pressures[4];
 };
 
 /* What requests are answered from. All of it outlives the admin; pointers may be NULL where a server runs

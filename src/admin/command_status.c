@@ -4,6 +4,36 @@
 
 #include "admin/command.h"
 
+/* "enough", "short" or "critical" for each thing that is looked at. */
+static void add_pressure(const struct admin_pressure *p, struct making *limits)
+{
+	static const char *const levels[] = { "enough", "short", "critical" };
+	struct making making = making_object(), *o = &making;
+
+	json_set_text(o, "state", levels[MIN(p->level, 2u)]);
+	json_set_number(o, "value", p->value);
+	json_set_number(o, "mark", p->mark);
+	json_set_number(o, "refused", p->refused);
+	json_put(limits, p->name, o);
+}
+
+static void add_limits(const struct admin_traffic *t, struct making *receive)
+{
+	struct making limits = making_object(), *connections = &limits, pressure = making_object();
+
+	json_set_text(connections, "state", t->crowded ? "all taken" : "enough");
+	json_set_number(connections, "refused", t->refused_crowded);
+	json_set_number(connections, "refused_addresses", t->refused_addresses);
+	json_set_number(connections, "refused_networks", t->refused_networks);
+	json_set_number(connections, "limited_addresses", t->limited_addresses);
+	json_set_number(connections, "limited_networks", t->limited_networks);
+	json_put(receive, "limits", connections);
+	for (unsigned i = 0; i < t->n_pressures; i++)
+		if (t->pressures[i].mark > 0)
+			add_pressure(&t->pressures[i], &pressure);
+	json_put(receive, "pressure", &pressure);
+}
+
 static void add_traffic(const struct admin_parts *p, struct making *result)
 {
 	struct admin_traffic t = { 0 };
@@ -17,6 +47,7 @@ static void add_traffic(const struct admin_parts *p, struct making *result)
 	json_set_number(o, "refused", t.refused);
 	json_set_number(o, "messages", t.messages);
 	json_set_number(o, "bytes", t.bytes);
+	add_limits(&t, o);
 	json_put(result, "receive", o);
 }
 

@@ -7,6 +7,45 @@ static void metric(struct buffer *out, const char *name, const char *type, const
 		      (unsigned long long) value);
 }
 
+static void labelled(struct buffer *out, const char *name, const char *label, const char *value, uint64_t number)
+{
+	buffer_printf(out, "yizhan_%s{%s=\"%s\"} %llu\n", name, label, value, (unsigned long long) number);
+}
+
+static void heading(struct buffer *out, const char *name, const char *type, const char *help)
+{
+	buffer_printf(out, "# HELP yizhan_%s %s\n# TYPE yizhan_%s %s\n", name, help, name, type);
+}
+
+static void pressure_metrics(const struct admin_traffic *t, struct buffer *out)
+{
+	heading(out, "pressure_level", "gauge", "0: enough, 1: new mail is refused, 2: no connections are accepted");
+	for (unsigned i = 0; i < t->n_pressures; i++)
+		labelled(out, "pressure_level", "of", t->pressures[i].name, t->pressures[i].level);
+	heading(out, "pressure_value", "gauge", "memory: octets in use; disk: octets free; files: inodes free");
+	for (unsigned i = 0; i < t->n_pressures; i++)
+		labelled(out, "pressure_value", "of", t->pressures[i].name, t->pressures[i].value);
+	heading(out, "pressure_mark", "gauge", "the value at which level 1 begins; 0: not looked at");
+	for (unsigned i = 0; i < t->n_pressures; i++)
+		labelled(out, "pressure_mark", "of", t->pressures[i].name, t->pressures[i].mark);
+	heading(out, "pressure_refusals_total", "counter", "sessions and messages refused because of it");
+	for (unsigned i = 0; i < t->n_pressures; i++)
+		labelled(out, "pressure_refusals_total", "of", t->pressures[i].name, t->pressures[i].refused);
+}
+
+static void limit_metrics(const struct admin_traffic *t, struct buffer *out)
+{
+	heading(out, "connections_limited", "gauge", "1 for all, or how many addresses and networks are at their limit");
+	labelled(out, "connections_limited", "by", "all", t->crowded);
+	labelled(out, "connections_limited", "by", "address", t->limited_addresses);
+	labelled(out, "connections_limited", "by", "network", t->limited_networks);
+	heading(out, "connections_refused_total", "counter", "connections refused by a limit");
+	labelled(out, "connections_refused_total", "by", "all", t->refused_crowded);
+	labelled(out, "connections_refused_total", "by", "address", t->refused_addresses);
+	labelled(out, "connections_refused_total", "by", "network", t->refused_networks);
+	pressure_metrics(t, out);
+}
+
 static void traffic_metrics(const struct admin_parts *p, struct buffer *out)
 {
 	struct admin_traffic t = { 0 };
@@ -19,6 +58,7 @@ static void traffic_metrics(const struct admin_parts *p, struct buffer *out)
 	metric(out, "refusals_total", "counter", "commands and messages refused", t.refused);
 	metric(out, "messages_received_total", "counter", "messages accepted and made durable", t.messages);
 	metric(out, "bytes_received_total", "counter", "octets of these messages", t.bytes);
+	limit_metrics(&t, out);
 }
 
 static void queue_metrics(const struct admin_parts *p, const struct queue_summary *s, wall_t when, struct buffer *out)

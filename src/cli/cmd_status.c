@@ -2,6 +2,22 @@
 
 #include "cli/cli.h"
 
+static void print_pressure(const json_t *receive)
+{
+	const json_t *limits = json_object_get(receive, "limits"), *one;
+	char value[16], mark[16];
+	const char *name;
+
+	printf("limits  connections: %s", cli_text(limits, "state"));
+	if (cli_number(limits, "limited_addresses") || cli_number(limits, "limited_networks"))
+		printf(" (%llu addresses and %llu networks at their limit)", (unsigned long long) cli_number(limits, "limited_addresses"),
+		       (unsigned long long) cli_number(limits, "limited_networks"));
+	json_object_foreach((json_t *) json_object_get(receive, "pressure"), name, one)
+		printf("; %s: %s (%s, mark %s)", name, cli_text(one, "state"), cli_size(cli_number(one, "value"), value),
+		       cli_size(cli_number(one, "mark"), mark));
+	printf("\n");
+}
+
 static void print_status(const json_t *o)
 {
 	const json_t *receive = json_object_get(o, "receive"), *deliver = json_object_get(o, "deliver");
@@ -14,6 +30,7 @@ static void print_status(const json_t *o)
 	       (unsigned long long) cli_number(receive, "sessions"), (unsigned long long) cli_number(receive, "connections"),
 	       (unsigned long long) cli_number(receive, "messages"), cli_size(cli_number(receive, "bytes"), bytes),
 	       (unsigned long long) cli_number(receive, "refused"));
+	print_pressure(receive);
 	printf("queue   %llu messages, %llu recipients, %s, oldest %s; %llu active, %llu deferred, %llu held; %llu sites\n",
 	       (unsigned long long) cli_number(o, "messages"), (unsigned long long) cli_number(o, "recipients"),
 	       cli_size(cli_number(o, "bytes"), size), cli_ago(cli_number(o, "oldest_s"), oldest, sizeof(oldest)),

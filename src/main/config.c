@@ -41,6 +41,12 @@ static void connect_rooms(struct config *c)
 	c->queue.hostname = c->hostname;
 	c->deliver.hostname = c->hostname;
 	c->deliver.messages_per_connection = c->queue.messages_per_connection;
+	c->receive.pressure.spool_path = c->spool.path;
+	c->receive.pressure.relief = c->receive.limits.relief;
+	if (!c->receive.pressure.disk_high)
+		c->receive.pressure.disk_high = c->spool.reserve;
+	if (!c->receive.pressure.disk_critical)
+		c->receive.pressure.disk_critical = c->receive.pressure.disk_high / 2;
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
 }
 

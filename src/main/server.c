@@ -213,7 +213,17 @@ static void count_traffic(struct admin_traffic *ret, void *context)
 	*ret = (struct admin_traffic) {
 		.connections = c.connections, .accepted = c.accepted, .refused = c.refused, .messages = c.messages,
 		.bytes = c.bytes, .sessions = c.sessions,
+		.crowded = c.crowded, .refused_crowded = c.refused_crowded,
+		.refused_addresses = c.clients.refused_addresses, .refused_networks = c.clients.refused_networks,
+		.limited_addresses = c.clients.limited_addresses, .limited_networks = c.clients.limited_networks,
+		.n_pressures = PRESSURE_KINDS,
 	};
+	static_assert(PRESSURE_KINDS <= ARRAY_LEN(ret->pressures), "there is a place for each");
+	for (unsigned i = 0; i < PRESSURE_KINDS; i++) {
+		const struct receive_pressure *p = &c.pressures[i];
+
+		ret->pressures[i] = (struct admin_pressure) { p->name, p->level, p->value, p->mark, p->refused };
+	}
 }
 
 static uint64_t count_lost_lines(void *context)

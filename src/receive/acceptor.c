@@ -8,6 +8,7 @@
 
 #define PAUSE_WITHOUT_DESCRIPTORS (100 * USEC_MS)
 #define DOOR_PAUSE USEC_SEC
+#define PAUSE_UNDER_PRESSURE (200 * USEC_MS)
 
 int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receive_settings *settings, struct acceptor **ret)
 {
@@ -82,7 +83,7 @@ static void turn_away(struct door *d, struct transport *t, enum reply_id why, un
 
 	ip_format(&peer->ip, client);
 	atomic_fetch_add_explicit(&a->refused, 1, memory_order_relaxed);
-	LOG(a->shared->log, LOG_INFO, "connection refused", F_STR("client", client), F_STR("reason", reply.text));
+	LOG(a->shared->log, LOG_DEBUG, "connection refused", F_STR("client", client), F_STR("reason", reply.text));
 	if (stream_new(t, peer, &stream) < 0)
 		return;
 	snprintf(number, sizeof(number), "%u", limit);
@@ -97,6 +98,51 @@ static void turn_away(struct door *d, struct transport *t, enum reply_id why, un
 		stream_flush_now(stream);
 }
 
+/* Takes a place among all sessions. */
+static bool enter_crowd(struct receive_shared *shared, const struct receive_limits *limits)
+{
+	unsigned before = atomic_fetch_add(&shared->sessions, 1);
+	bool crowded = atomic_load_explicit(&shared->crowded, memory_order_relaxed);
+
+	if (before >= limits->connections || (crowded && before > client_limit_ends(limits->connections, limits->relief))) {
+		if (!atomic_exchange(&shared->crowded, true))
+			LOG(shared->log, LOG_WARNING, "limits.connections is reached: more are refused until some are closed",
+			    F_UINT("limit", limits->connections));
+		atomic_fetch_sub(&shared->sessions, 1);
+		atomic_fetch_add_explicit(&shared->refused_crowded, 1, memory_order_relaxed);
+		return false;
+	}
+	if (crowded && atomic_exchange(&shared->crowded, false))
+		LOG(shared->log, LOG_NOTICE, "there is room for connections again", F_UINT("sessions", before + 1));
+	return true;
+}
+
+static int enter_clients(struct acceptor *a, const struct endpoint *peer, struct client_place **ret)
+{
+	const struct receive_limits *l = &a->settings->limits;
+	const struct client_limits limits = {
+		.per_address = l->connections_per_ip,
+		.per_network = l->connections_per_network,
+		.prefix4 = l->network_prefix4,
+		.prefix6 = l->network_prefix6,
+		.relief = l->relief,
+	};
+
+	return clients_enter(a->shared->clients, &peer->ip, &limits, ret);
+}
+
+static void turn_away_client(struct door *d, struct transport *t, int why, const struct endpoint *peer)
+{
+	const struct receive_limits *l = &d->acceptor->settings->limits;
+
+	if (why == -EUSERS)
+		turn_away(d, t, REPLY_TOO_MANY_FROM_ADDRESS, l->connections_per_ip, peer);
+	else if (why == -EDQUOT)
+		turn_away(d, t, REPLY_TOO_MANY_FROM_NETWORK, l->connections_per_network, peer);
+	else
+		turn_away(d, t, REPLY_OUT_OF_MEMORY, 0, peer);
+}
+
 /* Makes a session of a connection, or turns it away. Takes the transport. */
 static void welcome(struct door *d, struct transport *t, const struct endpoint *peer)
 {
@@ -108,16 +154,18 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 	int r;
 
 	atomic_fetch_add_explicit(&a->connections, 1, memory_order_relaxed);
-	if (atomic_fetch_add(&shared->sessions, 1) >= limits->connections) {
-		atomic_fetch_sub(&shared->sessions, 1);
+	if (pressure_on_session(&shared->pressure) != REPLY_DONE) {
+		turn_away(d, t, REPLY_UNDER_PRESSURE, 0, peer);
+		return;
+	}
+	if (!enter_crowd(shared, limits)) {
 		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, limits->connections, peer);
 		return;
 	}
-	r = trusted ? 0 : clients_enter(shared->clients, &peer->ip, limits->connections_per_ip, &place);
+	r = trusted ? 0 : enter_clients(a, peer, &place);
 	if (r < 0) {
 		atomic_fetch_sub(&shared->sessions, 1);
-		turn_away(d, t, r == -EUSERS ? REPLY_TOO_MANY_FROM_ADDRESS : REPLY_OUT_OF_MEMORY,
-			  limits->connections_per_ip, peer);
+		turn_away_client(d, t, r, peer);
 		return;
 	}
 	r = session_start(d, t, peer, place, trusted);
@@ -140,8 +188,14 @@ static void door_fiber(void *arg)
 	while (!d->closing) {
 		struct transport *t;
 		struct endpoint peer;
-		int r = listener_accept(d->listener, DEADLINE_NEVER, &t, &peer);
+		int r;
 
+		if (pressure_keeps_doors_shut(&a->shared->pressure)) {
+			if (fiber_sleep_until(deadline_after(now(), PAUSE_UNDER_PRESSURE)) < 0)
+				break;
+			continue;
+		}
+		r = listener_accept(d->listener, DEADLINE_NEVER, &t, &peer);
 		if (r == 0) {
 			starved = false;
 			welcome(d, t, &peer);

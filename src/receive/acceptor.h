@@ -22,6 +22,9 @@ struct receive_shared {
 	struct queue *queue;
 	struct clients *clients;
 	atomic_uint sessions; /* on all loops */
+	atomic_bool crowded;  /* they reached their limit, and did not fall far enough since */
+	atomic_ullong refused_crowded;
+	struct pressure pressure;
 };
 
 struct acceptor {

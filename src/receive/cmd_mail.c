@@ -39,7 +39,7 @@ static int take_parameters(struct session *s, const struct path_args *args)
 
 int cmd_mail(struct session *s, const struct command *c)
 {
-	enum reply_id allowed;
+	enum reply_id allowed, pressed;
 	struct path_args args;
 	int r;
 
@@ -47,6 +47,9 @@ int cmd_mail(struct session *s, const struct command *c)
 		return session_reply(s, REPLY_NESTED_MAIL);
 	if (s->messages >= session_limits(s)->messages)
 		return session_close_at_limit(s, REPLY_TOO_MANY_MESSAGES, session_limits(s)->messages);
+	pressed = pressure_on_message(&session_shared(s)->pressure);
+	if (pressed != REPLY_SENDER_OK)
+		return session_reply(s, pressed);
 	r = mail_args_parse(c->args, s->offered & EXT_SMTPUTF8, &args);
 	if (r < 0)
 		return session_reply(s, refusal(r, s->offered & EXT_SMTPUTF8));

@@ -234,9 +234,11 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 		.resolver = resolver,
 		.queue = queue,
 	};
+	pressure_init(&r->shared.pressure, w, log);
+	pressure_configure(&r->shared.pressure, &config->pressure);
 	res = check_config(config, ret_why);
 	if (res >= 0)
-		res = clients_new(w, &r->shared.clients);
+		res = clients_new(w, log, &r->shared.clients);
 	if (res >= 0)
 		res = receive_settings_new(w, config, &r->settings, ret_why);
 	if (res >= 0)
@@ -433,6 +435,7 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 		return res;
 	}
 	settings = before; /* which is let go */
+	pressure_configure(&r->shared.pressure, &config->pressure);
 	places_done(&r->places);
 	r->places = places;
 	return 0;
@@ -569,10 +572,34 @@ const struct endpoint *receiver_endpoint(const struct receiver *r, unsigned list
 	return listener < r->places.n ? &r->places.endpoints[listener] : NULL;
 }
 
+static void count_pressures(const struct receiver *r, struct receive_counters *c)
+{
+	for (unsigned i = 0; i < PRESSURE_KINDS; i++) {
+		const struct pressure_gauge *g = &r->shared.pressure.gauges[i];
+
+		c->pressures[i] = (struct receive_pressure) {
+			.name = pressure_name(i),
+			.level = atomic_load_explicit(&g->level, memory_order_relaxed),
+			.value = atomic_load_explicit(&g->value, memory_order_relaxed),
+			.mark = atomic_load_explicit(&g->mark, memory_order_relaxed),
+			.refused = atomic_load_explicit(&g->refused, memory_order_relaxed),
+		};
+	}
+}
+
 void receiver_counters(struct receiver *r, struct receive_counters *ret)
 {
-	struct receive_counters c = { .sessions = atomic_load_explicit(&r->shared.sessions, memory_order_relaxed) };
+	struct receive_counters c;
 
+	pressure_look(&r->shared.pressure);
+	c = (struct receive_counters) {
+		.sessions = atomic_load_explicit(&r->shared.sessions, memory_order_relaxed),
+		.crowded = atomic_load_explicit(&r->shared.crowded, memory_order_relaxed),
+		.refused_crowded = atomic_load_explicit(&r->shared.refused_crowded, memory_order_relaxed),
+	};
+
+	clients_count(r->shared.clients, &c.clients);
+	count_pressures(r, &c);
 	for (unsigned i = 0; i < r->n_acceptors; i++) {
 		struct acceptor *a = r->acceptors[i];
 

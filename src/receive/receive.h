@@ -6,6 +6,8 @@
 #pragma once
 
 #include "queue/queue.h"
+#include "receive/clients.h"
+#include "receive/pressure.h"
 #include "tls/tls.h"
 
 enum listen_role { ROLE_MX, ROLE_SUBMISSION, ROLE_LMTP };
@@ -15,6 +17,9 @@ struct receive_limits {
 	unsigned recipients;         /* per message; 0: 1000 */
 	unsigned connections;        /* in all; 0: 10000 */
 	unsigned connections_per_ip; /* 0: 100; trusted clients are not counted */
+	unsigned connections_per_network; /* 0: 300; the same */
+	unsigned network_prefix4, network_prefix6; /* bits of a network; 0: 24 and 64 */
+	unsigned relief;             /* percent of a limit of connections, or of a mark of pressure: so far back it ends; 0: 10 */
 	unsigned errors;             /* refused commands before the session is closed; 0: 20 */
 	unsigned commands;           /* commands that do no work (NOOP, RSET, VRFY...) in a session; 0: 200 */
 	unsigned messages;           /* per session; 0: 10000 */
@@ -40,6 +45,7 @@ struct receive_config {
 	const struct cidr *trusted;
 	unsigned n_trusted;
 	struct receive_limits limits;
+	struct pressure_config pressure;
 	bool has_tls;
 	struct tls_server_config tls;
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */
@@ -67,8 +73,20 @@ const struct endpoint *receiver_endpoint(const struct receiver *r, unsigned list
 void receiver_free(struct receiver *r); /* after receiver_stop, or when the loops have ended */
 DEFINE_FREEP(struct receiver, receiver_free)
 
+/* What is short, or could be. */
+struct receive_pressure {
+	const char *name;
+	unsigned level;       /* enum pressure_level */
+	uint64_t value, mark; /* as measured last, and where the first level begins; 0: not looked at */
+	uint64_t refused;
+};
 struct receive_counters {
 	uint64_t connections, accepted, refused, messages, bytes;
 	unsigned sessions; /* now */
+	bool crowded;      /* all connections that may be are there */
+	uint64_t refused_crowded;
+	struct client_counts clients;
+	struct receive_pressure pressures[PRESSURE_KINDS];
 };
+/* From a fiber, which it may let sleep. */
 void receiver_counters(struct receiver *r, struct receive_counters *ret);

@@ -76,6 +76,9 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_TOO_MANY_MESSAGES] = { 421, { 4, 7, 0 }, "%1 messages are enough for one connection; make another one for the rest" },
 	[REPLY_TOO_MANY_CONNECTIONS] = { 421, { 4, 3, 2 }, "Too many connections to this server: %1 are allowed; try again later" },
 	[REPLY_TOO_MANY_FROM_ADDRESS] = { 421, { 4, 7, 0 }, "Too many connections from %2: %1 are allowed; close some first" },
+	[REPLY_TOO_MANY_FROM_NETWORK] = { 421, { 4, 7, 0 }, "Too many connections from the network of %2: %1 are allowed; close some "
+							    "first" },
+	[REPLY_UNDER_PRESSURE] = { 421, { 4, 3, 2 }, "The server is short of memory or disk space; try again later" },
 };
 
 const struct reply *reply_of(enum reply_id id)

@@ -79,6 +79,8 @@ enum reply_id {
 	REPLY_TOO_MANY_MESSAGES, /* the same */
 	REPLY_TOO_MANY_CONNECTIONS,  /* the same */
 	REPLY_TOO_MANY_FROM_ADDRESS, /* %1: how many are allowed, %2: the address */
+	REPLY_TOO_MANY_FROM_NETWORK, /* the same */
+	REPLY_UNDER_PRESSURE,
 
 	REPLY_COUNT,
 };

@@ -15,6 +15,10 @@ static void fill_limits(struct receive_limits *l)
 		.recipients = 1000,
 		.connections = 10000,
 		.connections_per_ip = 100,
+		.connections_per_network = 300,
+		.network_prefix4 = 24,
+		.network_prefix6 = 64,
+		.relief = 10,
 		.errors = 20,
 		.commands = 200,
 		.messages = 10000,
@@ -30,6 +34,10 @@ static void fill_limits(struct receive_limits *l)
 	FILL(recipients);
 	FILL(connections);
 	FILL(connections_per_ip);
+	FILL(connections_per_network);
+	FILL(network_prefix4);
+	FILL(network_prefix6);
+	FILL(relief);
 	FILL(errors);
 	FILL(commands);
 	FILL(messages);

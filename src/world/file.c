@@ -9,7 +9,8 @@
 
 enum call {
 	CALL_OPEN, CALL_PREAD, CALL_PWRITEV, CALL_APPEND, CALL_SYNC, CALL_WRITE_BEHIND, CALL_SIZE, CALL_TRUNCATE, CALL_ALLOCATE, CALL_LOCK,
-	CALL_CLOSE, CALL_INFO, CALL_MKDIR, CALL_RENAME, CALL_LINK, CALL_UNLINK, CALL_SYNC_DIR, CALL_SPACE, CALL_LIST,
+	CALL_CLOSE, CALL_INFO, CALL_MKDIR, CALL_RENAME, CALL_LINK, CALL_UNLINK, CALL_SYNC_DIR, CALL_SPACE,
+	CALL_FILES, CALL_LIST,
 };
 
 /* One call with all arguments that any of them has. */
@@ -54,6 +55,7 @@ static ssize_t call_now(struct request *q)
 	case CALL_UNLINK: return ops->path_unlink(q->world, q->path);
 	case CALL_SYNC_DIR: return ops->path_sync_directory(q->world, q->path);
 	case CALL_SPACE: return ops->path_space(q->world, q->path, q->ret_u64, q->ret_u64_2);
+	case CALL_FILES: return ops->path_files(q->world, q->path, q->ret_u64, q->ret_u64_2);
 	case CALL_LIST: return ops->path_list(q->world, q->path, q->each, q->context);
 	}
 	return -EINVAL;
@@ -263,6 +265,13 @@ int path_sync_directory(struct world *w, const char *path)
 int path_space(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total)
 {
 	struct request q = { .call = CALL_SPACE, .world = w, .path = path, .ret_u64 = ret_free, .ret_u64_2 = ret_total };
+
+	return (int) carry_out(&q);
+}
+
+int path_files(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total)
+{
+	struct request q = { .call = CALL_FILES, .world = w, .path = path, .ret_u64 = ret_free, .ret_u64_2 = ret_total };
 
 	return (int) carry_out(&q);
 }

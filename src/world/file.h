@@ -69,6 +69,8 @@ int path_unlink(struct world *w, const char *path);
 int path_sync_directory(struct world *w, const char *path);
 /* Free space for an ordinary user, and the size of the file system, in bytes. */
 int path_space(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
+/* The same for files: how many more an ordinary user can make, and how many there can be; total 0: without limit. */
+int path_files(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
 /* Calls each(name, context) for every entry but . and .., in the order of the names; a non-zero return
  * ends the walk and is returned. */
 int path_list(struct world *w, const char *path, int (*each)(const char *name, void *context), void *context);

@@ -233,6 +233,17 @@ static int space_of_path(struct world *w, const char *path, uint64_t *ret_free, 
 	return 0;
 }
 
+static int files_of_path(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total)
+{
+	struct statvfs st;
+
+	if (statvfs(path, &st) < 0)
+		return -errno;
+	*ret_free = st.f_favail;
+	*ret_total = st.f_files;
+	return 0;
+}
+
 static int list_path(struct world *w, const char *path, int (*each)(const char *, void *), void *context)
 {
 	struct dirent **entries;
@@ -272,5 +283,6 @@ void linux_file_ops(struct world_ops *ops)
 	ops->path_unlink = unlink_path;
 	ops->path_sync_directory = sync_directory;
 	ops->path_space = space_of_path;
+	ops->path_files = files_of_path;
 	ops->path_list = list_path;
 }

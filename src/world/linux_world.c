@@ -62,6 +62,7 @@ static struct world_ops *make_ops(void)
 		.wall = linux_wall,
 		.random = linux_random,
 		.free = linux_free,
+		.memory = linux_memory,
 		.loop_init = linux_loop_init,
 		.loop_done = linux_loop_done,
 		.loop_start = linux_loop_start,

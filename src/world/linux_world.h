@@ -41,6 +41,7 @@ struct linux_loop {
 	atomic_bool asleep; /* in epoll_wait, or about to be: a post must write to event_fd */
 };
 
+void linux_memory(struct world *w, struct world_memory *ret);
 int linux_loop_init(struct loop *l);
 void linux_loop_done(struct loop *l);
 int linux_loop_start(struct loop *l);

@@ -101,6 +101,7 @@ static const struct world_ops sim_world_ops = {
 	.path_unlink = sim_path_unlink,
 	.path_sync_directory = sim_path_sync_directory,
 	.path_space = sim_path_space,
+	.path_files = sim_path_files,
 	.path_list = sim_path_list,
 };
 

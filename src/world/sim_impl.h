@@ -366,5 +366,6 @@ int sim_path_rename(struct world *w, const char *from, const char *to);
 int sim_path_link(struct world *w, const char *from, const char *to);
 int sim_path_unlink(struct world *w, const char *path);
 int sim_path_sync_directory(struct world *w, const char *path);
+int sim_path_files(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
 int sim_path_space(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
 int sim_path_list(struct world *w, const char *path, int (*each)(const char *, void *), void *context);

@@ -11,6 +11,13 @@ wall_t world_wall(struct world *w)
 	return w->ops->wall(w);
 }
 
+void world_memory(struct world *w, struct world_memory *ret)
+{
+	*ret = (struct world_memory) { 0 };
+	if (w->ops->memory)
+		w->ops->memory(w, ret);
+}
+
 void world_random(struct world *w, void *out, size_t len)
 {
 	w->ops->random(w, out, len);

@@ -25,6 +25,13 @@ const struct log *world_log(struct world *w);
 bool world_is_simulated(const struct world *w);
 void world_free(struct world *w); /* all loops must have been freed */
 
+/* What this process has of the memory, and how much there is for it: what its control group allows, or what the machine
+ * has. Bytes; 0: not known (in a simulation). Reads files: call it from world_offload, or where blocking does no harm. */
+struct world_memory {
+	uint64_t resident, limit;
+};
+void world_memory(struct world *w, struct world_memory *ret);
+
 /* A loop runs fibers. In the real world each has a thread of its own. */
 enum loop_flags {
 	LOOP_BLOCKING = 1, /* file calls of its fibers may block the thread: for loops that do nothing else */

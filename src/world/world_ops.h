@@ -11,6 +11,8 @@ struct world_ops {
 	void (*random)(struct world *w, void *out, size_t len);
 	void (*free)(struct world *w);
 
+	void (*memory)(struct world *w, struct world_memory *ret); /* NULL: nothing is known */
+
 	int (*loop_init)(struct loop *l);  /* sets l->backend */
 	void (*loop_done)(struct loop *l);
 	int (*loop_start)(struct loop *l);
@@ -47,6 +49,7 @@ struct world_ops {
 	int (*path_unlink)(struct world *w, const char *path);
 	int (*path_sync_directory)(struct world *w, const char *path);
 	int (*path_space)(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
+	int (*path_files)(struct world *w, const char *path, uint64_t *ret_free, uint64_t *ret_total);
 	int (*path_list)(struct world *w, const char *path, int (*each)(const char *, void *), void *context);
 };
 
