@@ -28,6 +28,7 @@ struct admin_pressure {
 struct admin_traffic {
 	uint64_t connections, accepted, refused, messages, bytes;
 	unsigned sessions; /* now */
+	uint64_t repeated; /* messages that came once more and were not queued again */
 	bool crowded;      /* all connections that may be are there */
 	uint64_t refused_crowded, refused_addresses, refused_networks; /* connections refused by a limit */
 	unsigned limited_addresses, limited_networks;                  /* at their limit now */

@@ -47,6 +47,7 @@ static void add_traffic(const struct admin_parts *p, struct making *result)
 	json_set_number(o, "refused", t.refused);
 	json_set_number(o, "messages", t.messages);
 	json_set_number(o, "bytes", t.bytes);
+	json_set_number(o, "repeated", t.repeated);
 	add_limits(&t, o);
 	json_put(result, "receive", o);
 }

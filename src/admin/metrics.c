@@ -58,6 +58,8 @@ static void traffic_metrics(const struct admin_parts *p, struct buffer *out)
 	metric(out, "refusals_total", "counter", "commands and messages refused", t.refused);
 	metric(out, "messages_received_total", "counter", "messages accepted and made durable", t.messages);
 	metric(out, "bytes_received_total", "counter", "octets of these messages", t.bytes);
+	metric(out, "messages_repeated_total", "counter", "messages that came once more, their 250 lost, and were not queued again",
+	       t.repeated);
 	limit_metrics(&t, out);
 }
 

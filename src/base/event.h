@@ -10,6 +10,7 @@
 
 /* Kinds. Each names what happened, in the past tense where it is done. */
 #define EVENT_RECEIVED "received"     /* accepted and durable: from, client, helo, protocol, tls, size, recipients */
+#define EVENT_REPEATED "repeated"     /* offered once more by a client that had not had our 250: client, helo; not queued again */
 #define EVENT_REFUSED "refused"       /* refused at the door: stage, reply, client, from, to */
 #define EVENT_ROUTED "routed"         /* to, rule, ladder, rung, hop, site */
 #define EVENT_ATTEMPT "attempt"       /* to, host, address, tls, reply, class, outcome */

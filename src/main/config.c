@@ -41,13 +41,20 @@ static void connect_rooms(struct config *c)
 	c->queue.hostname = c->hostname;
 	c->deliver.hostname = c->hostname;
 	c->deliver.messages_per_connection = c->queue.messages_per_connection;
-	c->receive.pressure.spool_path = c->spool.path;
-	c->receive.pressure.relief = c->receive.limits.relief;
-	if (!c->receive.pressure.disk_high)
-		c->receive.pressure.disk_high = c->spool.reserve;
-	if (!c->receive.pressure.disk_critical)
-		c->receive.pressure.disk_critical = c->receive.pressure.disk_high / 2;
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
+}
+
+static void complete_pressure(const struct config_node *root, struct config *c)
+{
+	const struct config_node *given = config_get(root, "pressure");
+	struct pressure_config *p = &c->receive.pressure;
+
+	p->spool_path = c->spool.path;
+	p->relief = c->receive.limits.relief;
+	if (!config_get(given, "disk_high"))
+		p->disk_high = c->spool.reserve;
+	if (!config_get(given, "disk_critical"))
+		p->disk_critical = p->disk_high / 2;
 }
 
 static int read_sections(struct config_reader *reader, struct world *w, const struct config_node *root,
@@ -62,6 +69,7 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	check_queue(reader, root, c);
 	check_admin(reader, root, c);
 	connect_rooms(c);
+	complete_pressure(root, c);
 	r = config_read_tls(reader, root, c);
 	if (r < 0)
 		return r;

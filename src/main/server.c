@@ -213,6 +213,7 @@ static void count_traffic(struct admin_traffic *ret, void *context)
 	*ret = (struct admin_traffic) {
 		.connections = c.connections, .accepted = c.accepted, .refused = c.refused, .messages = c.messages,
 		.bytes = c.bytes, .sessions = c.sessions,
+		.repeated = c.duplicates.recognized,
 		.crowded = c.crowded, .refused_crowded = c.refused_crowded,
 		.refused_addresses = c.clients.refused_addresses, .refused_networks = c.clients.refused_networks,
 		.limited_addresses = c.clients.limited_addresses, .limited_networks = c.clients.limited_networks,

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "receive/clients.h"
+#include "receive/duplicates.h"
 #include "receive/settings.h"
 #include "world/stream.h"
 
@@ -21,6 +22,7 @@ struct receive_shared {
 	struct resolver *resolver;
 	struct queue *queue;
 	struct clients *clients;
+	struct duplicates *duplicates;
 	atomic_uint sessions; /* on all loops */
 	atomic_bool crowded;  /* they reached their limit, and did not fall far enough since */
 	atomic_ullong refused_crowded;

@@ -240,6 +240,8 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 	if (res >= 0)
 		res = clients_new(w, log, &r->shared.clients);
 	if (res >= 0)
+		res = duplicates_new(w, config->duplicate_entries, &r->shared.duplicates);
+	if (res >= 0)
 		res = receive_settings_new(w, config, &r->settings, ret_why);
 	if (res >= 0)
 		res = make_acceptors(r, loops, n_loops);
@@ -278,6 +280,7 @@ void receiver_free(struct receiver *r)
 	places_done(&r->places);
 	receive_settings_unref(r->settings);
 	clients_free(r->shared.clients);
+	duplicates_free(r->shared.duplicates);
 	free(r->renewal_trouble);
 	free(r);
 }
@@ -599,6 +602,7 @@ void receiver_counters(struct receiver *r, struct receive_counters *ret)
 	};
 
 	clients_count(r->shared.clients, &c.clients);
+	duplicates_count(r->shared.duplicates, &c.duplicates);
 	count_pressures(r, &c);
 	for (unsigned i = 0; i < r->n_acceptors; i++) {
 		struct acceptor *a = r->acceptors[i];

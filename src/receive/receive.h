@@ -7,6 +7,7 @@
 
 #include "queue/queue.h"
 #include "receive/clients.h"
+#include "receive/duplicates.h"
 #include "receive/pressure.h"
 #include "tls/tls.h"
 
@@ -48,6 +49,8 @@ struct receive_config {
 	struct pressure_config pressure;
 	bool has_tls;
 	struct tls_server_config tls;
+	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */
+	unsigned duplicate_entries;  /* so many of them at most */
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */
 };
 
@@ -83,6 +86,7 @@ struct receive_pressure {
 struct receive_counters {
 	uint64_t connections, accepted, refused, messages, bytes;
 	unsigned sessions; /* now */
+	struct duplicates_counts duplicates;
 	bool crowded;      /* all connections that may be are there */
 	uint64_t refused_crowded;
 	struct client_counts clients;

@@ -286,6 +286,19 @@ static void linger(struct session *s)
 	while (s->stream->bytes_in < limit && stream_fill(s->stream, deadline) > 0);
 }
 
+/* Did the client have the 250 for its last message? Then it has sent something since, or said QUIT and our words could be
+ * written. */
+static void remember_if_unconfirmed(struct session *s, bool written)
+{
+	usec_t window = s->settings->config->duplicate_window;
+
+	if (s->latest.id == MSGID_NONE || s->stream->bytes_in > s->latest.bytes_in || (s->quit && written))
+		return;
+	duplicates_remember(session_shared(s)->duplicates, &s->latest.key, s->latest.id, window);
+	LOG(session_shared(s)->log, LOG_INFO, "the connection ended before the client could say more: it may send the message again",
+	    F_ID("id", s->latest.id), F_STR("client", s->client));
+}
+
 static void end_session(struct session *s, int r)
 {
 	transaction_end(s);
@@ -295,6 +308,7 @@ static void end_session(struct session *s, int r)
 		r = stream_flush_last(s->stream, session_deadline(s));
 	else if (r >= 0)
 		r = stream_flush(s->stream, session_deadline(s));
+	remember_if_unconfirmed(s, r >= 0 && !fiber_cancelled());
 	if (r >= 0 && s->linger)
 		linger(s);
 	LOG(session_shared(s)->log, LOG_DEBUG, "session ended", F_STR("client", s->client), F_STR("helo", s->helo),

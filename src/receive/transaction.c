@@ -50,6 +50,8 @@ static int content_write(void *context, struct slice data)
 	struct transaction *t = context;
 	const struct receive_limits *l = session_limits(t->session);
 
+	if (t->digested)
+		digest_feed(&t->digest, data);
 	if (!t->header.done) {
 		header_scanner_feed(&t->header, data);
 		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
@@ -89,6 +91,9 @@ int transaction_begin(struct session *s, const struct address *sender)
 	t->envelope.id = queue_new_id(shared->queue);
 	header_scanner_init(&t->header);
 	content_check_init(&t->chunks);
+	t->digested = s->settings->config->duplicate_window > 0;
+	if (t->digested)
+		duplicates_begin(shared->duplicates, &t->digest);
 	r = spool_writer_new(queue_spool(shared->queue), t->envelope.id, &t->writer);
 	if (r < 0)
 		return r;
@@ -333,6 +338,36 @@ static void note_accepted(struct session *s)
 	atomic_fetch_add_explicit(&a->bytes, e->size, memory_order_relaxed);
 }
 
+/* RFC 1047: we have this message, and its client does not know. It is told so again. */
+static int acknowledge_again(struct session *s, msgid_t first)
+{
+	_cleanup_buffer_ struct buffer accepted = { 0 };
+	struct receive_shared *shared = session_shared(s);
+	char id[MSGID_TEXT];
+	int r;
+
+	LOG(shared->log, LOG_INFO, "a message came once more, because its 250 was lost; it is not queued again", F_ID("id", first),
+	    F_STR("client", s->client));
+	EVENT(shared->events, first, EVENT_REPEATED, F_STR("client", s->client), F_STR("helo", s->helo));
+	s->latest.id = first;
+	s->latest.bytes_in = s->stream->bytes_in;
+	s->messages++;
+	s->errors = s->idle_commands = 0;
+	s->progress = now();
+	r = session_format_reply(REPLY_ACCEPTED, slice_from(id_format(first, id)), SLICE_NULL, &accepted);
+	return r < 0 ? r : reply_to_each(s, s->transaction->accepted, reply_accepted, &accepted);
+}
+
+static bool is_repeated(struct session *s, msgid_t *ret_first)
+{
+	struct transaction *t = s->transaction;
+
+	if (!t->digested)
+		return false;
+	duplicates_key(session_shared(s)->duplicates, s->client, &t->envelope, &t->digest, &s->latest.key);
+	return duplicates_find(session_shared(s)->duplicates, &s->latest.key, ret_first);
+}
+
 /* The reply to the final dot is the moment of responsibility: before it the client owns the message, after it we
  * do (RFC 5321 section 4.2.5). */
 static int commit(struct session *s, const struct content_facts *facts)
@@ -342,7 +377,11 @@ static int commit(struct session *s, const struct content_facts *facts)
 	_cleanup_buffer_ struct buffer accepted = buffer_in(room, sizeof(room));
 	struct content_facts failed = { 0 };
 	char id[MSGID_TEXT];
+	msgid_t first;
 
+	s->latest.id = MSGID_NONE;
+	if (is_repeated(s, &first))
+		return acknowledge_again(s, first);
 	if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
 		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
@@ -355,6 +394,9 @@ static int commit(struct session *s, const struct content_facts *facts)
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
 	note_accepted(s);
+	if (t->digested)
+		s->latest.id = t->envelope.id;
+	s->latest.bytes_in = s->stream->bytes_in;
 	return reply_to_each(s, t->accepted, reply_accepted, &accepted);
 }
 

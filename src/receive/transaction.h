@@ -28,6 +28,8 @@ struct transaction {
 	bool smtputf8;                  /* said in MAIL */
 	struct spool_writer *writer;
 	struct header_scanner header;
+	bool digested;                  /* what came is digested, to know it again */
+	struct digest digest;
 	bool begun;                     /* the beginning of the content was looked at and written */
 	unsigned n_held;                /* octets that are held until enough is there to look at */
 	char held[HEADER_START_OCTETS];

@@ -55,12 +55,14 @@ def fill(disk, leave):
     return ballast
 
 
-def server_on(place, disk, peer, domains=None, routes=None, log=None, **sections):
+def server_on(place, disk, peer, domains=None, routes=None, log=None, pressure=None, **sections):
+    """By default connections are accepted however full the disk is, so that the spool's own rules are seen."""
     return place.mx(
         spool={"path": str(disk / "spool"), "segment_size": "4M", **sections},
         admin={"socket": "{dir}/spool/control.sock"},
         routes=routes or [{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}"}]}],
         start=False,
+        pressure=pressure or {"disk_critical": 0},
         **{k: v for k, v in {"domains": domains, "log": log}.items() if v},
     )
 
@@ -96,6 +98,42 @@ def test_a_full_disk_puts_off_and_recovers(place, small_disk):
     ballast.unlink()
     wait_for(lambda: try_message(server)[0] == 250, what="accepting again")
     wait_for(lambda: len(peer.messages) == taken + 1, what="the new message")
+
+
+def test_with_little_room_messages_wait_and_with_none_nobody_comes_in(place, small_disk):
+    peer = place.peer()
+    server = server_on(place, small_disk, peer, pressure={"interval": "20ms"}, reserve="32M", spare=0)
+    (server.dir / "spool").mkdir()
+    server.start()
+
+    def state():
+        return server.json("status")["receive"]["pressure"]["disk"]["state"]
+
+    assert try_message(server)[0] == 250 and state() == "enough"
+    ballast = fill(small_disk, 24 << 20)
+    wait_for(lambda: state() == "short", what="short of room")
+    code, text = try_message(server)
+    assert code == 452 and "4.3.1" in text
+    wait_for(lambda: len(peer.messages) == 1, what="a delivery all the same")
+    ballast.unlink()
+    ballast = fill(small_disk, 4 << 20)
+    wait_for(lambda: state() == "critical", what="out of room")
+    time.sleep(0.3)
+    held = []
+    for _ in range(32):  # each loop of the server lets one in that it was waiting for already
+        held.append(server.client(trusted=True))
+        if held[-1].silent(0.3):
+            break
+        held[-1].expect(421)
+    else:
+        raise AssertionError("connections are accepted on a full disk")
+    ballast.unlink()
+    held[-1].hello()
+    wait_for(lambda: try_message(server)[0] == 250, what="accepting again")
+    for c in held:
+        c.close()
+    for line in ("disk of the spool is nearly full", "disk of the spool is full", "disk space enough again"):
+        assert line in server.log()
 
 
 def test_a_disk_that_fills_up_inside_of_a_message(place, small_disk):
