@@ -2,9 +2,9 @@
  * the final dot, so it will send them again.
  *
  * What a session can know is this. Behind the 250 it waits for the next command. If anything comes, the client goes on, and so
- * it has had the reply; the same if it said QUIT and the replies could be written. If instead the connection ends, or
- * writing fails, the message is remembered here with its id: who sent it, for whom, and a digest of its content as it came (without
- * our own fields). A message that is the same in all of that, and comes within the window, is acknowledged with the first id and
+ * it has had the reply; the same if it said QUIT and the replies could be written, or if it closed the connection in order
+ * when the reply had arrived. If instead the connection breaks, or writing fails, or nothing comes for too long, the message is
+ * remembered here with its id: who sent it, for whom, and a digest of its content as it came (without our own fields). A message that is the same in all of that, and comes within the window, is acknowledged with the first id and
  * not queued again.
  *
  * Only what was committed gets here, so a message acknowledged this way is durable like any other. The table is bounded,

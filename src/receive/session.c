@@ -286,13 +286,14 @@ static void linger(struct session *s)
 	while (s->stream->bytes_in < limit && stream_fill(s->stream, deadline) > 0);
 }
 
-/* Did the client have the 250 for its last message? Then it has sent something since, or said QUIT and our words could be
- * written. */
+/* Did the client have the 250 for its last message? Then it has sent something since; or it said QUIT, and our words could be
+ * written; or it closed the connection without a word, but not before it had read ours. */
 static void remember_if_unconfirmed(struct session *s, bool written)
 {
 	usec_t window = s->settings->config->duplicate_window;
 
-	if (s->latest.id == MSGID_NONE || s->stream->bytes_in > s->latest.bytes_in || (s->quit && written))
+	if (s->latest.id == MSGID_NONE || s->stream->bytes_in > s->latest.bytes_in || (s->quit && written) ||
+	    transport_closed_in_order(s->stream->transport))
 		return;
 	duplicates_remember(session_shared(s)->duplicates, &s->latest.key, s->latest.id, window);
 	LOG(session_shared(s)->log, LOG_INFO, "the connection ended before the client could say more: it may send the message again",

@@ -126,8 +126,6 @@ BIO_METHOD *tls_bio_method_new(void)
  * -errno. Reads the thread's error queue, so it comes right after the call. */
 static int judge(struct tls_transport *t, int result, unsigned *needs)
 {
-	unsigned long reason = ERR_peek_error();
-
 	switch (SSL_get_error(t->ssl, result)) {
 	case SSL_ERROR_WANT_READ:
 		*needs = WAIT_READ;
@@ -141,12 +139,6 @@ static int judge(struct tls_transport *t, int result, unsigned *needs)
 		if (t->inner_error < 0)
 			return t->failed = t->inner_error;
 		return t->failed = -ECONNRESET;
-	}
-	/* The end without a close_notify. A mail dialogue says by itself where each thing ends (the final dot, the
-	 * size of a BDAT chunk), so that nothing cut short is taken for whole. Many peers just close after QUIT. */
-	if (t->established && ERR_GET_LIB(reason) == ERR_LIB_SSL && ERR_GET_REASON(reason) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-		t->failed = -EPIPE;
-		return 0;
 	}
 	return t->failed = t->inner_error < 0 ? t->inner_error : -EPROTO;
 }
@@ -284,6 +276,11 @@ static void tls_close(struct transport *base)
 	free(t);
 }
 
+static bool tls_closed_in_order(struct transport *base)
+{
+	return transport_closed_in_order(self_of(base)->inner);
+}
+
 static const struct transport_ops tls_ops = {
 	.name = "tls",
 	.read = tls_read,
@@ -291,6 +288,7 @@ static const struct transport_ops tls_ops = {
 	.wait = tls_wait,
 	.shutdown = tls_shutdown,
 	.close = tls_close,
+	.closed_in_order = tls_closed_in_order,
 };
 
 /* --- life ------------------------------------------------------------------------------------------------------ */
@@ -357,6 +355,11 @@ int tls_transport_handshake(struct tls_transport *t, usec_t deadline, bool *ret_
 			return r;
 	}
 	t->established = true;
+	/* The end without a close_notify is an end. A mail dialogue says by itself where each thing ends (the final dot, the
+	 * size of a BDAT chunk), so that nothing cut short is taken for whole, and many peers just close after QUIT. OpenSSL
+	 * would answer with an alert, too, which the peer, gone as it is, could only reset: then nobody could tell any more
+	 * that it had gone in order. */
+	SSL_set_options(t->ssl, SSL_OP_IGNORE_UNEXPECTED_EOF);
 	t->read_needs = WAIT_READ;
 	t->write_needs = WAIT_WRITE;
 	return 0;

@@ -172,6 +172,16 @@ static void socket_close(struct transport *t)
 	free(s);
 }
 
+static bool socket_closed_in_order(struct transport *t)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	/* After a reset the state would be TCP_CLOSE. */
+	return getsockopt(socket_of(t)->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state == TCP_CLOSE_WAIT &&
+	       info.tcpi_unacked == 0;
+}
+
 static const struct transport_ops socket_ops = {
 	.name = "socket",
 	.read = socket_read,
@@ -181,6 +191,7 @@ static const struct transport_ops socket_ops = {
 	.close = socket_close,
 	.writev_last = socket_writev_last,
 	.sendfile = socket_sendfile,
+	.closed_in_order = socket_closed_in_order,
 };
 
 /* Takes fd, also on failure. */

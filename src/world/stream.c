@@ -156,6 +156,11 @@ ssize_t stream_fill(struct stream *s, usec_t deadline)
 	}
 }
 
+bool transport_closed_in_order(struct transport *t)
+{
+	return t->ops->closed_in_order && t->ops->closed_in_order(t);
+}
+
 void stream_consume(struct stream *s, size_t n)
 {
 	assert(n <= s->in_end - s->in_start);

@@ -39,12 +39,16 @@ struct transport_ops {
 	/* Sends up to len bytes of fd from offset without copying: bytes sent, -EAGAIN, -errno;
 	 * NULL where it can't be done (TLS, simulation). */
 	ssize_t (*sendfile)(struct transport *t, int fd, uint64_t offset, size_t len);
+	/* Has the other side closed in order, after all that was written here had arrived there? Whoever closes with
+	 * unread data breaks the connection, so then its program has read it. NULL: that can't be told. */
+	bool (*closed_in_order)(struct transport *t);
 };
 struct transport {
 	const struct transport_ops *ops;
 };
 void transport_close(struct transport *t); /* NULL is fine */
 DEFINE_FREEP(struct transport, transport_close)
+bool transport_closed_in_order(struct transport *t); /* false when it can't be told */
 
 /* Connects from the current fiber. from may be NULL (any address). -ECONNREFUSED, -ETIMEDOUT,
  * -ENETUNREACH... as connect(2). Unix sockets too. TCP_NODELAY is set. */

@@ -63,6 +63,29 @@ def test_a_message_whose_reply_was_lost_is_acknowledged_and_not_queued_again(ser
     assert server.json("status")["receive"]["messages"] == 1
 
 
+def test_who_hangs_up_under_tls_when_it_has_read_the_reply_has_had_it(server):
+    for _ in range(2):
+        with server.client() as c:
+            c.hello()
+            c.starttls()
+            c.expect(250, "EHLO client.example")
+            c.send_message("a@client.example", ["alice@example.org"], LETTER)
+    count(server, 2)
+
+
+def test_a_reply_that_lies_unread_when_the_client_ends_is_lost(server):
+    with server.client() as c:
+        c.hello()
+        c.begin()
+        c.expect(354, "DATA")
+        c.send(LETTER + b".\r\n")
+        wait_for(lambda: server.maildir("example.org", "alice"), what="the message")
+        time.sleep(0.1)  # the 250 has arrived, and nobody reads it
+    wait_for(lambda: "it may send the message again" in server.log(), what="the loss of the reply")
+    send(server)
+    count(server, 1)
+
+
 def test_the_way_it_comes_makes_no_difference(server):
     first = lose_the_reply(server, tls=True, recipients=("alice@example.org", "bob@example.org"))
     assert send(server, recipients=("bob@example.org", "alice@example.org")) == first
@@ -92,10 +115,10 @@ def test_what_differs_in_anything_is_another_message(server, other):
     wait_for(lambda: server.json("status")["receive"]["messages"] == 2, what="both messages")
 
 
-@pytest.mark.parametrize("last", ["QUIT", "NOOP", "RSET", "WHAT"])
+@pytest.mark.parametrize("last", ["QUIT", "NOOP", "RSET", "WHAT", None], ids=str)
 def test_who_has_had_the_reply_may_send_the_same_once_more(server, last):
-    first = send(server, last=last)
-    assert send(server) != first
+    first = send(server, last=last)  # None: hangs up without a word, but has read the reply
+    assert send(server, last=last) != first
     count(server, 2)
     assert "may send the message again" not in server.log()
 
