@@ -8,6 +8,7 @@
 static const char *const role_words[] = { "mx", "submission", "lmtp", NULL };       /* enum listen_role */
 static const char *const listen_tls_words[] = { "starttls", "implicit", NULL };     /* enum listen_tls */
 static const char *const client_words[] = { "request", "require", NULL };           /* enum client_certificates */
+static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -219,6 +220,21 @@ const struct config_key config_keys[] = {
 	  .doc = "so long such a message is known again and not queued twice; 0s: not at all" },
 	{ "duplicates.entries", CONFIG_TYPE_UINT, AT(TOP, receive.duplicate_entries), .fallback = "10000", .min = 1, .max = 60000,
 	  .doc = "so many of them are remembered at most; a change takes effect after a restart" },
+
+	{ "submission", CONFIG_TYPE_SECTION, .doc = "what listeners with the role submission do to messages (RFC 6409)" },
+	{ "submission.complete", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.complete), .fallback = "true",
+	  .doc = "add Date and Message-ID where they are missing" },
+	{ "submission.remove_bcc", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.remove_bcc), .fallback = "true",
+	  .doc = "take the fields Bcc and Resent-Bcc away" },
+	{ "submission.missing_from", CONFIG_TYPE_CHOICE, AT(TOP, receive.submission.missing_from), .fallback = "refuse",
+	  .choices = missing_from_words,
+	  .doc = "a message without From: accept, refuse, or add the address of MAIL; unless accept, one with two or without an address in it is refused" },
+	{ "submission.add_sender", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.add_sender), .fallback = "false",
+	  .doc = "add Sender with the address of MAIL where From names another one" },
+	{ "submission.check_domains", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.check_domains), .fallback = "true",
+	  .doc = "refuse senders and recipients whose domain does not exist or has no mail server" },
+	{ "submission.hide_client", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.hide_client), .fallback = "false",
+	  .doc = "leave address and name of the client out of the Received field" },
 
 	{ "pressure", CONFIG_TYPE_SECTION, .doc = "when new mail is refused because memory or the disk runs short" },
 	{ "pressure.memory_limit", CONFIG_TYPE_SIZE, AT(TOP, receive.pressure.memory_limit), .min = 16 << 20,

@@ -37,6 +37,15 @@ static int take_parameters(struct session *s, const struct path_args *args)
 	return 1;
 }
 
+/* The same. */
+static int check_domain(struct session *s)
+{
+	const struct address *sender = &s->transaction->sender;
+	enum reply_id why = submission_check_sender(s, sender);
+
+	return why == REPLY_SENDER_OK ? 1 : session_reply_with(s, why, sender->text, SLICE_NULL);
+}
+
 int cmd_mail(struct session *s, const struct command *c)
 {
 	enum reply_id allowed, pressed;
@@ -63,6 +72,8 @@ int cmd_mail(struct session *s, const struct command *c)
 		return session_reply_error(s, r);
 	}
 	r = take_parameters(s, &args);
+	if (r > 0)
+		r = check_domain(s);
 	if (r <= 0) {
 		transaction_end(s);
 		return r;

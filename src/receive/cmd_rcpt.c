@@ -62,6 +62,9 @@ static int take_recipient(struct session *s, struct path_args *args)
 		return session_reply_custom(s, &custom);
 	if (allowed != REPLY_RECIPIENT_OK)
 		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
+	allowed = submission_check_recipient(s, &args->path, &t->sender);
+	if (allowed != REPLY_RECIPIENT_OK)
+		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
 	r = transaction_add_recipient(t, &args->path, &p);
 	return r < 0 ? session_reply_error(s, r) : 1;
 }

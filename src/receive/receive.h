@@ -9,6 +9,7 @@
 #include "receive/clients.h"
 #include "receive/duplicates.h"
 #include "receive/pressure.h"
+#include "receive/submission.h"
 #include "tls/tls.h"
 
 enum listen_role { ROLE_MX, ROLE_SUBMISSION, ROLE_LMTP };
@@ -47,6 +48,7 @@ struct receive_config {
 	unsigned n_trusted;
 	struct receive_limits limits;
 	struct pressure_config pressure;
+	struct submission_config submission; /* for listeners of that role */
 	bool has_tls;
 	struct tls_server_config tls;
 	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */

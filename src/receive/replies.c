@@ -59,10 +59,19 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_RELAY_DENIED] = { 550, { 5, 7, 1 }, "<%1>: relaying denied; this server takes mail for its own domains only" },
 	[REPLY_NO_POSTMASTER] = { 550, { 5, 1, 1 }, "<postmaster>: no domain ends at this server; use postmaster@domain" },
 
+	[REPLY_SENDER_DOMAIN] = { 550, { 5, 1, 8 }, "<%1>: the domain of your address does not exist, or has no mail server: replies could "
+						    "not reach you; check your address in your mail program" },
+	[REPLY_SENDER_NULL_MX] = { 550, { 5, 7, 27 }, "<%1>: the domain of your address takes no mail (RFC 7505), so it can't send any" },
+	[REPLY_RECIPIENT_DOMAIN] = { 550, { 5, 1, 2 }, "<%1>: this domain does not exist, or has no mail server; is it spelt right?" },
+	[REPLY_RECIPIENT_NULL_MX] = { 556, { 5, 1, 10 }, "<%1>: this domain takes no mail (RFC 7505)" },
+
 	[REPLY_CONTENT_DEFECT] = { 550, { 5, 5, 2 }, "The message holds %1 at octet %2; lines must end with CR LF, and CR, LF and NUL "
 						     "can't stand alone" },
 	[REPLY_TOO_LARGE] = { 552, { 5, 3, 4 }, "The message is larger than the %1 octets that are taken here" },
 	[REPLY_HEADER_TOO_LARGE] = { 552, { 5, 3, 4 }, "The header is larger than the %1 octets that are taken here" },
+	[REPLY_NO_FROM] = { 550, { 5, 6, 0 }, "The message has no From field; set your address in your mail program (RFC 5322 section 3.6)" },
+	[REPLY_TWO_FROM] = { 550, { 5, 6, 0 }, "The message has more than one From field; there must be one (RFC 5322 section 3.6)" },
+	[REPLY_BAD_FROM] = { 550, { 5, 6, 0 }, "The From field holds no address; it should read: Name <local@domain>" },
 	[REPLY_LOOP] = { 554, { 5, 4, 6 }, "The message has more than %1 Received fields: it is going round in a loop" },
 
 	[REPLY_DISK_FULL] = { 452, { 4, 3, 1 }, "The mail storage is full; try again later" },

@@ -60,11 +60,18 @@ enum reply_id {
 	REPLY_NO_SUCH_USER,        /* %1: the address */
 	REPLY_RELAY_DENIED,        /* %1: the address */
 	REPLY_NO_POSTMASTER,
+	REPLY_SENDER_DOMAIN,       /* %1: the address */
+	REPLY_SENDER_NULL_MX,      /* the same */
+	REPLY_RECIPIENT_DOMAIN,    /* the same */
+	REPLY_RECIPIENT_NULL_MX,   /* the same */
 
 	/* the content */
 	REPLY_CONTENT_DEFECT,   /* %1: which, %2: offset */
 	REPLY_TOO_LARGE,        /* %1: octets allowed */
 	REPLY_HEADER_TOO_LARGE, /* %1: octets allowed */
+	REPLY_NO_FROM,
+	REPLY_TWO_FROM,
+	REPLY_BAD_FROM,
 	REPLY_LOOP,             /* %1: Received fields allowed */
 
 	/* ourselves */

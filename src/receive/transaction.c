@@ -45,6 +45,33 @@ static int look_at_beginning(struct transaction *t, struct slice data)
 	return start == HEADER_START_UNKNOWN ? 0 : write_beginning(t, start, slice_skip(data, n));
 }
 
+/* The header is complete, or there is no more of it: what is to stand in its place is written. */
+static int write_header(struct transaction *t)
+{
+	const struct receive_config *config = t->session->settings->config;
+	_cleanup_buffer_ struct buffer out = { 0 };
+	char id[MSGID_TEXT];
+	const struct submission_facts facts = {
+		.sender = t->envelope.reverse_path,
+		.id = id_format(t->envelope.id, id),
+		.hostname = config->hostname,
+		.when = t->envelope.arrival,
+	};
+	int r = submission_rewrite(&config->submission, &facts, buffer_slice(&t->held_header), &out);
+
+	t->begun = true;
+	buffer_done(&t->held_header);
+	return r < 0 ? r : spool_writer_append(t->writer, buffer_slice(&out));
+}
+
+static int hold_header(struct transaction *t, struct slice data)
+{
+	buffer_append(&t->held_header, data.data, data.len);
+	if (buffer_error(&t->held_header) < 0)
+		return -ENOMEM;
+	return t->header.done ? write_header(t) : 0;
+}
+
 static int content_write(void *context, struct slice data)
 {
 	struct transaction *t = context;
@@ -60,7 +87,9 @@ static int content_write(void *context, struct slice data)
 		if (t->header.octets > l->header_size)
 			return ERROR_HEADER_TOO_LARGE;
 	}
-	return t->begun ? spool_writer_append(t->writer, data) : look_at_beginning(t, data);
+	if (t->begun)
+		return spool_writer_append(t->writer, data);
+	return t->rewriting ? hold_header(t, data) : look_at_beginning(t, data);
 }
 
 int transaction_begin(struct session *s, const struct address *sender)
@@ -90,6 +119,7 @@ int transaction_begin(struct session *s, const struct address *sender)
 		return r;
 	t->envelope.id = queue_new_id(shared->queue);
 	header_scanner_init(&t->header);
+	t->rewriting = s->role == ROLE_SUBMISSION && submission_changes_headers(&s->settings->config->submission);
 	content_check_init(&t->chunks);
 	t->digested = s->settings->config->duplicate_window > 0;
 	if (t->digested)
@@ -103,8 +133,10 @@ int transaction_begin(struct session *s, const struct address *sender)
 
 void transaction_end(struct session *s)
 {
-	if (s->transaction)
+	if (s->transaction) {
 		spool_writer_abort(TAKE_PTR(s->transaction->writer));
+		buffer_done(&s->transaction->held_header);
+	}
 	s->transaction = NULL;
 	s->subject = SLICE_NULL;
 	if (s->mail_arena)
@@ -210,15 +242,16 @@ int transaction_open_content(struct transaction *t)
 	struct session *s = t->session;
 	struct envelope *e = &t->envelope;
 	struct receive_shared *shared = session_shared(s);
+	bool hidden = s->role == ROLE_SUBMISSION && s->settings->config->submission.hide_client;
 	char id[MSGID_TEXT];
 
 	e->arrival = world_wall(shared->world);
 	e->protocol = protocol(s);
 	received_format(
 		&(struct received) {
-			.helo = s->helo,
-			.client_name = s->client_name,
-			.client = s->stream->peer.kind == ENDPOINT_IP ? &s->stream->peer.ip : NULL,
+			.helo = hidden ? NULL : s->helo,
+			.client_name = hidden ? NULL : s->client_name,
+			.client = hidden || s->stream->peer.kind != ENDPOINT_IP ? NULL : &s->stream->peer.ip,
 			.host = s->settings->config->hostname,
 			.protocol = e->protocol,
 			.id = id_format(e->id, id),
@@ -272,6 +305,12 @@ int transaction_reply_refusal(struct session *s, const struct content_facts *fac
 		return session_reply_number(s, REPLY_TOO_LARGE, l->message_size);
 	case ERROR_HEADER_TOO_LARGE:
 		return session_reply_number(s, REPLY_HEADER_TOO_LARGE, l->header_size);
+	case SUBMISSION_NO_FROM:
+		return session_reply(s, REPLY_NO_FROM);
+	case SUBMISSION_TWO_FROM:
+		return session_reply(s, REPLY_TWO_FROM);
+	case SUBMISSION_BAD_FROM:
+		return session_reply(s, REPLY_BAD_FROM);
 	case ERROR_LOOP:
 		return session_reply_number(s, REPLY_LOOP, l->received_hops);
 	default:
@@ -382,7 +421,9 @@ static int commit(struct session *s, const struct content_facts *facts)
 	s->latest.id = MSGID_NONE;
 	if (is_repeated(s, &first))
 		return acknowledge_again(s, first);
-	if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
+	if (!t->begun && t->rewriting)
+		failed.error = write_header(t);
+	else if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
 		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
 	if (failed.error >= 0)

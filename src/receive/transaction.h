@@ -33,6 +33,8 @@ struct transaction {
 	bool begun;                     /* the beginning of the content was looked at and written */
 	unsigned n_held;                /* octets that are held until enough is there to look at */
 	char held[HEADER_START_OCTETS];
+	bool rewriting;                 /* the header is held until its end, and changed (receive/submission.h) */
+	struct buffer held_header;
 	bool chunked;                   /* a BDAT was taken */
 	struct content_check chunks;    /* the content so far, when it comes by BDAT */
 	struct content_sink sink;
