@@ -393,6 +393,7 @@ static int send_content(struct transaction *t)
 	int r = 0, spool_error = 0;
 
 	stuffer_init(&stuffer, t->chunking ? STUFF_BDAT : STUFF_DATA);
+	stuffer.bare_lf = t->d->envelope->flags & ENVELOPE_BARE_LF;
 	if (t->chunking)
 		r = put_bdat_command(t, &add_crlf);
 	if (r >= 0)
@@ -406,7 +407,7 @@ static int send_content(struct transaction *t)
 	if (r >= 0)
 		r = stream_flush(stream, deadline_after(now(), timeout));
 	if (stuffer.replaced > 0)
-		LOG(t->client->deliverer->log, LOG_INFO, "stray CRs or LFs in a message went out as spaces", F_ID("id", t->d->id),
+		LOG(t->client->deliverer->log, LOG_INFO, stuffer.bare_lf ? "LFs alone in a message went out as line ends" : "stray CRs or LFs in a message went out as spaces", F_ID("id", t->d->id),
 		    F_UINT("replaced", stuffer.replaced));
 	return r < 0 ? hung_up(t, r) : 0;
 }

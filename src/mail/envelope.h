@@ -21,6 +21,7 @@ enum envelope_flags {
 	ENVELOPE_BOUNCE = 4,   /* made by us: a DSN */
 	ENVELOPE_TRUSTED = 8,  /* came from a client that may relay */
 	ENVELOPE_RECEIVED_TLS = 16,
+	ENVELOPE_BARE_LF = 1 << 12, /* the content came by BDAT and has LFs alone */
 };
 
 struct envelope_recipient {

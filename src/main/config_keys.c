@@ -9,6 +9,7 @@ static const char *const role_words[] = { "mx", "submission", "lmtp", NULL };   
 static const char *const listen_tls_words[] = { "starttls", "implicit", NULL };     /* enum listen_tls */
 static const char *const client_words[] = { "request", "require", NULL };           /* enum client_certificates */
 static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
+static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -220,6 +221,12 @@ const struct config_key config_keys[] = {
 	  .doc = "so long such a message is known again and not queued twice; 0s: not at all" },
 	{ "duplicates.entries", CONFIG_TYPE_UINT, AT(TOP, receive.duplicate_entries), .fallback = "10000", .min = 1, .max = 60000,
 	  .doc = "so many of them are remembered at most; a change takes effect after a restart" },
+
+	{ "line_endings", CONFIG_TYPE_SECTION, .doc = "what happens to CRs and LFs that stand alone in messages; absent: they are refused" },
+	{ "line_endings.normalize", CONFIG_TYPE_CIDRS, LIST_AT(TOP, receive.normalize, receive.n_normalize),
+	  .doc = "clients from these networks may end lines with either alone: each becomes CR LF. The end of a message is CR LF . CR LF for them, too" },
+	{ "line_endings.bdat_bare_lf", CONFIG_TYPE_CHOICE, AT(TOP, receive.bdat_bare_lf), .fallback = "refuse", .choices = bare_lf_words,
+	  .doc = "LFs alone in BDAT: refuse, or accept; accepted ones go on by BDAT, and become CR LF where the next server has none" },
 
 	{ "submission", CONFIG_TYPE_SECTION, .doc = "what listeners with the role submission do to messages (RFC 6409)" },
 	{ "submission.complete", CONFIG_TYPE_BOOL, AT(TOP, receive.submission.complete), .fallback = "true",

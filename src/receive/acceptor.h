@@ -10,6 +10,7 @@
 
 #include "receive/clients.h"
 #include "receive/duplicates.h"
+#include "receive/pressure.h"
 #include "receive/settings.h"
 #include "world/stream.h"
 

@@ -10,6 +10,14 @@ bool access_is_trusted(const struct receive_config *config, const struct endpoin
 	return false;
 }
 
+bool access_normalizes(const struct receive_config *config, const struct endpoint *peer)
+{
+	for (unsigned i = 0; i < config->n_normalize && peer->kind == ENDPOINT_IP; i++)
+		if (cidr_contains(&config->normalize[i], &peer->ip))
+			return true;
+	return false;
+}
+
 enum reply_id access_sender(const struct session *s)
 {
 	if (s->role == ROLE_SUBMISSION && !s->trusted)

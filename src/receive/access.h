@@ -7,6 +7,9 @@
 /* The client may relay: its address is in `trusted`, or it came through a unix socket, which has permissions. */
 bool access_is_trusted(const struct receive_config *config, const struct endpoint *peer);
 
+/* Are the line ends of this client made CRLF, whatever they are? */
+bool access_normalizes(const struct receive_config *config, const struct endpoint *peer);
+
 /* May this session send a message at all? REPLY_SENDER_OK, or the reply to refuse with. */
 enum reply_id access_sender(const struct session *s);
 

@@ -46,7 +46,7 @@ static enum reply_id obstacle(const struct session *s)
 static void fill_facts(const struct transaction *t, int error, struct content_facts *ret)
 {
 	*ret = (struct content_facts) {
-		.error = error == 0 && t->chunks.defects ? -EBADMSG : error,
+		.error = error == 0 && t->chunks.defects & ~t->tolerated ? -EBADMSG : error,
 		.defects = t->chunks.defects,
 		.defect_offset = t->chunks.defect_offset,
 		.eight_bit = t->chunks.eight_bit,
@@ -83,7 +83,7 @@ static int receive_chunk(struct session *s, uint64_t size, bool last)
 		fill_facts(t, r, &facts);
 		return transaction_finish(s, &facts);
 	}
-	if (r < 0 || t->chunks.defects)
+	if (r < 0 || t->chunks.defects & ~t->tolerated)
 		return refuse_content(s, r);
 	return session_reply_number(s, REPLY_CHUNK_OK, size);
 }
@@ -106,6 +106,7 @@ int cmd_bdat(struct session *s, const struct command *c)
 		return refuse_chunk(s, size, why);
 	if (!t->chunked) {
 		t->chunked = true;
+		t->tolerated |= s->settings->config->bdat_bare_lf ? CONTENT_BARE_LF : 0;
 		r = transaction_open_content(t);
 		if (r < 0) {
 			int lost = drop_chunk(s, size);

@@ -1,6 +1,7 @@
 /* MAIL (RFC 5321 section 4.1.1.2): a message begins. */
 #include "receive/access.h"
 #include "receive/commands.h"
+#include "receive/submission.h"
 #include "receive/transaction.h"
 
 static enum reply_id refusal(int error, bool utf8_offered)
@@ -52,6 +53,9 @@ int cmd_mail(struct session *s, const struct command *c)
 	struct path_args args;
 	int r;
 
+	/* RFC 2920 section 3.1: without PIPELINING in our EHLO (after HELO, above all) each reply is waited for. */
+	if (!(s->offered & EXT_PIPELINING) && session_out_of_turn(s, "the reply to MAIL", false))
+		return 0;
 	if (s->transaction)
 		return session_reply(s, REPLY_NESTED_MAIL);
 	if (s->messages >= session_limits(s)->messages)

@@ -1,6 +1,7 @@
 /* RCPT (RFC 5321 section 4.1.1.3): one more recipient, if it may be. */
 #include "receive/access.h"
 #include "receive/commands.h"
+#include "receive/submission.h"
 #include "receive/transaction.h"
 
 static enum reply_id refusal(int error, bool utf8_offered)
@@ -75,6 +76,8 @@ int cmd_rcpt(struct session *s, const struct command *c)
 	struct path_args args;
 	int r;
 
+	if (!(s->offered & EXT_PIPELINING) && session_out_of_turn(s, "the reply to RCPT", false))
+		return 0;
 	if (!t)
 		return session_reply(s, REPLY_MAIL_FIRST);
 	if (t->chunked)

@@ -20,7 +20,7 @@ int session_start_tls(struct session *s)
 		return r;
 	}
 	s->tls = info;
-	line_reader_init(&s->lines, s->stream);
+	session_init_lines(s);
 	return 0;
 }
 

@@ -12,21 +12,8 @@
 
 #include <stdatomic.h>
 
+#include "receive/receive.h"
 #include "receive/replies.h"
-#include "world/world.h"
-
-enum pressure_kind { PRESSURE_MEMORY, PRESSURE_DISK, PRESSURE_FILES, PRESSURE_KINDS };
-enum pressure_level { PRESSURE_NONE, PRESSURE_HIGH, PRESSURE_CRITICAL };
-
-struct pressure_config {
-	const char *spool_path;               /* NULL: the disk isn't looked at */
-	uint64_t memory_limit;                /* bytes; 0: that of the control group or the machine */
-	unsigned memory_high, memory_critical; /* percent of it; 0: memory isn't looked at */
-	uint64_t disk_high, disk_critical;    /* free bytes; 0: not looked at */
-	uint64_t files_high, files_critical;  /* files that can still be made; 0: not looked at */
-	unsigned relief;                      /* percent of a mark: so far behind it the level ends; 0: 10 */
-	usec_t interval;                      /* 0: 1 s */
-};
 
 /* Where a level begins, and what the value must reach to end it. */
 struct pressure_marks {

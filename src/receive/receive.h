@@ -8,8 +8,6 @@
 #include "queue/queue.h"
 #include "receive/clients.h"
 #include "receive/duplicates.h"
-#include "receive/pressure.h"
-#include "receive/submission.h"
 #include "tls/tls.h"
 
 enum listen_role { ROLE_MX, ROLE_SUBMISSION, ROLE_LMTP };
@@ -31,6 +29,29 @@ struct receive_limits {
 	usec_t data_timeout;         /* between two blocks; 0: 3 min */
 	usec_t session_timeout;      /* 0: 1 h without a finished message */
 };
+/* When new mail is refused because something runs short: receive/pressure.h. */
+enum pressure_kind { PRESSURE_MEMORY, PRESSURE_DISK, PRESSURE_FILES, PRESSURE_KINDS };
+enum pressure_level { PRESSURE_NONE, PRESSURE_HIGH, PRESSURE_CRITICAL };
+struct pressure_config {
+	const char *spool_path;               /* NULL: the disk isn't looked at */
+	uint64_t memory_limit;                /* bytes; 0: that of the control group or the machine */
+	unsigned memory_high, memory_critical; /* percent of it; 0: memory isn't looked at */
+	uint64_t disk_high, disk_critical;    /* free bytes; 0: not looked at */
+	uint64_t files_high, files_critical;  /* files that can still be made; 0: not looked at */
+	unsigned relief;                      /* percent of a mark: so far behind it the level ends; 0: 10 */
+	usec_t interval;                      /* 0: 1 s */
+};
+/* What is done to messages of people's mail programs: receive/submission.h. */
+enum missing_from { MISSING_FROM_ACCEPT, MISSING_FROM_REFUSE, MISSING_FROM_ADD };
+
+struct submission_config {
+	bool complete;          /* adds Date and Message-ID where they are missing */
+	bool remove_bcc;
+	int missing_from;       /* enum missing_from: leave it; refuse; add From with the sender's address */
+	bool add_sender;        /* adds Sender where From names another address than the sender's */
+	bool check_domains;     /* of senders and recipients, by the DNS */
+	bool hide_client;       /* no address and no name of the client in Received */
+};
 struct receive_listener {
 	struct endpoint address;
 	enum listen_role role;
@@ -51,6 +72,9 @@ struct receive_config {
 	struct submission_config submission; /* for listeners of that role */
 	bool has_tls;
 	struct tls_server_config tls;
+	const struct cidr *normalize; /* clients whose strange line ends are made CRLF */
+	unsigned n_normalize;
+	int bdat_bare_lf;            /* 1: LFs alone are accepted in BDAT */
 	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */
 	unsigned duplicate_entries;  /* so many of them at most */
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */

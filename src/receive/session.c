@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "receive/access.h"
 #include "receive/commands.h"
 #include "receive/transaction.h"
 
@@ -170,6 +171,12 @@ void session_forget(struct session *s)
 	free(TAKE_PTR(s->helo));
 	s->hello = HELLO_NONE;
 	s->offered = 0;
+}
+
+void session_init_lines(struct session *s)
+{
+	line_reader_init(&s->lines, s->stream);
+	s->lines.accept_bare_lf = access_normalizes(s->settings->config, &s->stream->peer);
 }
 
 /* --- the dialogue ----------------------------------------------------------------------------------- */
@@ -373,13 +380,13 @@ int session_start(struct door *d, struct transport *t, const struct endpoint *pe
 		memcpy(s->client, "unix", sizeof("unix"));
 	else
 		ip_format(&peer->ip, s->client);
-	line_reader_init(&s->lines, stream);
 	r = fiber_group_spawn(&a->fibers, "session", session_fiber, s);
 	if (r < 0) {
 		free(s);
 		return r;
 	}
 	s->settings = receive_settings_ref(a->settings);
+	session_init_lines(s);
 	s->tls_rules = receive_settings_tls(s->settings, d->config);
 	list_append(&a->sessions, &s->link);
 	stream = NULL;

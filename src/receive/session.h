@@ -75,6 +75,9 @@ int session_start(struct door *d, struct transport *t, const struct endpoint *pe
 /* The server stops: ends the session when it isn't in a message. */
 void session_stop_if_idle(struct session *s);
 
+/* Begins to read lines from the stream: at the start, and when TLS has begun. */
+void session_init_lines(struct session *s);
+
 /* When a wait that begins now has to end. */
 usec_t session_deadline(const struct session *s);
 

@@ -9,23 +9,11 @@
  * The work on the header is pure; transaction.c holds it and asks. */
 #pragma once
 
-#include "base/buffer.h"
-#include "base/time.h"
+#include "receive/receive.h"
 #include "receive/replies.h"
 
 struct session;
 struct address;
-
-enum missing_from { MISSING_FROM_ACCEPT, MISSING_FROM_REFUSE, MISSING_FROM_ADD };
-
-struct submission_config {
-	bool complete;          /* adds Date and Message-ID where they are missing */
-	bool remove_bcc;
-	int missing_from;       /* enum missing_from: leave it; refuse; add From with the sender's address */
-	bool add_sender;        /* adds Sender where From names another address than the sender's */
-	bool check_domains;     /* of senders and recipients, by the DNS */
-	bool hide_client;       /* no address and no name of the client in Received */
-};
 
 /* What is known about the message when its header has come to its end. */
 struct submission_facts {

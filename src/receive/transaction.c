@@ -4,6 +4,8 @@
 
 #include "base/hash.h"
 #include "mail/received.h"
+#include "receive/access.h"
+#include "receive/submission.h"
 
 #define FIRST_RECIPIENTS 4
 
@@ -72,13 +74,10 @@ static int hold_header(struct transaction *t, struct slice data)
 	return t->header.done ? write_header(t) : 0;
 }
 
-static int content_write(void *context, struct slice data)
+static int take_content(struct transaction *t, struct slice data)
 {
-	struct transaction *t = context;
 	const struct receive_limits *l = session_limits(t->session);
 
-	if (t->digested)
-		digest_feed(&t->digest, data);
 	if (!t->header.done) {
 		header_scanner_feed(&t->header, data);
 		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
@@ -90,6 +89,30 @@ static int content_write(void *context, struct slice data)
 	if (t->begun)
 		return spool_writer_append(t->writer, data);
 	return t->rewriting ? hold_header(t, data) : look_at_beginning(t, data);
+}
+
+static int content_write(void *context, struct slice data)
+{
+	struct transaction *t = context;
+	struct slice run;
+	int r = 0;
+
+	if (t->digested)
+		digest_feed(&t->digest, data);
+	if (!t->normalizing)
+		return take_content(t, data);
+	while (r >= 0 && normalizer_next(&t->normalizer, &data, &run))
+		r = take_content(t, run);
+	return r;
+}
+
+static void choose_line_ends(struct transaction *t)
+{
+	const struct session *s = t->session;
+
+	t->normalizing = access_normalizes(s->settings->config, &s->stream->peer);
+	if (t->normalizing)
+		t->tolerated = CONTENT_BARE_CR | CONTENT_BARE_LF;
 }
 
 int transaction_begin(struct session *s, const struct address *sender)
@@ -121,6 +144,7 @@ int transaction_begin(struct session *s, const struct address *sender)
 	header_scanner_init(&t->header);
 	t->rewriting = s->role == ROLE_SUBMISSION && submission_changes_headers(&s->settings->config->submission);
 	content_check_init(&t->chunks);
+	choose_line_ends(t);
 	t->digested = s->settings->config->duplicate_window > 0;
 	if (t->digested)
 		duplicates_begin(shared->duplicates, &t->digest);
@@ -277,6 +301,7 @@ void transaction_content_limits(const struct session *s, struct content_limits *
 	*ret = (struct content_limits) {
 		.max_octets = l->message_size,
 		.idle_timeout = l->data_timeout,
+		.tolerated = s->transaction ? s->transaction->tolerated : 0,
 		.deadline = deadline_after(s->progress, l->session_timeout),
 	};
 }
@@ -356,6 +381,7 @@ static void fill_envelope(struct session *s, const struct content_facts *facts)
 	e->flags |= t->smtputf8 && (facts->eight_bit || utf8) ? ENVELOPE_SMTPUTF8 : 0;
 	e->flags |= s->trusted ? ENVELOPE_TRUSTED : 0;
 	e->flags |= s->tls ? ENVELOPE_RECEIVED_TLS : 0;
+	e->flags |= !t->normalizing && t->chunks.defects & CONTENT_BARE_LF ? ENVELOPE_BARE_LF : 0;
 	e->client_ip = s->stream->peer.kind == ENDPOINT_IP ? s->client : NULL;
 	e->client_name = s->client_name;
 	e->helo = s->helo;
@@ -409,6 +435,16 @@ static bool is_repeated(struct session *s, msgid_t *ret_first)
 
 /* The reply to the final dot is the moment of responsibility: before it the client owns the message, after it we
  * do (RFC 5321 section 4.2.5). */
+static int finish_normalizing(struct transaction *t)
+{
+	struct slice end = normalizer_finish(&t->normalizer);
+
+	if (t->normalizer.changed > 0)
+		LOG(session_shared(t->session)->log, LOG_INFO, "line ends of a message were made CRLF", F_ID("id", t->envelope.id),
+		    F_STR("client", t->session->client), F_UINT("changed", t->normalizer.changed));
+	return end.len > 0 ? take_content(t, end) : 0;
+}
+
 static int commit(struct session *s, const struct content_facts *facts)
 {
 	struct transaction *t = s->transaction;
@@ -421,9 +457,11 @@ static int commit(struct session *s, const struct content_facts *facts)
 	s->latest.id = MSGID_NONE;
 	if (is_repeated(s, &first))
 		return acknowledge_again(s, first);
-	if (!t->begun && t->rewriting)
+	if (t->normalizing)
+		failed.error = finish_normalizing(t);
+	if (failed.error >= 0 && !t->begun && t->rewriting)
 		failed.error = write_header(t);
-	else if (!t->begun && t->n_held > 0) /* all of it is a part of a line */
+	else if (failed.error >= 0 && !t->begun && t->n_held > 0) /* all of it is a part of a line */
 		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
 	if (failed.error >= 0)

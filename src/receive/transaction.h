@@ -14,6 +14,7 @@
 #include "mail/header.h"
 #include "receive/session.h"
 #include "smtp/bdat.h"
+#include "smtp/normalize.h"
 #include "smtp/parameters.h"
 
 struct transaction {
@@ -35,6 +36,9 @@ struct transaction {
 	char held[HEADER_START_OCTETS];
 	bool rewriting;                 /* the header is held until its end, and changed (receive/submission.h) */
 	struct buffer held_header;
+	unsigned tolerated;             /* enum content_defect */
+	bool normalizing;               /* the client's line ends are made CRLF */
+	struct normalizer normalizer;
 	bool chunked;                   /* a BDAT was taken */
 	struct content_check chunks;    /* the content so far, when it comes by BDAT */
 	struct content_sink sink;

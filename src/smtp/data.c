@@ -260,7 +260,7 @@ static bool copy_buffered(struct copy *c)
 	while ((event = data_parser_next(&c->parser, &rest, &run)) == DATA_RUN) {
 		int r;
 
-		if (c->parser.defects)
+		if (c->parser.defects & ~l->tolerated)
 			lose(c, -EBADMSG);
 		else if (l->max_octets && c->parser.octets > l->max_octets)
 			lose(c, -E2BIG);
@@ -301,11 +301,11 @@ static bool drained_enough(const struct copy *c)
 }
 
 /* The worst of what went wrong; a defect weighs more than the size, which weighs more than the sink. */
-static int copy_verdict(const struct copy *c)
+static int copy_verdict(const struct copy *c, bool ended)
 {
 	const struct data_parser *p = &c->parser;
 
-	if (p->defects)
+	if (p->defects & ~c->limits->tolerated || (p->defects && !ended))
 		return -EBADMSG;
 	if (c->limits->max_octets && p->octets > c->limits->max_octets)
 		return -E2BIG;
@@ -338,5 +338,5 @@ int smtp_copy_data(struct stream *s, const struct content_sink *sink, const stru
 		.octets = c.parser.octets,
 		.eight_bit = c.parser.eight_bit,
 	};
-	return r < 0 ? r : copy_verdict(&c);
+	return r < 0 ? r : copy_verdict(&c, ended);
 }

@@ -55,6 +55,7 @@ struct content_limits {
 			      * and at least 1 MiB */
 	usec_t idle_timeout; /* between two blocks; 0: 3 minutes, RFC 5321 section 4.5.3.2.5 */
 	usec_t deadline;     /* of all of it, absolute; 0: none */
+	unsigned tolerated;  /* enum content_defect: these alone are no reason to refuse; the end is found as strictly as ever */
 	usec_t grace;        /* defective content that looks ended: pause after which we answer; 0: 5 s */
 };
 
@@ -75,7 +76,7 @@ struct content_result {
 };
 
 /* Copies to the real end. *ret is always filled. 0: all of it went to the sink. Otherwise the worst of
- *   -EBADMSG    the content is defective (550 5.5.2)
+ *   -EBADMSG    the content is defective (550 5.5.2), or defective in a tolerated way and without its end
  *   -E2BIG      it is larger than max_octets (552 5.3.4)
  *   what the sink returned
  * and with ret->ended false, when the end was not reached (max_drain passed, or the grace, these errors too),

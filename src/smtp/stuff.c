@@ -53,6 +53,18 @@ static struct slice replace(struct stuffer *t)
 	return SLICE(" ");
 }
 
+/* A LF alone that means a line end. In BDAT it stays as it is: the size was said before. */
+static struct slice line_end(struct stuffer *t)
+{
+	if (t->mode == STUFF_BDAT) {
+		t->state = TEXT;
+		return SLICE("\n");
+	}
+	t->replaced++;
+	t->state = LINE_START;
+	return SLICE("\r\n");
+}
+
 bool stuffer_next(struct stuffer *t, struct slice *in, struct slice *ret)
 {
 	while (in->len > 0) {
@@ -86,7 +98,7 @@ bool stuffer_next(struct stuffer *t, struct slice *in, struct slice *ret)
 			t->state = AFTER_CR;
 			return false;
 		}
-		*ret = replace(t);
+		*ret = c == '\n' && t->bare_lf ? line_end(t) : replace(t);
 		return true;
 	}
 	return false;

@@ -1,5 +1,6 @@
 /* Sending content: dot-stuffing (RFC 5321 section 4.5.2), and the promise that no bare CR or LF leaves
- * this server, so that nobody behind us can be fooled by one: each stray one becomes a space.
+ * this server by DATA, so that nobody behind us can be fooled by one: each stray one becomes a space. Of a message that came with
+ * LFs alone by BDAT, and was accepted so, these become line ends in DATA, and stay what they are in BDAT.
  *
  * The stuffer keeps its state across pieces of any size. Its output is a sequence of runs, which are views of
  * the input wherever nothing had to be changed. */
@@ -14,8 +15,9 @@ enum stuff_mode {
 
 struct stuffer {
 	enum stuff_mode mode;
+	bool bare_lf;      /* set behind stuffer_init: LFs alone are line ends of this content */
 	uint8_t state;
-	uint64_t replaced; /* stray CRs and LFs */
+	uint64_t replaced; /* stray CRs and LFs; not LFs that stayed */
 	uint64_t dots;     /* added */
 };
 void stuffer_init(struct stuffer *t, enum stuff_mode mode);
