@@ -76,6 +76,8 @@ static int row_to_json(const struct queue_row *row, wall_t when, json_t **ret)
 	json_set_text(o, "id", id_format(row->id, id));
 	json_set_time(o, "arrival", row->arrival);
 	json_set_number(o, "age_s", when > row->arrival ? (uint64_t) (when - row->arrival) / USEC_SEC : 0);
+	json_set_time(o, "release", row->release);
+	json_set_text(o, "asks", row->asks);
 	json_set_number(o, "size", row->size);
 	json_set_text(o, "sender", row->sender);
 	for (unsigned i = 0; i < row->n_recipients; i++) {

@@ -257,3 +257,85 @@ const char *wall_format_rfc5322(wall_t t, char *out, size_t size)
 	(void) slice_copy(slice_new(text, sizeof(text) - 1), out, size);
 	return out;
 }
+
+const char *wall_format_seconds(wall_t t, char *out, size_t size)
+{
+	struct civil c;
+
+	wall_to_civil(clamp_to_four_digits(t), &c);
+	snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02dZ", c.year, c.month, c.day, c.hour, c.minute, c.second);
+	return out;
+}
+
+/* --- reading ------------------------------------------------------------------------------------ */
+
+/* The other way round of wall_to_civil, for the date alone. */
+static int64_t days_since_epoch(int year, int month, int day)
+{
+	int64_t y = month > 2 ? year : year - 1, from_march = month > 2 ? month - 3 : month + 9;
+
+	return y * 365 + floor_div(y, 4) - floor_div(y, 100) + floor_div(y, 400) + (153 * from_march + 2) / 5 + day - 1 -
+	       DAYS_TO_EPOCH;
+}
+
+/* Digits of a fixed number from the front, between two limits; then what stands behind them ('\0': nothing is asked). */
+static bool take_number(struct slice *s, size_t digits, int least, int most, char behind, int *ret)
+{
+	uint64_t n;
+
+	if (s->len < digits || slice_to_u64(slice_head(*s, digits), &n) < 0 || n > (uint64_t) most || (int) n < least)
+		return false;
+	*s = slice_skip(*s, digits);
+	*ret = (int) n;
+	if (behind == '\0')
+		return true;
+	if (s->len == 0 || ascii_lower(s->data[0]) != behind)
+		return false;
+	*s = slice_skip(*s, 1);
+	return true;
+}
+
+/* "Z", "+02:00": minutes to the east. */
+static bool take_offset(struct slice *s, int *ret)
+{
+	int hours, minutes, sign;
+
+	if (s->len == 0)
+		return false;
+	sign = s->data[0] == '-' ? -1 : 1;
+	if (ascii_lower(s->data[0]) == 'z') {
+		*s = slice_skip(*s, 1);
+		*ret = 0;
+		return true;
+	}
+	if (s->data[0] != '+' && s->data[0] != '-')
+		return false;
+	*s = slice_skip(*s, 1);
+	if (!take_number(s, 2, 0, 23, ':', &hours) || !take_number(s, 2, 0, 59, '\0', &minutes))
+		return false;
+	*ret = sign * (hours * 60 + minutes);
+	return true;
+}
+
+int wall_parse_rfc3339(struct slice s, wall_t *ret)
+{
+	int year, month, day, hour, minute, second, offset;
+	struct civil check;
+	int64_t days;
+
+	if (!take_number(&s, 4, 1, 9999, '-', &year) || !take_number(&s, 2, 1, 12, '-', &month) ||
+	    !take_number(&s, 2, 1, 31, 't', &day) || !take_number(&s, 2, 0, 23, ':', &hour) ||
+	    !take_number(&s, 2, 0, 59, ':', &minute) || !take_number(&s, 2, 0, 60, '\0', &second))
+		return -EINVAL;
+	if (s.len > 1 && s.data[0] == '.' && ascii_is_digit(s.data[1]))
+		for (s = slice_skip(s, 1); s.len > 0 && ascii_is_digit(s.data[0]); s = slice_skip(s, 1))
+			;
+	if (!take_offset(&s, &offset) || s.len > 0)
+		return -EINVAL;
+	days = days_since_epoch(year, month, day);
+	wall_to_civil(days * 86400 * (int64_t) USEC_SEC, &check);
+	if (check.month != month || check.day != day) /* 30 February */
+		return -EINVAL;
+	*ret = (days * 86400 + hour * 3600 + minute * 60 + second - offset * 60) * (int64_t) USEC_SEC;
+	return 0;
+}

@@ -30,6 +30,10 @@ const char *duration_for_people(usec_t d, char *out, size_t size);
 
 /* RFC 3339 in UTC with milliseconds: "2026-11-23T04:05:06.789Z". Needs 25 bytes. */
 const char *wall_format_rfc3339(wall_t t, char *out, size_t size);
+/* The same without the fraction: "2026-11-23T04:05:06Z". Needs 21 bytes. */
+const char *wall_format_seconds(wall_t t, char *out, size_t size);
+/* A date-time of RFC 3339 section 5.6, with any offset; a fraction of a second is dropped. -EINVAL. */
+int wall_parse_rfc3339(struct slice s, wall_t *ret);
 /* RFC 5322 section 3.3: "Mon, 23 Nov 2026 04:05:06 +0000" (always UTC). Needs 32 bytes. */
 const char *wall_format_rfc5322(wall_t t, char *out, size_t size);
 

@@ -44,6 +44,10 @@ static void print_message(const json_t *m)
 
 	printf("%s  %6s  %-14s  from <%s>\n", cli_text(m, "id"), cli_size(cli_number(m, "size"), size),
 	       cli_ago(cli_number(m, "age_s"), ago, sizeof(ago)), cli_safe(cli_text(m, "sender"), sender, sizeof(sender)));
+	if (*cli_text(m, "release"))
+		printf("    held until %s, as its sender wants\n", cli_text(m, "release"));
+	if (*cli_text(m, "asks"))
+		printf("    asks for: %s\n", cli_safe(cli_text(m, "asks"), sender, sizeof(sender)));
 	for (size_t i = 0; i < json_array_size(recipients); i++)
 		print_recipient(json_array_get(recipients, i));
 }

@@ -396,6 +396,12 @@ static void deliver_all(struct deliverer *d, const struct deliver_settings *sett
 	struct outcome failure;
 	int r;
 
+	/* Its lines end with LF alone, and the CRLF that a program reads back was perhaps never there. */
+	if (delivery->envelope->body == BODY_BINARYMIME) {
+		failure_local(&failure, STAGE_LOCAL, CLASS_POLICY, 554, 6, 3, "mailboxes here hold lines of text and can't keep binary content");
+		failure_spread(&failure, delivery);
+		return;
+	}
 	r = spool_reader_open(d->spool, delivery->id, &reader);
 	if (r >= 0) {
 		m.reader = reader;

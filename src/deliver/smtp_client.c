@@ -160,6 +160,7 @@ static int handshake(struct opening *o)
 		return r;
 	}
 	c->encrypted = true;
+	c->verified = info.verified;
 	c->remote.tls = arena_printf(c->arena, "%s %s", info.version, info.cipher);
 	line_reader_init(&c->lines, c->stream);
 	c->lines.accept_bare_lf = true;

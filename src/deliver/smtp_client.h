@@ -31,6 +31,7 @@ struct smtp_client {
 	struct extensions extensions;
 	struct remote remote;
 	bool encrypted;
+	bool verified;       /* and the certificate is the right one */
 	unsigned messages;   /* whose content was sent here */
 	bool proven;         /* a transaction came to its end here */
 	bool needs_rset;     /* a transaction is open at the server that we have given up */

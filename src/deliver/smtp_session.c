@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "deliver/services.h"
 #include "deliver/smtp_client.h"
 #include "deliver/smtp_transaction.h"
 
@@ -82,6 +83,16 @@ static void note_failure(struct search *s, const struct outcome *o)
 
 /* --- one address ------------------------------------------------------------------------------------------------ */
 
+static bool needs_tls(const struct smtp_session *s, const struct delivery *d)
+{
+	return s->info->hop->kind != HOP_LMTP && services_need_tls(d->envelope);
+}
+
+static bool has_protection(const struct smtp_client *c)
+{
+	return c->verified && (c->extensions.bits & EXT_REQUIRETLS);
+}
+
 static void fill_peer(const struct smtp_session *s, const struct target_host *host, const struct endpoint *endpoint,
 		      struct smtp_peer *ret)
 {
@@ -98,6 +109,50 @@ static void fill_peer(const struct smtp_session *s, const struct target_host *ho
 	}
 }
 
+static void disconnect(struct smtp_session *s, bool polite)
+{
+	smtp_client_close(TAKE_PTR(s->client), polite);
+}
+
+/* RFC 8689 section 4.2.1: without protection this message goes back, and nothing follows from that for others. */
+static void note_missing_protection(struct search *s, const struct smtp_peer *peer, bool encrypted, struct outcome *failure)
+{
+	struct remote remote = { .host = peer->host, .ip = peer->endpoint.ip };
+	struct arena *a = s->session->arena;
+	const char *name = remote_name(&remote, a);
+
+	if (encrypted)
+		failure_local(failure, STAGE_EHLO, CLASS_POLICY, 550, 7, 30,
+			      arena_printf(a, "%s does not offer REQUIRETLS, which the message needs", name));
+	else
+		failure_local(failure, STAGE_STARTTLS, CLASS_POLICY, 550, 7, 10,
+			      arena_printf(a, "the message needs verified TLS (REQUIRETLS): %s", failure->reply.text));
+	failure->host = arena_strdup(a, peer->host);
+	failure->ip = peer->endpoint.ip;
+}
+
+/* 0: s->session->client is there, and good enough. Else *failure says why. */
+static int open_protected(struct search *s, struct smtp_peer *peer, struct outcome *failure)
+{
+	struct smtp_session *session = s->session;
+	int r;
+
+	peer->tls = TLS_VERIFY;
+	r = smtp_client_open(session->deliverer, session->settings, peer, session->arena, &session->client, failure);
+	if (r == 0 && !has_protection(session->client)) {
+		disconnect(session, true);
+		note_missing_protection(s, peer, true, failure);
+		return -EACCES;
+	}
+	if (r == 0 || r == -ECANCELED || failure->stage != STAGE_STARTTLS)
+		return r;
+	if (!failure->from_remote)
+		note_missing_protection(s, peer, false, failure);
+	failure->site_fault = false; /* without TLS it may take all other mail */
+	failure->class = CLASS_POLICY;
+	return r;
+}
+
 /* 0: s->session->client is there. -ECANCELED ends the search; other errors mean the next address. */
 static int try_endpoint(struct search *s, const struct target_host *host, const struct endpoint *endpoint)
 {
@@ -108,7 +163,10 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 
 	s->tried++;
 	fill_peer(session, host, endpoint, &peer);
-	r = smtp_client_open(session->deliverer, session->settings, &peer, session->arena, &session->client, &failure);
+	if (needs_tls(session, s->delivery))
+		r = open_protected(s, &peer, &failure);
+	else
+		r = smtp_client_open(session->deliverer, session->settings, &peer, session->arena, &session->client, &failure);
 	if (r < 0 && failure.stage == STAGE_STARTTLS && !failure.from_remote && peer.tls == TLS_MAY && !peer.implicit_tls &&
 	    r != -ECANCELED && r != -ENOMEM) {
 		/* Opportunistic TLS (RFC 7435): what fails to be encrypted goes in the clear rather than not at
@@ -244,11 +302,6 @@ static int find_connection(struct search *s)
 
 /* --- one delivery ----------------------------------------------------------------------------- */
 
-static void disconnect(struct smtp_session *s, bool polite)
-{
-	smtp_client_close(TAKE_PTR(s->client), polite);
-}
-
 static void forget_outcomes(struct delivery *d)
 {
 	for (unsigned i = 0; i < d->n_recipients; i++)
@@ -281,6 +334,17 @@ static bool keep_unanswered(struct delivery *d)
 	return n > 0;
 }
 
+/* May the connection that is there be used for one more? RFC 9422 section 4.1: MAILMAX. */
+static bool is_fit(const struct smtp_session *s, const struct delivery *d)
+{
+	const struct smtp_client *c = s->client;
+	unsigned most = s->settings->config.messages_per_connection;
+
+	if (c->extensions.mail_max > 0)
+		most = MIN(most, c->extensions.mail_max);
+	return c->messages < most && (!needs_tls(s, d) || has_protection(c));
+}
+
 /* RFC 5321 section 5.1: the hosts are tried in order until one succeeds. That one has answered the first words is no
  * success yet; without going on, one that always breaks down later would keep the others from ever being asked. */
 static void carry(struct smtp_session *s, struct delivery *whole)
@@ -290,7 +354,7 @@ static void carry(struct smtp_session *s, struct delivery *whole)
 	bool fresh;
 	int r = 0;
 
-	if (s->client && s->client->messages >= s->settings->config.messages_per_connection)
+	if (s->client && !is_fit(s, whole))
 		disconnect(s, true);
 	if (search_begin(&search, s, &d) < 0) {
 		failure_local(&search.failure, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, NULL);

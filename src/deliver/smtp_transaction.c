@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "deliver/lmtp.h"
+#include "deliver/services.h"
 #include "mail/xtext.h"
 #include "smtp/stuff.h"
 
@@ -11,6 +12,7 @@
 struct transaction {
 	struct smtp_client *client;
 	struct delivery *d;
+	struct next_server to;
 	struct remote remote;  /* the client's, with strings in the delivery's arena: the outcomes live longer */
 	struct spool_reader *reader;
 	unsigned n;            /* recipients that take part; the rest is not tried */
@@ -42,12 +44,15 @@ static int check_abilities(struct transaction *t)
 {
 	const struct envelope *e = t->d->envelope;
 	const struct extensions *x = &t->client->extensions;
+	struct refusal why;
 
+	if (services_are_missing(e, &t->to, t->d->arena, &why))
+		return cannot(t, why.code, why.subject, why.detail, CLASS_POLICY, why.what);
 	/* RFC 6531 section 3.2. */
 	if ((e->flags & ENVELOPE_SMTPUTF8) && !(x->bits & EXT_SMTPUTF8))
 		return cannot(t, 553, 6, 7, CLASS_POLICY, "can't take internationalized mail (it does not offer SMTPUTF8)");
 	/* RFC 6152 section 3. */
-	if (e->body != BODY_7BIT && !(x->bits & EXT_8BITMIME))
+	if (e->body == BODY_8BITMIME && !(x->bits & EXT_8BITMIME))
 		return cannot(t, 554, 6, 3, CLASS_POLICY, "can't take 8-bit content (it does not offer 8BITMIME)");
 	/* RFC 1870 section 5. */
 	if ((x->bits & EXT_SIZE) && x->size > 0 && e->size > x->size)
@@ -70,7 +75,7 @@ static void write_mail(const struct transaction *t, struct buffer *out)
 	if (offered & EXT_SIZE)
 		buffer_printf(out, " SIZE=%llu", (unsigned long long) spool_reader_size(t->reader));
 	if (e->body != BODY_7BIT)
-		buffer_append_str(out, " BODY=8BITMIME");
+		buffer_append_str(out, e->body == BODY_BINARYMIME ? " BODY=BINARYMIME" : " BODY=8BITMIME");
 	if (t->utf8)
 		buffer_append_str(out, " SMTPUTF8");
 	/* RFC 3461 section 5.2.1. */
@@ -80,6 +85,7 @@ static void write_mail(const struct transaction *t, struct buffer *out)
 		buffer_append_str(out, " ENVID=");
 		xtext_encode(slice_from(e->envid), out);
 	}
+	services_write_mail(e, &t->to, out);
 	buffer_append_str(out, "\r\n");
 }
 
@@ -114,7 +120,7 @@ static void write_rcpt(const struct transaction *t, unsigned i, struct buffer *o
 	buffer_append_str(out, recipient->address);
 	buffer_append_char(out, '>');
 	if (t->dsn) {
-		write_notify(e->notify, out);
+		write_notify(services_notify(t->d->envelope, e, &t->to), out);
 		if (e->orcpt) {
 			size_t before = out->len;
 
@@ -125,6 +131,7 @@ static void write_rcpt(const struct transaction *t, unsigned i, struct buffer *o
 			}
 		}
 	}
+	services_write_rcpt(e, &t->to, out);
 	buffer_append_str(out, "\r\n");
 }
 
@@ -332,7 +339,7 @@ static int put_bdat_command(struct transaction *t, bool *ret_add_crlf)
 		if (n < 0)
 			return (int) n;
 	}
-	*ret_add_crlf = end[0] != '\r' || end[1] != '\n';
+	*ret_add_crlf = (end[0] != '\r' || end[1] != '\n') && t->d->envelope->body != BODY_BINARYMIME;
 	buffer_printf(&b, "BDAT %llu LAST\r\n", (unsigned long long) (size + (*ret_add_crlf ? 2 : 0)));
 	return put(t, &b);
 }
@@ -392,7 +399,9 @@ static int send_content(struct transaction *t)
 	struct stuffer stuffer;
 	int r = 0, spool_error = 0;
 
-	stuffer_init(&stuffer, t->chunking ? STUFF_BDAT : STUFF_DATA);
+	stuffer_init(&stuffer, !t->chunking				   ? STUFF_DATA
+			       : t->d->envelope->body == BODY_BINARYMIME ? STUFF_BINARY
+									 : STUFF_BDAT);
 	stuffer.bare_lf = t->d->envelope->flags & ENVELOPE_BARE_LF;
 	if (t->chunking)
 		r = put_bdat_command(t, &add_crlf);
@@ -442,6 +451,7 @@ static int take_final(struct transaction *t)
 	failure_reply(&o, STAGE_DOT, &t->remote, &reply);
 	if (REPLY_OK(&reply))
 		o.kind = t->dsn ? OUTCOME_DELIVERED : OUTCOME_RELAYED;
+	o.time_kept = t->to.extensions->bits & EXT_DELIVERBY;
 	for (unsigned i = 0; i < t->n; i++)
 		if (t->pending[i])
 			t->d->recipients[i].outcome = o;
@@ -500,10 +510,62 @@ static int run(struct transaction *t)
 	return r < 0 ? r : take_final(t);
 }
 
+/* RFC 7293 section 5.1.1: recipients whose wish the server doesn't know fail, unless they may do without. They go to the
+ * end; returns how many are left. */
+static unsigned settle_rrvs(struct transaction *t)
+{
+	struct delivery *d = t->d;
+	unsigned n = d->n_recipients;
+
+	for (unsigned i = 0; i < n;) {
+		struct delivery_recipient r = d->recipients[i];
+
+		if (services_allow_recipient(&d->envelope->recipients[r.index], &t->to)) {
+			i++;
+			continue;
+		}
+		failure_local(&r.outcome, STAGE_RCPT, CLASS_POLICY, 550, 7, 19,
+			      arena_printf(d->arena, "%s can't tell whether the mailbox still has the same owner (it does not offer RRVS)",
+					   remote_name(&t->remote, d->arena)));
+		r.outcome.host = t->remote.host;
+		r.outcome.ip = t->remote.ip;
+		r.outcome.tls = t->remote.tls;
+		d->recipients[i] = d->recipients[--n];
+		d->recipients[n] = r;
+	}
+	return n;
+}
+
+static struct slice domain_of(const struct delivery_recipient *r)
+{
+	const char *at = strrchr(r->address, '@');
+
+	return slice_from(at ? at + 1 : "");
+}
+
+/* How many of the recipients fit the server's limits (RFC 9422 section 4): the first n, and of them those before one with
+ * a domain too many. */
+static unsigned fit_limits(const struct delivery *d, unsigned n, const struct extensions *x)
+{
+	unsigned domains = 0;
+
+	n = x->rcpt_max > 0 ? MIN(n, x->rcpt_max) : n;
+	for (unsigned i = 0; x->rcpt_domain_max > 0 && i < n; i++) {
+		unsigned before = 0;
+
+		while (before < i && !slice_ieq(domain_of(&d->recipients[before]), domain_of(&d->recipients[i])))
+			before++;
+		domains += before == i;
+		if (domains > x->rcpt_domain_max)
+			return i;
+	}
+	return n;
+}
+
 int smtp_transaction(struct smtp_client *c, struct delivery *d)
 {
 	const struct deliver_config *config = &c->settings->config;
-	unsigned offered = c->extensions.bits, most = c->extensions.rcpt_max;
+	unsigned offered = c->extensions.bits;
 	_cleanup_(spool_reader_closep) struct spool_reader *reader = NULL;
 	struct transaction t = {
 		.client = c,
@@ -513,7 +575,12 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 			.ip = c->remote.ip,
 			.tls = arena_strdup(d->arena, c->remote.tls),
 		},
-		.n = most > 0 ? MIN(most, d->n_recipients) : d->n_recipients,
+		.to = {
+			.extensions = &c->extensions,
+			.lmtp = c->peer.lmtp,
+			.may_chunk = !config->no_chunking,
+			.now = world_wall(c->deliverer->world),
+		},
 		.pipelining = (offered & EXT_PIPELINING) && !config->no_pipelining,
 		.chunking = (offered & EXT_CHUNKING) && !config->no_chunking,
 		.utf8 = d->envelope->flags & ENVELOPE_SMTPUTF8,
@@ -523,6 +590,9 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 	int r;
 
 	if (check_abilities(&t) > 0)
+		return 0;
+	t.n = fit_limits(d, settle_rrvs(&t), &c->extensions);
+	if (t.n == 0)
 		return 0;
 	t.pending = arena_new_array(d->arena, bool, t.n);
 	r = t.pending ? spool_reader_open(c->deliverer->spool, d->id, &reader) : -ENOMEM;

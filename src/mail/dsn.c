@@ -280,7 +280,7 @@ static void append_recipient(struct buffer *out, const struct dsn_recipient *r, 
 static void append_message_fields(struct buffer *out, const struct dsn_input *in)
 {
 	const struct envelope *e = in->original;
-	char id[MSGID_TEXT];
+	char id[MSGID_TEXT], until[32];
 
 	if (e->envid)
 		append_field(out, "Original-Envelope-Id", slice_from(e->envid), false);
@@ -293,6 +293,10 @@ static void append_message_fields(struct buffer *out, const struct dsn_input *in
 			append_typed(out, "Received-From-MTA", "dns", from.data, false);
 	}
 	append_date(out, "Arrival-Date", e->arrival);
+	if (e->deliver_by) /* RFC 2852 section 5 */
+		append_date(out, "Deliver-By-Date", e->deliver_by);
+	if (e->hold_until) /* RFC 4865 section 5.1.2 */
+		buffer_printf(out, "Future-Release-Request: until;%s\r\n", wall_format_seconds(e->hold_until, until, sizeof(until)));
 	buffer_printf(out, "X-Yizhan-Message-Id: %s\r\n", id_format(e->id, id));
 }
 

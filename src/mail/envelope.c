@@ -1,12 +1,19 @@
 #include "mail/envelope.h"
 
-/* The packed form, version 1. Numbers are varints unless a width is said; "text" is a varint length and the
- * bytes; "maybe" is 0 for NULL, else length + 1 and the bytes.
+/* The packed form. Numbers are varints unless a width is said; "text" is a varint length and the bytes; "maybe" is
+ * 0 for NULL, else length + 1 and the bytes.
  *
  *	u8 version, u64 id, u64 arrival, text reverse_path, maybe envid, ret, body, flags, maybe client_ip,
  *	maybe client_name, maybe helo, maybe user, maybe protocol, size, n_recipients,
- *	then for each recipient: text address, maybe orcpt, notify */
-#define VERSION 1
+ *	then for each recipient: text address, maybe orcpt, notify
+ *
+ * Version 2 is used for messages that need it alone; behind the same it has
+ *
+ *	u64 hold_until, u64 deliver_by, u8 by_mode (0, 'N', 'R'), u8 by_trace, priority + 9, maybe solicit,
+ *	then for each recipient: rrvs, u64 valid_since */
+#define VERSION_PLAIN 1
+#define VERSION_SERVICES 2
+#define PRIORITY_MOST 9
 
 #define NOTIFY_ALL (NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY)
 #define RECIPIENT_MIN 3 /* bytes of the smallest recipient */
@@ -24,9 +31,35 @@ static void put_maybe(struct buffer *out, const char *s)
 	buffer_append(out, s, len);
 }
 
+static bool asks_for_services(const struct envelope *e)
+{
+	if (e->hold_until || e->deliver_by || e->priority || e->solicit)
+		return true;
+	for (unsigned i = 0; i < e->n_recipients; i++)
+		if (e->recipients[i].rrvs != RRVS_NONE)
+			return true;
+	return false;
+}
+
+static void pack_services(const struct envelope *e, struct buffer *out)
+{
+	buffer_put_u64(out, (uint64_t) e->hold_until);
+	buffer_put_u64(out, (uint64_t) e->deliver_by);
+	buffer_put_u8(out, (uint8_t) e->by_mode);
+	buffer_put_u8(out, e->by_trace);
+	buffer_put_varint(out, (uint64_t) (e->priority + PRIORITY_MOST));
+	put_maybe(out, e->solicit);
+	for (unsigned i = 0; i < e->n_recipients; i++) {
+		buffer_put_varint(out, e->recipients[i].rrvs);
+		buffer_put_u64(out, (uint64_t) e->recipients[i].valid_since);
+	}
+}
+
 int envelope_pack(const struct envelope *e, struct buffer *out)
 {
-	buffer_put_u8(out, VERSION);
+	bool services = asks_for_services(e);
+
+	buffer_put_u8(out, services ? VERSION_SERVICES : VERSION_PLAIN);
 	buffer_put_u64(out, e->id);
 	buffer_put_u64(out, (uint64_t) e->arrival);
 	put_text(out, e->reverse_path);
@@ -46,6 +79,8 @@ int envelope_pack(const struct envelope *e, struct buffer *out)
 		put_maybe(out, e->recipients[i].orcpt);
 		buffer_put_varint(out, e->recipients[i].notify);
 	}
+	if (services)
+		pack_services(e, out);
 	return buffer_error(out);
 }
 
@@ -149,13 +184,47 @@ static void get_recipients(struct reader *r, struct envelope *e)
 	}
 }
 
+static uint8_t get_u8(struct reader *r)
+{
+	uint8_t v = 0;
+
+	if (!r->error && slice_get_u8(&r->rest, &v) < 0)
+		fail(r, -EBADMSG);
+	return v;
+}
+
+static wall_t get_time(struct reader *r)
+{
+	uint64_t v = get_u64(r);
+
+	if (v > INT64_MAX)
+		fail(r, -EBADMSG);
+	return (wall_t) v;
+}
+
+static void get_services(struct reader *r, struct envelope *e)
+{
+	e->hold_until = get_time(r);
+	e->deliver_by = get_time(r);
+	e->by_mode = (char) get_u8(r);
+	e->by_trace = get_u8(r);
+	e->priority = (int) get_number(r, 2 * PRIORITY_MOST) - PRIORITY_MOST;
+	e->solicit = get_maybe(r);
+	if (e->by_mode && e->by_mode != 'N' && e->by_mode != 'R')
+		fail(r, -EBADMSG);
+	for (unsigned i = 0; i < e->n_recipients && !r->error; i++) {
+		e->recipients[i].rrvs = (enum rrvs_action) get_number(r, RRVS_CONTINUE);
+		e->recipients[i].valid_since = (wall_t) get_u64(r);
+	}
+}
+
 int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret)
 {
 	struct reader r = { .rest = packed, .arena = a };
 	struct envelope e = { 0 };
 	uint8_t version;
 
-	if (slice_get_u8(&r.rest, &version) < 0 || version != VERSION)
+	if (slice_get_u8(&r.rest, &version) < 0 || (version != VERSION_PLAIN && version != VERSION_SERVICES))
 		return -EBADMSG;
 	e.id = get_u64(&r);
 	e.arrival = (wall_t) get_u64(&r);
@@ -171,6 +240,8 @@ int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret)
 	e.protocol = get_maybe(&r);
 	e.size = get_number(&r, UINT64_MAX);
 	get_recipients(&r, &e);
+	if (version == VERSION_SERVICES && !r.error)
+		get_services(&r, &e);
 	if (!r.error && r.rest.len > 0)
 		fail(&r, -EBADMSG);
 	if (r.error)
@@ -194,7 +265,7 @@ int envelope_copy(const struct envelope *e, struct arena *a, struct envelope *re
 	struct envelope copy = *e;
 	bool ok = copy_string(a, &copy.reverse_path) && copy_string(a, &copy.envid) && copy_string(a, &copy.client_ip) &&
 		  copy_string(a, &copy.tls) && copy_string(a, &copy.client_name) && copy_string(a, &copy.helo) && copy_string(a, &copy.user) &&
-		  copy_string(a, &copy.protocol);
+		  copy_string(a, &copy.protocol) && copy_string(a, &copy.solicit);
 
 	copy.recipients = NULL;
 	if (ok && copy.n_recipients > 0) {

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/id.h"
+#include "base/time.h"
 
 enum body_type { BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 enum dsn_ret { DSN_RET_DEFAULT, DSN_RET_FULL, DSN_RET_HDRS };
@@ -21,13 +22,19 @@ enum envelope_flags {
 	ENVELOPE_BOUNCE = 4,   /* made by us: a DSN */
 	ENVELOPE_TRUSTED = 8,  /* came from a client that may relay */
 	ENVELOPE_RECEIVED_TLS = 16,
+	ENVELOPE_TLS_OPTIONAL = 32, /* TLS-Required: No in its header (RFC 8689 section 3) */
+	ENVELOPE_RRVS_FIELD = 64,   /* Require-Recipient-Valid-Since in its header (RFC 7293 section 3.2) */
 	ENVELOPE_BARE_LF = 1 << 12, /* the content came by BDAT and has LFs alone */
 };
+/* RFC 7293 section 3.1: what is to be done at a server without the extension. */
+enum rrvs_action { RRVS_NONE /* no time was given */, RRVS_REJECT, RRVS_CONTINUE };
 
 struct envelope_recipient {
 	const char *address; /* local@domain */
 	const char *orcpt;   /* "rfc822;xtext-decoded", or NULL */
 	unsigned notify;
+	enum rrvs_action rrvs;
+	wall_t valid_since;  /* with rrvs: the mailbox must have had the same owner since then */
 };
 
 struct envelope {
@@ -45,9 +52,30 @@ struct envelope {
 	const char *protocol;    /* RFC 3848: "ESMTPS" ... */
 	const char *tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or NULL: for the event, not kept */
 	uint64_t size;           /* octets of the content, our header fields included */
+	wall_t hold_until;       /* not tried before (RFC 4865); 0: at once */
+	wall_t deliver_by;       /* RFC 2852; 0: whenever it can be */
+	char by_mode;            /* with deliver_by: 'N' (notify when it is late) or 'R' (return it then) */
+	bool by_trace;
+	int priority;            /* -9 to 9; 0 is the usual one (RFC 6710) */
+	const char *solicit;     /* classes that the sender named, separated by commas (RFC 3865), or NULL */
 	unsigned n_recipients;
 	struct envelope_recipient *recipients;
 };
+
+/* When it became, or will become, deliverable: from then on its age counts. */
+static inline wall_t envelope_begin(const struct envelope *e)
+{
+	return e->hold_until > e->arrival ? e->hold_until : e->arrival;
+}
+/* Whoever gave it a time (RFC 2852) wants it back when that has passed. */
+static inline bool envelope_returns(const struct envelope *e)
+{
+	return e->deliver_by != 0 && e->by_mode == 'R';
+}
+
+/* What it asks for beside being delivered, for people: "held until 2027-01-31T08:00:00Z, priority 3". Appended; nothing
+ * for most (envelope_text.c). */
+void envelope_asks(const struct envelope *e, struct buffer *out);
 
 /* Packed: a version byte, then fields as varints and length-prefixed bytes (docs/SPOOL.md). */
 int envelope_pack(const struct envelope *e, struct buffer *out);

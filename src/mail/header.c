@@ -178,6 +178,7 @@ static const struct {
 	{ "to", HEADER_TO },
 	{ "cc", HEADER_TO },
 	{ "bcc", HEADER_TO },
+	{ "require-recipient-valid-since", HEADER_RRVS },
 };
 
 void header_scanner_init(struct header_scanner *s)
@@ -221,10 +222,24 @@ static void value_octet(struct header_scanner *s, char c)
 		s->value[s->value_len++] = ascii_lower(c);
 }
 
+/* "-9" to "9". */
+static bool read_priority(struct slice value, int8_t *ret)
+{
+	bool negative = value.len == 2 && value.data[0] == '-';
+	char digit = value.len > 0 ? value.data[value.len - 1] : '\0';
+
+	if (value.len != (negative ? 2u : 1u) || !ascii_is_digit(digit))
+		return false;
+	*ret = (int8_t) (negative ? '0' - digit : digit - '0');
+	return true;
+}
+
 static void field_ends(struct header_scanner *s)
 {
 	if (name_is(s, "tls-required") && slice_eq_str(slice_new(s->value, s->value_len), "no"))
 		s->seen |= HEADER_TLS_REQUIRED_NO;
+	if (name_is(s, "mt-priority") && !s->has_priority)
+		s->has_priority = read_priority(slice_new(s->value, s->value_len), &s->priority);
 	s->name_len = 0;
 	s->value_len = 0;
 }

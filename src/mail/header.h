@@ -52,9 +52,10 @@ enum header_seen {
 	HEADER_RETURN_PATH = 16,
 	HEADER_TO = 32, /* To, Cc or Bcc */
 	HEADER_TLS_REQUIRED_NO = 64, /* TLS-Required: No (RFC 8689 section 3) */
+	HEADER_RRVS = 128,           /* Require-Recipient-Valid-Since (RFC 7293 section 3.2) */
 };
 
-#define HEADER_NAME_WATCHED 24
+#define HEADER_NAME_WATCHED 32
 
 struct header_scanner {
 	bool done;              /* the blank line, or a line that is no field, was seen */
@@ -64,6 +65,8 @@ struct header_scanner {
 	unsigned delivered_to;  /* number of Delivered-To fields (RFC 9228) */
 	uint64_t octets;        /* of the header section so far, without the blank line */
 	uint64_t longest_line;  /* without its line end, so far */
+	int8_t priority;        /* of a field MT-Priority (RFC 6758), the first one; see has_priority */
+	bool has_priority;
 	/* inside */
 	int state;
 	uint64_t line;          /* octets of the present line */

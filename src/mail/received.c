@@ -124,16 +124,38 @@ static bool may_name_recipient(const struct received *r)
 	return text_is_ascii(s) || strncmp(r->protocol, "UTF8", 4) == 0;
 }
 
+/* A comment behind the protocol, folded behind the commas (RFC 3865 section 2.6). */
+static void append_solicit(struct buffer *out, const char *classes)
+{
+	struct slice rest = slice_from(classes);
+
+	if (!classes)
+		return;
+	buffer_append_str(out, "\r\n\t(SOLICIT=");
+	while (rest.data) {
+		struct slice class = slice_cut(rest, ',', &rest);
+
+		buffer_append_slice(out, class);
+		if (rest.data)
+			buffer_append_str(out, ",\r\n\t ");
+	}
+	buffer_append_str(out, ")\r\n\t");
+}
+
 void received_format(const struct received *r, struct buffer *out)
 {
 	char date[40];
 
 	buffer_append_str(out, "Received: ");
 	append_from(out, r);
-	buffer_printf(out, "by %s with %s id %s", r->host, r->protocol, r->id);
+	buffer_printf(out, "by %s with %s", r->host, r->protocol);
+	append_solicit(out, r->solicit);
+	buffer_printf(out, " id %s", r->id);
 	append_tls(out, r);
 	if (may_name_recipient(r))
 		buffer_printf(out, "\r\n\tfor <%s>", r->recipient);
+	if (r->priority)
+		buffer_printf(out, "\r\n\tPRIORITY %d", *r->priority);
 	buffer_printf(out, ";\r\n\t%s\r\n", wall_format_rfc5322(r->when, date, sizeof(date)));
 }
 

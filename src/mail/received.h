@@ -34,6 +34,8 @@ struct received {
 	/* The recipient when there is exactly one, else NULL: with several, each would learn of the others
 	 * (RFC 5321 section 7.2). local@domain without brackets. */
 	const char *recipient;
+	const char *solicit;      /* RFC 3865 section 2.6: the classes that the sender named; NULL: none */
+	const int *priority;      /* RFC 6710 section 7: when it was given; else NULL */
 	wall_t when;
 };
 /* Appends the field, folded, with its CRLF. */

@@ -13,6 +13,10 @@ struct listen_section {
 	bool session_tickets;
 	const char *client_ca;
 	int client_mode; /* enum client_certificates */
+	const char *const *offer, *const *withhold, *const *no_soliciting;
+	unsigned n_offer, n_withhold, n_no_soliciting;
+	const struct cidr *proxies, *xclient;
+	unsigned n_proxies, n_xclient;
 };
 enum client_certificates { CLIENT_CERTIFICATES_REQUEST, CLIENT_CERTIFICATES_REQUIRE };
 struct certificate_section {

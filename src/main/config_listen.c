@@ -5,6 +5,8 @@
 
 #include "main/config_keys.h"
 #include "main/config_sections.h"
+#include "receive/offers.h"
+#include "smtp/parameters.h"
 #include "world/file.h"
 
 static bool is_any(const struct ip *ip)
@@ -25,18 +27,80 @@ static void check_client_certificates(struct config_reader *reader, const struct
 		config_error(reader->errors, &node->mark, "client_certificates: \"mode: require\" needs \"ca\": the CAs that count");
 }
 
+/* The names of extensions as bits; what can't be chosen so is said. */
+static unsigned read_keywords(struct config_reader *reader, const struct config_node *item, const char *key,
+			      const char *const *words, unsigned n, unsigned possible)
+{
+	unsigned bits = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned bit = extension_from_name(slice_from(words[i]));
+
+		if (!bit)
+			config_error(reader->errors, &item->mark, "%s: \"%.40s\" is no EHLO keyword that is known here", key, words[i]);
+		else if (!(bit & possible))
+			config_error(reader->errors, &item->mark, "%s: %s can't stand here; docs/EXTENSIONS.md says what decides about it",
+				     key, extension_name(bit));
+		else
+			bits |= bit;
+	}
+	return bits;
+}
+
+static int read_classes(struct config_reader *reader, const struct config_node *item, const struct listen_section *section,
+			const char **ret)
+{
+	const char *all = NULL;
+
+	for (unsigned i = 0; i < section->n_no_soliciting; i++) {
+		all = arena_printf(reader->arena, "%s%s%s", all ? all : "", all ? "," : "", section->no_soliciting[i]);
+		if (!all)
+			return -ENOMEM;
+	}
+	if (all && !solicit_is_valid(slice_from(all)))
+		config_error(reader->errors, &item->mark,
+			     "no_soliciting: classes look like org.example:ADV, all together with at most %u characters", SOLICIT_MAX);
+	*ret = all;
+	return 0;
+}
+
+static int read_extensions(struct config_reader *reader, const struct config_node *item, const struct listen_section *section,
+			   struct receive_listener *ret)
+{
+	enum listen_role role = (enum listen_role) section->role;
+
+	ret->offer = read_keywords(reader, item, "offer", section->offer, section->n_offer, offers_possible(role));
+	ret->withhold = read_keywords(reader, item, "withhold", section->withhold, section->n_withhold, offers_optional(role));
+	if (ret->offer & ret->withhold)
+		config_error(reader->errors, &item->mark, "listen: an extension can't be both offered and withheld");
+	return read_classes(reader, item, section, &ret->no_soliciting);
+}
+
 static int read_item(struct config_reader *reader, const struct config_node *item, struct config *c, unsigned capacity)
 {
 	struct receive_listener *listeners = (struct receive_listener *) c->receive.listeners;
 	struct listen_section section = { 0 };
+	struct receive_listener listener = { 0 };
 	int r = config_fill(reader, "listen[]", item, &section);
 
+	if (r >= 0)
+		r = read_extensions(reader, item, &section, &listener);
 	if (r < 0)
 		return r;
 	if (!config_get(item, "session_tickets"))
 		section.session_tickets = config_get(c->raw.tls, "session_tickets") ? c->receive.tls.session_tickets
 										    : section.role == ROLE_SUBMISSION;
 	check_client_certificates(reader, item, &section, c);
+	listener.role = (enum listen_role) section.role;
+	listener.implicit_tls = section.tls == LISTEN_TLS_IMPLICIT;
+	listener.proxies = section.proxies;
+	listener.n_proxies = section.n_proxies;
+	listener.xclient = section.xclient;
+	listener.n_xclient = section.n_xclient;
+	listener.session_tickets = section.session_tickets;
+	listener.client_ca = section.client_ca;
+	listener.client_asked = config_get(item, "client_certificates") != NULL;
+	listener.client_required = section.client_mode == CLIENT_CERTIFICATES_REQUIRE;
 	for (unsigned i = 0; i < section.n_address && c->receive.n_listeners < capacity; i++) {
 		for (unsigned k = 0; k < c->receive.n_listeners; k++)
 			if (section.address[i].port && endpoint_equal(&listeners[k].address, &section.address[i])) {
@@ -45,15 +109,8 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 				config_error(reader->errors, &item->mark, "listen: %s is given twice",
 					     endpoint_format(&section.address[i], text));
 			}
-		listeners[c->receive.n_listeners++] = (struct receive_listener) {
-			.address = section.address[i],
-			.role = (enum listen_role) section.role,
-			.implicit_tls = section.tls == LISTEN_TLS_IMPLICIT,
-			.session_tickets = section.session_tickets,
-			.client_ca = section.client_ca,
-			.client_asked = config_get(item, "client_certificates") != NULL,
-			.client_required = section.client_mode == CLIENT_CERTIFICATES_REQUIRE,
-		};
+		listener.address = section.address[i];
+		listeners[c->receive.n_listeners++] = listener;
 	}
 	if (section.tls == LISTEN_TLS_IMPLICIT && !c->receive.has_tls)
 		config_error(reader->errors, &item->mark, "listen: \"tls: implicit\" needs tls.certificate and tls.key");

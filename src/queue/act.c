@@ -65,8 +65,16 @@ static void kick(struct home *h, struct path *p, struct orders *o)
 	loop_post(k->owner->loop, &k->post);
 }
 
+/* Its sender wants it to be kept until some time (RFC 4865). */
+static bool is_kept(const struct message *m)
+{
+	return m->arrived > 0 && (usec_t) m->arrived > now();
+}
+
 static void retry_now(struct home *h, struct message *m, struct orders *o)
 {
+	if (is_kept(m))
+		return; /* that is no failure to be tried again; `release` lets it go */
 	m->flags &= (uint16_t) ~MESSAGE_REPORT_LATER;
 	for (unsigned i = 0; i < m->n_recipients; i++)
 		if (m->recipients[i].state == STATE_WAITING)
@@ -82,12 +90,19 @@ static void retry_now(struct home *h, struct message *m, struct orders *o)
 
 static void release(struct home *h, struct message *m)
 {
-	bool some = false;
+	bool kept = is_kept(m), some = false;
 
 	m->flags &= (uint16_t) ~MESSAGE_HOLD;
+	if (kept)
+		m->arrived = (int64_t) now();
 	for (unsigned i = 0; i < m->n_recipients; i++) {
 		struct recipient *r = &m->recipients[i];
 
+		if (kept && r->state == STATE_WAITING) {
+			r->flags |= RECIPIENT_RELEASED; /* with this the note keeps that its time is now */
+			r->next = 0;
+			some = true;
+		}
 		if (r->state != STATE_HELD)
 			continue;
 		r->flags |= RECIPIENT_RELEASED;

@@ -18,7 +18,13 @@ static enum dsn_action action_of(const struct recipient *r)
 	return r->flags & RECIPIENT_OWES_RELAYED ? DSN_RELAYED : DSN_DELAYED;
 }
 
-static struct status status_of(const struct recipient *r, enum dsn_action action)
+/* Given up because the time was over that its sender gave it (RFC 2852), and not for its age. */
+static bool came_too_late(const struct recipient *r, const struct envelope *e, usec_t expire)
+{
+	return (r->flags & RECIPIENT_EXPIRED) && envelope_returns(e) && e->deliver_by < envelope_begin(e) + (wall_t) expire;
+}
+
+static struct status status_of(const struct recipient *r, const struct envelope *e, usec_t expire, enum dsn_action action)
 {
 	const struct last_reply *l = r->last;
 	struct status s = { 0 };
@@ -28,6 +34,11 @@ static struct status status_of(const struct recipient *r, enum dsn_action action
 	/* RFC 3463 section 3.5: X.4.7, delivery time expired. */
 	if (action == DSN_FAILED && (r->flags & RECIPIENT_EXPIRED) && s.class != 5)
 		s = (struct status) { 4, 4, 7 };
+	/* RFC 2852 section 4.1.3. */
+	if (action == DSN_FAILED && came_too_late(r, e, expire))
+		s = (struct status) { 5, 4, 7 };
+	if (action == DSN_DELAYED && e->deliver_by && e->by_mode == 'N')
+		s = (struct status) { 4, 4, 7 };
 	if (action == DSN_DELAYED && s.class == 5)
 		s.class = 4; /* a final reply that we take for a temporary one */
 	if ((action == DSN_DELIVERED || action == DSN_RELAYED) && s.class != 2)
@@ -35,11 +46,16 @@ static struct status status_of(const struct recipient *r, enum dsn_action action
 	return s;
 }
 
-static const char *reason_of(const struct recipient *r, enum dsn_action action, usec_t expire, struct arena *a)
+static const char *reason_of(const struct recipient *r, const struct envelope *e, enum dsn_action action, usec_t expire,
+			     struct arena *a)
 {
 	const char *own = r->last && !r->last->from_remote && last_text(r->last)[0] ? last_text(r->last) : NULL;
-	char duration[48];
+	char duration[48], when[32];
 
+	if (action == DSN_FAILED && came_too_late(r, e, expire))
+		return arena_printf(a, "It could not be delivered by %s, as its sender wanted%s%s",
+				    wall_format_seconds(e->deliver_by, when, sizeof(when)),
+				    own ? "; the last trouble was: " : "", own ? own : "");
 	if (action == DSN_FAILED && (r->flags & RECIPIENT_EXPIRED)) {
 		duration_for_people(expire, duration, sizeof(duration));
 		return arena_printf(a, "It could not be delivered within %s%s%s", duration,
@@ -71,20 +87,22 @@ int bounce_recipient(const struct recipient *r, const struct envelope *e, unsign
 		.final = e->recipients[index].address,
 		.orcpt = e->recipients[index].orcpt,
 		.action = action,
-		.status = status_of(r, action),
+		.status = status_of(r, e, expire, action),
 		.last_attempt = l ? (wall_t) (r->last_at * USEC_SEC) : 0,
 	};
 	char text[LAST_TEXT_MAX + 40];
 
 	if (action == DSN_DELAYED)
-		d.retry_until = e->arrival + (wall_t) expire;
+		d.retry_until = envelope_begin(e) + (wall_t) expire;
+	if (action == DSN_DELAYED && envelope_returns(e))
+		d.retry_until = MIN(d.retry_until, e->deliver_by);
 	if (l && l->from_remote) {
 		d.remote_mta = remote_mta(l, a);
 		d.diagnostic = arena_strdup(a, last_reply_describe(l, text, sizeof(text)));
 		if (!d.diagnostic)
 			return -ENOMEM;
 	}
-	d.reason = reason_of(r, action, expire, a);
+	d.reason = reason_of(r, e, action, expire, a);
 	*ret = d;
 	return 0;
 }
@@ -176,6 +194,7 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 		.flags = ENVELOPE_BOUNCE | (how->smtputf8 ? ENVELOPE_SMTPUTF8 : 0) |
 			 (rp->original.flags & ENVELOPE_REQUIRETLS),
 		.size = text.len,
+		.priority = rp->original.priority, /* RFC 6710 section 4.6 */
 		.n_recipients = 1,
 		.recipients = &sender,
 	};

@@ -50,6 +50,7 @@ void home_done(struct home *h)
 		struct message *m = container_of(k, struct message, entry.link);
 
 		free_jobs(m);
+		promise_forget(h, m);
 		message_free(m);
 	}
 	pool_done(&h->singles);
@@ -162,6 +163,7 @@ static void remove_message(struct home *h, struct message *m)
 	link_remove(&m->work);
 	h->n_messages--;
 	h->bytes -= m->size;
+	promise_forget(h, m);
 	message_free(m);
 }
 
@@ -366,6 +368,25 @@ static bool obey_orders(struct view *v)
 	return posted;
 }
 
+/* The time is over by which it was to be delivered (RFC 2852 section 4.1.3). */
+static bool deadline_has_passed(struct view *v, char mode)
+{
+	bool posted;
+
+	if (mode == 'R')
+		return expire(v);
+	posted = warn(v);
+	if (v->message->flags & MESSAGE_WARNED)
+		promise_forget(v->home, v->message);
+	return posted;
+}
+
+/* Who said by when he wants to be told (RFC 2852) is told then, and not by our own schedule. */
+static bool warns_by_age(const struct message *m, const struct promise *p)
+{
+	return !(m->flags & MESSAGE_WARNED) && !(p && p->mode == 'N');
+}
+
 /* What the message's age and the administrator's orders ask for. */
 static void settle_age(struct view *v)
 {
@@ -373,13 +394,16 @@ static void settle_age(struct view *v)
 	struct retry_schedule s = queue_schedule(c);
 	struct message *m = v->message;
 	usec_t age = message_age(m, v->now);
+	const struct promise *p = promise_of(v->home, m);
 	bool recall = false;
 
 	if (m->flags & (MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE))
 		recall = obey_orders(v);
 	if (age >= retry_expire(&s))
 		recall |= expire(v);
-	else if (!(m->flags & MESSAGE_WARNED) && age >= retry_warn(&s))
+	else if (p && v->now >= p->by)
+		recall |= deadline_has_passed(v, p->mode);
+	else if (warns_by_age(m, p) && age >= retry_warn(&s))
 		recall |= warn(v);
 	if (m->delayed_ms > 0 && age >= m->delayed_ms * USEC_MS) {
 		m->delayed_ms = 0; /* whoever comes back, or waits, begins at the rung that has opened */
@@ -403,6 +427,7 @@ static void settle_age(struct view *v)
 usec_t home_due_time(const struct home *h, const struct message *m, usec_t t)
 {
 	struct retry_schedule s = queue_schedule(queue_configuration(h->queue));
+	const struct promise *p = promise_of(h, m);
 	usec_t due = DEADLINE_NEVER;
 	bool moving = false;
 
@@ -415,7 +440,9 @@ usec_t home_due_time(const struct home *h, const struct message *m, usec_t t)
 	}
 	if (moving) {
 		due = MIN(due, message_time(m, retry_expire(&s)));
-		if (!(m->flags & MESSAGE_WARNED))
+		if (p)
+			due = MIN(due, p->by);
+		if (warns_by_age(m, p))
 			due = MIN(due, message_time(m, retry_warn(&s)));
 		if (m->delayed_ms > 0)
 			due = MIN(due, message_time(m, m->delayed_ms * USEC_MS));

@@ -16,6 +16,7 @@
 #include "queue/destination.h"
 #include "queue/job.h"
 #include "queue/parking.h"
+#include "queue/promise.h"
 #include "queue/queue.h"
 #include "queue/retry.h"
 
@@ -40,6 +41,7 @@ struct home {
 	struct arena *scratch; /* for one settling */
 	struct hash names;    /* domains of senders and recipients (name.h) */
 	struct hash replies;  /* last replies (recipient.h) */
+	struct hash promises; /* of the few messages that have one (promise.h) */
 
 	/* messages whose site does not work (parking.h) */
 	struct hash lots;

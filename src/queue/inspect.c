@@ -34,7 +34,8 @@ struct cursor {
 
 /* --- what the home shows ---------------------------------------------------------------------- */
 
-static const char *waits_for(struct cursor *c, const struct recipient *r, const struct job *j, const struct path *p)
+static const char *waits_for(struct cursor *c, const struct message *m, const struct recipient *r, const struct job *j,
+			     const struct path *p)
 {
 	char when[32];
 
@@ -52,7 +53,8 @@ static const char *waits_for(struct cursor *c, const struct recipient *r, const 
 		if (r->next <= now())
 			return "the scheduler";
 		wall_format_rfc3339((wall_t) r->next + queue_wall_offset(c->queue), when, sizeof(when));
-		return arena_printf(c->arena, "its next try at %s", when);
+		return arena_printf(c->arena, m->arrived > (int64_t) now() ? "its release at %s, as its sender wants"
+									   : "its next try at %s", when);
 	default:
 		return NULL;
 	}
@@ -70,7 +72,7 @@ static void fill_recipient(struct cursor *c, const struct message *m, unsigned i
 		.address = "?",
 		.site = p ? arena_strdup(c->arena, path_site(p)) : NULL,
 		.hop = p ? arena_strdup(c->arena, hop_describe(p->hop, text, sizeof(text))) : NULL,
-		.waits_for = waits_for(c, r, j, p),
+		.waits_for = waits_for(c, m, r, j, p),
 		.class = r->last ? r->last->class : CLASS_NONE,
 		.attempts = r->attempts,
 		.rung = r->rung,
@@ -172,6 +174,18 @@ static const char *hop_by_route(struct cursor *c, const char *sender, const stru
 	return arena_strdup(c->arena, hop_describe(&l.hops[MIN(r->rung, l.n_hops - 1)], text, sizeof(text)));
 }
 
+static int tell_wishes(struct cursor *c, const struct envelope *e, const char **ret)
+{
+	_cleanup_buffer_ struct buffer text = { 0 };
+
+	envelope_asks(e, &text);
+	if (buffer_error(&text) < 0)
+		return -ENOMEM;
+	if (text.len > 0 && !(*ret = arena_slice(c->arena, buffer_slice(&text))))
+		return -ENOMEM;
+	return 0;
+}
+
 /* 0, or -ENOMEM. One that has gone meanwhile, or doesn't fit after all, isn't shown. */
 static int complete(struct cursor *c, struct sight *s)
 {
@@ -189,6 +203,11 @@ static int complete(struct cursor *c, struct sight *s)
 		return r == -ENOMEM ? r : 0;
 	s->fits = rested_fits(&s->rested, c->filter, e);
 	s->row.sender = e->reverse_path;
+	s->row.release = envelope_begin(e) > e->arrival && s->row.arrival > world_wall(c->queue->world) ? e->hold_until : 0;
+	s->row.arrival = e->arrival;
+	r = tell_wishes(c, e, &s->row.asks);
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; s->fits && i < s->row.n_recipients; i++) {
 		struct queue_row_recipient *rc = &s->recipients[i];
 
@@ -330,6 +349,8 @@ static void add_sums(struct home *h, void *context)
 		if (e->id == MSGID_NONE)
 			continue;
 		arrival = (wall_t) container_of(e, struct message, entry)->arrived + queue_wall_offset(h->queue);
+		if (arrival > world_wall(h->queue->world))
+			continue; /* held for a later time */
 		if (s->oldest == 0 || arrival < s->oldest)
 			s->oldest = arrival;
 		break; /* the list is in the order of arrival */

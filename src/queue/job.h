@@ -42,6 +42,7 @@ struct job {
 	uint8_t why_class;     /* its class */
 	uint8_t result;
 	uint8_t escapes;       /* WHEN_... for which a later rung of the ladder is used */
+	int8_t priority;       /* RFC 6710 */
 	bool canary;           /* tests whether the site's trouble is over */
 	bool recalling;        /* home: the recall post is under way */
 	bool back;             /* home: it has come back meanwhile */

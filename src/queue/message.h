@@ -29,6 +29,7 @@ enum message_flags {
 	MESSAGE_REPORTING = 1024,   /* on the home's list of those that owe a notification */
 	MESSAGE_RECOVERED = 2048,   /* its ladders were not looked at yet */
 	MESSAGE_STRANGE = 4096,     /* its envelope can't be read: kept, never tried */
+	MESSAGE_TIMED = 8192,       /* it is to be delivered by some time (promise.h) */
 };
 
 struct job;
@@ -44,7 +45,8 @@ struct message {
 	struct entry entry;
 	struct heap_node due; /* when something is to be done */
 	struct link work;     /* on one of the two lists named above, or in its lot */
-	int64_t arrived;      /* in monotonic time: negative when it is older than the clock */
+	int64_t arrived;      /* in monotonic time: negative when it is older than the clock. One that its sender wants
+			       * to be held arrives when that is over (envelope_begin) */
 	uint32_t sender;      /* hash of the reverse-path, for fairness and for filters */
 	uint32_t locals;      /* marks of the recipients' local parts (name.h) */
 	struct name *sender_domain; /* NULL: not known */

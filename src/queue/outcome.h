@@ -34,6 +34,7 @@ struct outcome {
 	enum stage stage;
 	enum reply_class class;  /* CLASS_NONE: the queue classifies by reply and stage */
 	bool from_remote;        /* reply is the words of a remote server, not ours */
+	bool time_kept;          /* a time by which it was to be delivered was passed on (RFC 2852) */
 	bool site_fault;         /* the whole site is affected (no connection, 421 at greeting...): others wait too */
 	struct reply reply;      /* code, enhanced, text (in the delivery's arena) */
 	const char *host;        /* remote name, or NULL */

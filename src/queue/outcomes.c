@@ -23,17 +23,26 @@ static const char *hop_text(const struct hop *hop, char *out, size_t size)
 
 /* Who asked to be told of the success is told by us when the message has come into a mailbox, or has passed to
  * a server that knows nothing of notifications (RFC 3461 sections 5.2.2 and 5.2.7). */
+/* RFC 2852 section 4.1.4: the sender is told where its wish is not known any more, and with "T" at each step. */
+static bool owes_relayed(const struct envelope *e, unsigned i, const struct outcome *o)
+{
+	if (!e->deliver_by || (e->recipients[i].notify & NOTIFY_NEVER))
+		return false;
+	return e->by_trace || (e->by_mode == 'N' && !o->time_kept);
+}
+
 static void owe_success(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
 {
 	const struct envelope *e;
-	bool mailbox = hop && (hop->kind == HOP_MAILDIR || hop->kind == HOP_LMTP);
+	bool mailbox = hop && (hop->kind == HOP_MAILDIR || hop->kind == HOP_LMTP), wanted;
 
 	if (!(v->message->flags & MESSAGE_WANTS_SUCCESS) || (v->message->flags & MESSAGE_NULL_SENDER))
 		return;
-	if (!mailbox && o->kind != OUTCOME_RELAYED)
-		return;
 	e = view_envelope(v);
-	if (!e || !(e->recipients[i].notify & NOTIFY_SUCCESS))
+	if (!e)
+		return;
+	wanted = e->recipients[i].notify & NOTIFY_SUCCESS;
+	if (mailbox ? !wanted : !(wanted && o->kind == OUTCOME_RELAYED) && !owes_relayed(e, i, o))
 		return;
 	v->message->recipients[i].flags |= mailbox ? RECIPIENT_OWES_DELIVERED : RECIPIENT_OWES_RELAYED;
 	home_set_last(v->home, &v->message->recipients[i], o);

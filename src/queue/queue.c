@@ -148,11 +148,27 @@ static uint32_t size_of_content(uint64_t size)
 	return (uint32_t) MIN(size, (uint64_t) UINT32_MAX);
 }
 
-static void take_envelope(struct home *h, struct message *m, const struct envelope *e)
+/* RFC 4865: not before its time. RFC 2852: not behind it. */
+static int take_times(struct home *h, struct message *m, const struct envelope *e)
+{
+	int64_t offset = queue_wall_offset(h->queue), by = e->deliver_by - offset;
+
+	m->arrived = envelope_begin(e) - offset;
+	for (unsigned i = 0; e->hold_until && m->arrived > 0 && i < e->n_recipients; i++)
+		m->recipients[i].next = (usec_t) m->arrived;
+	/* One that came too late was told about where it became late. */
+	if (!e->deliver_by || (e->by_mode == 'N' && e->deliver_by <= e->arrival))
+		return 0;
+	return promise_make(h, m, by > 0 ? (usec_t) by : 0, e->by_mode);
+}
+
+static int take_envelope(struct home *h, struct message *m, const struct envelope *e)
 {
 	struct hash_key key = h->queue->key;
+	int r = take_times(h, m, e);
 
-	m->arrived = e->arrival - queue_wall_offset(h->queue);
+	if (r < 0)
+		return r;
 	m->sender = (uint32_t) hash_bytes_nocase(&key, e->reverse_path, strlen(e->reverse_path));
 	m->sender_domain = name_of(&h->names, &key, e->reverse_path);
 	if (e->reverse_path[0] == '\0')
@@ -160,9 +176,10 @@ static void take_envelope(struct home *h, struct message *m, const struct envelo
 	for (unsigned i = 0; i < e->n_recipients; i++) {
 		m->recipients[i].domain = name_of(&h->names, &key, e->recipients[i].address);
 		m->locals |= local_marks(&key, e->recipients[i].address);
-		if (e->recipients[i].notify & NOTIFY_SUCCESS)
+		if ((e->recipients[i].notify & NOTIFY_SUCCESS) || e->deliver_by)
 			m->flags |= MESSAGE_WANTS_SUCCESS;
 	}
+	return 0;
 }
 
 static int recover_state(struct home *h, const struct spool_found *found, struct message *m)
@@ -212,7 +229,9 @@ static int recover_message(struct home *h, const struct spool_found *found, stru
 	if (r < 0)
 		return r;
 	m->size = size_of_content(found->body_size);
-	take_envelope(h, m, &e);
+	r = take_envelope(h, m, &e);
+	if (r < 0)
+		return r;
 	if (strange) {
 		LOG(h->queue->log, LOG_ERROR,
 		    "A message in the spool has an envelope that can't be read; it stays there untouched",
@@ -221,14 +240,18 @@ static int recover_message(struct home *h, const struct spool_found *found, stru
 	} else {
 		m->flags |= MESSAGE_RECOVERED;
 		r = recover_state(h, found, m);
-		if (r < 0)
+		if (r < 0) {
+			promise_forget(h, m);
 			return r;
+		}
 	}
 	due = first_due(h, m);
 	if (due != DEADLINE_NEVER)
 		r = heap_insert(&h->due, &m->due, due);
-	if (r < 0)
+	if (r < 0) {
+		promise_forget(h, m);
 		return r;
+	}
 	home_add(h, TAKE_PTR(m));
 	return 0;
 }
@@ -289,15 +312,19 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 		return -ENOMEM;
 	message_keep_envelope(m, kept, packed_len);
 	m->size = size_of_content(e->size ? e->size : spool_writer_size(writer));
-	take_envelope(h, m, e);
+	r = take_envelope(h, m, e);
+	if (r < 0)
+		return r;
 	/* Everything that could fail comes before the commit, because afterwards the message must be taken. */
 	h->committing++;
 	r = heap_reserve(&h->due, (uint32_t) h->n_messages - h->due.len + h->committing);
 	if (r >= 0)
 		r = spool_writer_commit(TAKE_PTR(writer), slice_new(m->packed, m->packed_len), SLICE_NULL);
 	h->committing--;
-	if (r < 0)
+	if (r < 0) {
+		promise_forget(h, m);
 		return r;
+	}
 	COUNT(h, submitted);
 	home_add(h, m);
 	*ret = TAKE_PTR(m);
@@ -306,14 +333,18 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 
 int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e)
 {
+	_cleanup_buffer_ struct buffer asks = { 0 };
 	struct message *m = NULL;
 	int r = queue_commit(q, w, e, &m);
 
 	if (r < 0)
 		return r;
+	if (q->events)
+		envelope_asks(e, &asks);
 	EVENT(q->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", e->client_ip ? e->client_ip : "unix"),
 	      F_STR("client_name", e->client_name), F_STR("helo", e->helo), F_STR("protocol", e->protocol), F_STR("tls", e->tls),
-	      F_UINT("size", e->size), F_UINT("recipients", e->n_recipients));
+	      F_UINT("size", e->size), F_UINT("recipients", e->n_recipients),
+	      F_STR("asks", asks.len > 0 && buffer_error(&asks) >= 0 ? asks.data : NULL));
 	home_settle(queue_home_here(q), m, e);
 	return 0;
 }

@@ -80,6 +80,8 @@ struct queue_row_recipient {
 struct queue_row {
 	msgid_t id;
 	wall_t arrival;
+	wall_t release;     /* its sender wants it held until then (RFC 4865); 0: it isn't held */
+	const char *asks;   /* what it asks for beside being delivered, for people, or NULL (envelope_asks) */
 	uint64_t size;
 	const char *sender;
 	unsigned n_recipients;

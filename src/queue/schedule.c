@@ -119,6 +119,7 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 {
 	struct view *v = b->view;
 	struct recipient *r = &v->message->recipients[i];
+	const struct envelope *envelope = view_envelope(v);
 	struct job *j = find_open(b, d, escapes);
 
 	if (!j) {
@@ -131,6 +132,7 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 		else
 			j->destination = d;
 		j->escapes = (uint8_t) escapes;
+		j->priority = envelope ? (int8_t) envelope->priority : 0;
 		j->next = b->jobs;
 		b->jobs = j;
 	}

@@ -117,7 +117,7 @@ static bool enter_crowd(struct receive_shared *shared, const struct receive_limi
 	return true;
 }
 
-static int enter_clients(struct acceptor *a, const struct endpoint *peer, struct client_place **ret)
+int acceptor_enter_client(struct acceptor *a, const struct endpoint *peer, struct client_place **ret)
 {
 	const struct receive_limits *l = &a->settings->limits;
 	const struct client_limits limits = {
@@ -150,7 +150,9 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 	struct receive_shared *shared = a->shared;
 	const struct receive_limits *limits = &a->settings->limits;
 	struct client_place *place = NULL;
-	bool trusted = access_is_trusted(a->settings->config, peer);
+	/* A proxy connects for others. */
+	bool proxied = client_is_listed(d->config->proxies, d->config->n_proxies, peer);
+	bool trusted = !proxied && access_is_trusted(a->settings->config, peer);
 	int r;
 
 	atomic_fetch_add_explicit(&a->connections, 1, memory_order_relaxed);
@@ -162,7 +164,7 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, limits->connections, peer);
 		return;
 	}
-	r = trusted ? 0 : enter_clients(a, peer, &place);
+	r = trusted || proxied ? 0 : acceptor_enter_client(a, peer, &place);
 	if (r < 0) {
 		atomic_fetch_sub(&shared->sessions, 1);
 		turn_away_client(d, t, r, peer);

@@ -43,7 +43,7 @@ struct acceptor {
 struct door {
 	struct acceptor *acceptor;
 	struct listener *listener;
-	const struct receive_listener *config; /* of acceptor->settings */
+	const struct receive_listener *config; /* configurations stay valid as long as the receiver */
 	struct endpoint address; /* as configured */
 	enum listen_role role;
 	bool implicit_tls;
@@ -63,6 +63,8 @@ void door_free(struct door *d); /* NULL is fine */
 void acceptor_add_door(struct acceptor *a, struct door *d);
 
 /* The following on the acceptor's own loop. */
+/* A place for one more connection of this client: -EUSERS, -EDQUOT, -ENOMEM as clients_enter says. */
+int acceptor_enter_client(struct acceptor *a, const struct endpoint *peer, struct client_place **ret);
 /* A fiber's whole work: starts the doors that don't run yet, and tries again until all do. */
 void acceptor_open_doors(struct acceptor *a);
 void acceptor_close_door(struct door *d);

@@ -20,7 +20,7 @@ bool access_normalizes(const struct receive_config *config, const struct endpoin
 
 enum reply_id access_sender(const struct session *s)
 {
-	if (s->role == ROLE_SUBMISSION && !s->trusted)
+	if (s->role == ROLE_SUBMISSION && !s->trusted && !s->user)
 		return REPLY_AUTH_FIRST;
 	return REPLY_SENDER_OK;
 }
@@ -53,7 +53,7 @@ enum reply_id access_recipient(struct session *s, const struct address *to, cons
 	case LOCALITY_NO_SUCH_USER:
 		return REPLY_NO_SUCH_USER;
 	case LOCALITY_REMOTE:
-		if (!s->trusted)
+		if (!s->trusted && !s->user)
 			return REPLY_RELAY_DENIED;
 		break;
 	case LOCALITY_HERE:

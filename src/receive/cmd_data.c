@@ -42,6 +42,8 @@ int cmd_data(struct session *s, const struct command *c)
 		return session_reply(s, REPLY_MAIL_FIRST);
 	if (t->chunked)
 		return session_reply_with(s, REPLY_CHUNKS_BEGUN, c->name, SLICE_NULL);
+	if (t->binary) /* RFC 3030 section 3 */
+		return session_reply(s, REPLY_BINARY_NEEDS_BDAT);
 	if (t->accepted == 0)
 		return session_reply(s, t->refused > 0 ? REPLY_NO_VALID_RECIPIENTS : REPLY_RCPT_FIRST);
 	r = transaction_open_content(t);

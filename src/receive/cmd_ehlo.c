@@ -1,5 +1,6 @@
-/* EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1). What EHLO offers is made up in settings.c. */
+/* EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1). What EHLO offers is made up in offers.c. */
 #include "receive/commands.h"
+#include "receive/offers.h"
 
 #define LOOKUP_TIME (5 * USEC_SEC)
 
@@ -17,10 +18,22 @@ static void look_up_client(struct session *s)
 		s->client_name = name;
 }
 
+static int offer(struct session *s)
+{
+	_cleanup_buffer_ struct buffer text = { 0 };
+	struct extensions e;
+
+	session_offers(s, &e);
+	extensions_format(&e, s->settings->config->hostname, NULL, &text);
+	if (buffer_error(&text) < 0)
+		return session_reply(s, REPLY_OUT_OF_MEMORY);
+	s->offered = e.bits;
+	return session_put(s, buffer_slice(&text));
+}
+
 int cmd_ehlo(struct session *s, const struct command *c)
 {
 	bool lmtp = s->role == ROLE_LMTP, extended = c->verb != VERB_HELO;
-	enum wire_text text = !extended ? WIRE_HELO : s->tls ? WIRE_HELLO_TLS : WIRE_HELLO_PLAIN;
 	struct slice name;
 	char *copy;
 
@@ -38,8 +51,6 @@ int cmd_ehlo(struct session *s, const struct command *c)
 	session_forget(s);
 	s->helo = copy;
 	s->hello = extended ? HELLO_EHLO : HELLO_HELO;
-	if (extended)
-		s->offered = s->tls ? s->settings->offered_tls : s->settings->offered_plain;
 	look_up_client(s);
-	return session_put(s, s->settings->wire[lmtp][text]);
+	return extended ? offer(s) : session_put(s, s->settings->wire[lmtp][WIRE_HELO]);
 }

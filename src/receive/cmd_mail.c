@@ -1,4 +1,6 @@
 /* MAIL (RFC 5321 section 4.1.1.2): a message begins. */
+#include <stdio.h>
+
 #include "receive/access.h"
 #include "receive/commands.h"
 #include "receive/submission.h"
@@ -20,6 +22,59 @@ static enum reply_id refusal(int error, bool utf8_offered)
 	}
 }
 
+/* RFC 4865 section 4.2 and RFC 2852 section 4: durations become times. REPLY_SENDER_OK, or what is wrong. */
+static enum reply_id take_times(struct session *s, const struct mail_parameters *p)
+{
+	wall_t when = world_wall(session_shared(s)->world), most = when + (wall_t) session_limits(s)->hold;
+	struct envelope *e = &s->transaction->envelope;
+
+	if (p->hold_for)
+		e->hold_until = when + (wall_t) (p->hold_for * USEC_SEC);
+	else if (p->hold_until > when)
+		e->hold_until = p->hold_until;
+	if (e->hold_until > most)
+		return REPLY_HOLD_TOO_LONG;
+	if (p->by.mode) {
+		e->deliver_by = MAX(when + (wall_t) p->by.seconds * (wall_t) USEC_SEC, (wall_t) 1);
+		e->by_mode = p->by.mode;
+		e->by_trace = p->by.trace;
+	}
+	/* RFC 4865 section 5.2.2. */
+	return e->deliver_by && e->hold_until > e->deliver_by ? REPLY_HOLD_AND_BY : REPLY_SENDER_OK;
+}
+
+/* RFC 6710 section 4.1: a higher priority is for those whom somebody trusts. */
+static void take_priority(struct session *s, const struct mail_parameters *p)
+{
+	const struct receive_limits *l = session_limits(s);
+	int most = (int) (s->trusted || s->user ? l->trusted_priority : l->priority);
+
+	s->transaction->has_priority = p->has_priority;
+	s->transaction->envelope.priority = MIN(p->priority, most);
+	s->transaction->lowered = p->priority > most;
+}
+
+/* 1: they are taken; else what the reply returned. */
+static int take_services(struct session *s, const struct mail_parameters *p)
+{
+	const char *refused = s->listener->no_soliciting;
+	enum reply_id times = take_times(s, p);
+
+	if (times == REPLY_HOLD_TOO_LONG)
+		return session_reply_number(s, times, session_limits(s)->hold / USEC_SEC);
+	if (times != REPLY_SENDER_OK)
+		return session_reply(s, times);
+	take_priority(s, p);
+	s->transaction->envelope.solicit = p->solicit;
+	if (p->solicit && refused) {
+		struct slice class = solicit_match(slice_from(p->solicit), slice_from(refused));
+
+		if (class.data)
+			return session_reply_with(s, REPLY_SOLICITING, class, SLICE_NULL);
+	}
+	return 1;
+}
+
 /* Takes over what MAIL said beside the address. 1: done; else what the reply returned. */
 static int take_parameters(struct session *s, const struct path_args *args)
 {
@@ -33,9 +88,24 @@ static int take_parameters(struct session *s, const struct path_args *args)
 	if (args->path.utf8 && !p.smtputf8)
 		return session_reply(s, REPLY_NEEDS_SMTPUTF8);
 	t->smtputf8 = p.smtputf8;
+	if (p.body == BODY_BINARYMIME)
+		transaction_is_binary(t);
 	t->envelope.envid = p.envid;
 	t->envelope.ret = p.ret;
-	return 1;
+	t->envelope.flags |= p.requiretls ? ENVELOPE_REQUIRETLS : 0;
+	return take_services(s, &p);
+}
+
+/* RFC 6710 section 4.1: that the priority is another one than was asked for is said. */
+static int greet_sender(struct session *s)
+{
+	int priority = s->transaction->envelope.priority;
+	char text[8];
+
+	if (!s->transaction->lowered)
+		return session_reply(s, REPLY_SENDER_OK);
+	snprintf(text, sizeof(text), "%d", priority);
+	return session_reply_with(s, REPLY_PRIORITY_LOWERED, slice_from(text), SLICE_NULL);
 }
 
 /* The same. */
@@ -82,5 +152,5 @@ int cmd_mail(struct session *s, const struct command *c)
 		transaction_end(s);
 		return r;
 	}
-	return session_reply(s, REPLY_SENDER_OK);
+	return greet_sender(s);
 }

@@ -66,7 +66,11 @@ static int take_recipient(struct session *s, struct path_args *args)
 	allowed = submission_check_recipient(s, &args->path, &t->sender);
 	if (allowed != REPLY_RECIPIENT_OK)
 		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
-	r = transaction_add_recipient(t, &args->path, &p);
+	r = transaction_count_domain(t, &args->path);
+	if (r == -E2BIG)
+		return session_reply_number(s, REPLY_TOO_MANY_DOMAINS, session_limits(s)->recipient_domains);
+	if (r >= 0)
+		r = transaction_add_recipient(t, &args->path, &p);
 	return r < 0 ? session_reply_error(s, r) : 1;
 }
 

@@ -26,10 +26,29 @@ static const struct entry table[VERB_COUNT] = {
 	[VERB_RSET] = { cmd_rset, TAKES_NOTHING | DOES_NO_WORK, 0 },
 	[VERB_NOOP] = { cmd_noop, DOES_NO_WORK, 0 },
 	[VERB_VRFY] = { cmd_vrfy, DOES_NO_WORK, 0 },
+	[VERB_EXPN] = { cmd_expn, DOES_NO_WORK, EXT_EXPN },
+	[VERB_ETRN] = { cmd_etrn, NEEDS_HELLO | DOES_NO_WORK, EXT_ETRN },
+	[VERB_XCLIENT] = { cmd_xclient, DOES_NO_WORK, EXT_XCLIENT },
+	[VERB_XFORWARD] = { cmd_xforward, DOES_NO_WORK, EXT_XFORWARD },
 	[VERB_HELP] = { cmd_help, DOES_NO_WORK, 0 },
 	[VERB_QUIT] = { cmd_quit, TAKES_NOTHING, 0 },
 	[VERB_STARTTLS] = { cmd_starttls, NEEDS_HELLO | TAKES_NOTHING | DOES_NO_WORK, EXT_STARTTLS },
 };
+
+void commands_describe(const struct session *s, struct buffer *out)
+{
+	bool lmtp = s->role == ROLE_LMTP;
+
+	for (unsigned v = 0; v < VERB_COUNT; v++) {
+		bool hello = v == VERB_EHLO || v == VERB_HELO || v == VERB_LHLO;
+		bool chunks = v == VERB_BDAT; /* it has no entry for its extension: see above */
+
+		if (!table[v].run || (hello && lmtp != (v == VERB_LHLO)) || (table[v].extension & ~s->offered) ||
+		    (chunks && !(s->offered & EXT_CHUNKING)))
+			continue;
+		buffer_printf(out, "%s%s", out->len > 0 ? " " : "", verb_name((enum verb) v));
+	}
+}
 
 /* The verb as written, for a reply about it. */
 static int refuse(struct session *s, enum reply_id id, const struct command *c)

@@ -7,6 +7,9 @@
 /* Looks the command up in the table (commands.c), checks what the table demands, and runs it. */
 int command_run(struct session *s, const struct command *c);
 
+/* The verbs that this session may use now, separated by spaces; appended. */
+void commands_describe(const struct session *s, struct buffer *out);
+
 int cmd_ehlo(struct session *s, const struct command *c); /* and HELO, LHLO */
 int cmd_mail(struct session *s, const struct command *c);
 int cmd_rcpt(struct session *s, const struct command *c);
@@ -15,6 +18,10 @@ int cmd_bdat(struct session *s, const struct command *c);
 int cmd_rset(struct session *s, const struct command *c);
 int cmd_noop(struct session *s, const struct command *c);
 int cmd_vrfy(struct session *s, const struct command *c);
+int cmd_expn(struct session *s, const struct command *c);
+int cmd_etrn(struct session *s, const struct command *c);
+int cmd_xclient(struct session *s, const struct command *c);
+int cmd_xforward(struct session *s, const struct command *c);
 int cmd_help(struct session *s, const struct command *c);
 int cmd_quit(struct session *s, const struct command *c);
 int cmd_starttls(struct session *s, const struct command *c);

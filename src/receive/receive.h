@@ -28,6 +28,11 @@ struct receive_limits {
 	usec_t command_timeout;      /* 0: 5 min, RFC 5321 section 4.5.3.2.7 */
 	usec_t data_timeout;         /* between two blocks; 0: 3 min */
 	usec_t session_timeout;      /* 0: 1 h without a finished message */
+	unsigned recipient_domains;  /* different ones in a message (RFC 9422 section 4.3); 0: any number */
+	usec_t hold;                 /* how long a message may ask to be held (RFC 4865); 0: 30 days */
+	unsigned priority;           /* the highest for clients that may not relay (RFC 6710) */
+	unsigned trusted_priority;   /* and for those that may */
+	usec_t proxy_timeout;        /* for the header of the PROXY protocol; 0: 5 s */
 };
 /* When new mail is refused because something runs short: receive/pressure.h. */
 enum pressure_kind { PRESSURE_MEMORY, PRESSURE_DISK, PRESSURE_FILES, PRESSURE_KINDS };
@@ -60,6 +65,12 @@ struct receive_listener {
 	/* Client certificates, where it isn't what `tls` says for all listeners. */
 	const char *client_ca;       /* of these CAs; NULL: of anybody */
 	bool client_asked, client_required;
+	unsigned offer, withhold;    /* enum extension: beside what the role offers, and not of it (offers.h) */
+	const char *no_soliciting;   /* classes of advertisement that are refused, separated by commas; NULL: none */
+	const struct cidr *proxies;  /* who speaks the PROXY protocol before anything else */
+	unsigned n_proxies;
+	const struct cidr *xclient;  /* who may say XCLIENT and XFORWARD */
+	unsigned n_xclient;
 };
 struct receive_config {
 	const char *hostname;
@@ -70,6 +81,10 @@ struct receive_config {
 	struct receive_limits limits;
 	struct pressure_config pressure;
 	struct submission_config submission; /* for listeners of that role */
+	const char *const *etrn_domains; /* patterns: their waiting mail may be asked for (RFC 1985) */
+	unsigned n_etrn_domains;
+	const struct cidr *etrn_clients; /* by these, beside the trusted ones */
+	unsigned n_etrn_clients;
 	bool has_tls;
 	struct tls_server_config tls;
 	const struct cidr *normalize; /* clients whose strange line ends are made CRLF */

@@ -13,8 +13,12 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_ACCEPTED] = { 250, { 2, 0, 0 }, "OK, queued as %1" },
 	[REPLY_START_TLS] = { 220, { 2, 0, 0 }, "Ready to start TLS" },
 	[REPLY_VRFY] = { 252, { 2, 0, 0 }, "Addresses are not verified here; send a message and it will be tried" },
-	[REPLY_HELP] = { 214, { 2, 0, 0 }, "This is Yizhan, a mail transfer agent. Commands: EHLO HELO MAIL RCPT DATA BDAT\n"
-					   "RSET NOOP VRFY STARTTLS HELP QUIT (RFC 5321). Questions go to <postmaster>." },
+	[REPLY_HELP] = { 214, { 2, 0, 0 }, "This is Yizhan, a mail transfer agent. Questions go to <postmaster>. Commands:\n%1" },
+	[REPLY_VERIFIED] = { 250, { 2, 1, 5 }, "<%1>" },
+	[REPLY_PRIORITY_LOWERED] = { 250, { 2, 3, 6 }, "%1 is the priority of this message; a higher one is not given to you" },
+	[REPLY_XFORWARDED] = { 250, { 2, 0, 0 }, "Noted for the next message" },
+	[REPLY_ETRN_NONE] = { 251, { 2, 0, 0 }, "No messages wait for %1" },
+	[REPLY_ETRN_STARTED] = { 253, { 2, 0, 0 }, "OK, %2 waiting messages for %1 are tried now" },
 	[REPLY_GOODBYE] = { 221, { 2, 0, 0 }, "Goodbye" },
 
 	[REPLY_LINE_DEFECT] = { 500, { 5, 5, 2 }, "The line holds %1; lines end with CR LF and hold no other control characters" },
@@ -30,6 +34,11 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_BAD_BDAT] = { 501, { 5, 5, 4 }, "BDAT needs the number of octets that follow, and LAST or nothing; closing, because "
 					       "where your next command begins can't be known" },
 	[REPLY_VRFY_WHAT] = { 501, { 5, 5, 4 }, "VRFY needs an address or a name" },
+	[REPLY_NOT_A_LIST] = { 550, { 5, 2, 4 }, "<%1> is a mailbox and no list" },
+	[REPLY_ETRN_WHAT] = { 501, { 5, 5, 4 }, "ETRN needs the name of a domain, or @ and a domain for all below it" },
+	[REPLY_ETRN_REFUSED] = { 459, { 4, 7, 1 }, "Mail for %1 can't be asked for here" },
+	[REPLY_ETRN_FAILED] = { 458, { 4, 3, 0 }, "The queue can't be looked at for now; try again later" },
+	[REPLY_BAD_ATTRIBUTE] = { 501, { 5, 5, 4 }, "%1 is not understood; expected NAME=value with values as xtext" },
 	[REPLY_FOREIGN] = { 554, { 5, 5, 1 }, "This is a mail server; it doesn't speak HTTP" },
 
 	[REPLY_HELLO_FIRST] = { 503, { 5, 5, 1 }, "Introduce yourself with EHLO first" },
@@ -40,6 +49,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_RCPT_FIRST] = { 503, { 5, 5, 1 }, "Say RCPT first" },
 	[REPLY_NO_VALID_RECIPIENTS] = { 554, { 5, 5, 1 }, "No recipient was accepted" },
 	[REPLY_CHUNKS_BEGUN] = { 503, { 5, 5, 1 }, "%1 can't follow BDAT; go on with BDAT, or say RSET" },
+	[REPLY_BINARY_NEEDS_BDAT] = { 503, { 5, 5, 1 }, "A message with BODY=BINARYMIME comes by BDAT" },
 	[REPLY_TLS_ALREADY] = { 503, { 5, 5, 1 }, "TLS is active already" },
 	[REPLY_IN_TRANSACTION] = { 503, { 5, 5, 1 }, "%1 is not possible inside of a message; say RSET first" },
 	[REPLY_OUT_OF_TURN] = { 554, { 5, 5, 0 }, "You sent more before %1; closing, because we are out of step (RFC 2920)" },
@@ -52,6 +62,11 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_RECIPIENT_NOT_UTF8] = { 501, { 5, 1, 3 }, "The recipient address is not valid UTF-8" },
 	[REPLY_BAD_PARAMETERS] = { 501, { 5, 5, 4 }, "The parameters are malformed; expected KEYWORD=value behind the address" },
 	[REPLY_TOO_MANY_PARAMETERS] = { 501, { 5, 5, 4 }, "Too many parameters" },
+	[REPLY_HOLD_TOO_LONG] = { 501, { 5, 5, 4 }, "A message can be held for %1 seconds at most" },
+	[REPLY_HOLD_AND_BY] = { 501, { 5, 5, 4 }, "The message would be late before it is released: HOLDFOR or HOLDUNTIL reaches beyond BY" },
+	[REPLY_SOLICITING] = { 550, { 5, 7, 1 }, "Advertisement of this class is refused here: SOLICIT=%1" },
+	[REPLY_TOO_MANY_DOMAINS] = { 452, { 4, 5, 3 }, "Only %1 different domains are taken at a time; send this message now and the rest "
+						       "in another" },
 	[REPLY_NEEDS_SMTPUTF8] = { 553, { 5, 6, 7 }, "An address that is not ASCII needs SMTPUTF8 in the MAIL command" },
 	[REPLY_TOO_MANY_RECIPIENTS] = { 452, { 4, 5, 3 }, "Only %1 recipients are taken at a time; send this message now and the rest "
 							  "in another" },

@@ -15,7 +15,12 @@ enum reply_id {
 	REPLY_ACCEPTED,  /* %1: id */
 	REPLY_START_TLS,
 	REPLY_VRFY,
-	REPLY_HELP,
+	REPLY_HELP, /* %1: the verbs */
+	REPLY_VERIFIED, /* %1: the address */
+	REPLY_PRIORITY_LOWERED, /* %1: the new one */
+	REPLY_XFORWARDED,
+	REPLY_ETRN_NONE,    /* %1: the domain */
+	REPLY_ETRN_STARTED, /* %1: the domain, %2: how many */
 	REPLY_GOODBYE,
 
 	/* the command */
@@ -31,6 +36,11 @@ enum reply_id {
 	REPLY_USE_EHLO,
 	REPLY_BAD_BDAT,
 	REPLY_VRFY_WHAT,
+	REPLY_NOT_A_LIST,   /* %1: the address */
+	REPLY_ETRN_WHAT,
+	REPLY_ETRN_REFUSED, /* %1: the domain */
+	REPLY_ETRN_FAILED,
+	REPLY_BAD_ATTRIBUTE, /* %1: which */
 	REPLY_FOREIGN,
 
 	/* the order */
@@ -42,6 +52,7 @@ enum reply_id {
 	REPLY_RCPT_FIRST,
 	REPLY_NO_VALID_RECIPIENTS,
 	REPLY_CHUNKS_BEGUN, /* %1: the verb */
+	REPLY_BINARY_NEEDS_BDAT,
 	REPLY_TLS_ALREADY,
 	REPLY_IN_TRANSACTION, /* %1: the verb */
 	REPLY_OUT_OF_TURN,    /* %1: what the client had to wait for */
@@ -55,6 +66,10 @@ enum reply_id {
 	REPLY_RECIPIENT_NOT_UTF8,
 	REPLY_BAD_PARAMETERS,
 	REPLY_TOO_MANY_PARAMETERS,
+	REPLY_HOLD_TOO_LONG, /* %1: seconds */
+	REPLY_HOLD_AND_BY,
+	REPLY_SOLICITING,    /* %1: the class */
+	REPLY_TOO_MANY_DOMAINS, /* %1: how many are allowed */
 	REPLY_NEEDS_SMTPUTF8,
 	REPLY_TOO_MANY_RECIPIENTS, /* %1: how many are allowed */
 	REPLY_NO_SUCH_USER,        /* %1: the address */

@@ -185,6 +185,11 @@ static int open_session(struct session *s)
 {
 	int r;
 
+	if (s->proxied) {
+		r = session_read_proxy_header(s);
+		if (r < 0 || s->over)
+			return r;
+	}
 	if (s->implicit_tls) {
 		s->waiting = true;
 		r = session_start_tls(s);
@@ -371,11 +376,14 @@ int session_start(struct door *d, struct transport *t, const struct endpoint *pe
 		.place = place,
 		.stream = stream,
 		.arena = arena,
+		.listener = d->config,
 		.role = d->role,
 		.implicit_tls = d->implicit_tls,
 		.trusted = trusted,
 		.progress = now(),
 	};
+	s->proxied = client_is_listed(s->listener->proxies, s->listener->n_proxies, peer);
+	s->may_xclient = client_is_listed(s->listener->xclient, s->listener->n_xclient, peer);
 	if (peer->kind == ENDPOINT_UNIX)
 		memcpy(s->client, "unix", sizeof("unix"));
 	else

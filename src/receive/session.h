@@ -16,6 +16,7 @@
 #include "smtp/extensions.h"
 #include "smtp/line.h"
 
+struct client_attributes;
 struct transaction;
 
 enum hello { HELLO_NONE, HELLO_HELO, HELLO_EHLO /* or LHLO */ };
@@ -32,9 +33,14 @@ struct session {
 	struct arena *mail_arena;          /* of the transaction; NULL before the first one */
 	struct transaction *transaction;   /* from MAIL to the end of the message; NULL outside */
 
+	const struct receive_listener *listener;
 	enum listen_role role;
 	bool implicit_tls;
 	bool trusted;
+	bool proxied;                      /* a header of the PROXY protocol comes first, or came (client.c) */
+	bool may_xclient;
+	const char *user;                  /* as whom the client logged in, or was said to have; NULL: it did not */
+	struct client_attributes *forwarded; /* by XFORWARD, for the next message, in the mail arena; NULL: nothing */
 	enum hello hello;
 	unsigned offered;                  /* enum extension bits in the last reply to EHLO */
 	char *helo;                        /* heap */
@@ -102,6 +108,16 @@ int session_reply_error(struct session *s, int error);
 /* Has the client sent more than it was allowed to? `before` says what it had to wait for. True: the session is
  * over, its last reply given. */
 bool session_out_of_turn(struct session *s, const char *before, bool look_at_socket);
+
+/* --- client.c: who the client is ------------------------------------------------------------------------------ */
+
+bool client_is_listed(const struct cidr *list, unsigned n, const struct endpoint *peer);
+/* Reads the header of the PROXY protocol and takes over what it says. 0: goes on (or s->over, with a reply); -errno:
+ * the connection is to be closed without a word. */
+int session_read_proxy_header(struct session *s);
+/* From now on the client is this one: its trust, its place among the connections, what is logged and noted. may_trust:
+ * its address decides; otherwise it isn't trusted. -EUSERS, -EDQUOT: too many from there; -ENOMEM; nothing changed then. */
+int session_become(struct session *s, const struct endpoint *client, bool may_trust);
 
 /* EHLO, HELO, STARTTLS: forgets what the client said before (RFC 5321 section 4.1.4, RFC 3207 section 4.2). */
 void session_forget(struct session *s);

@@ -2,12 +2,6 @@
 
 #include <stdlib.h>
 
-#include "smtp/extensions.h"
-
-#define OFFERED                                                                                        \
-	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_ENHANCEDSTATUSCODES | EXT_DSN | EXT_SMTPUTF8 | \
-	 EXT_CHUNKING)
-
 static void fill_limits(struct receive_limits *l)
 {
 	const struct receive_limits defaults = {
@@ -27,6 +21,8 @@ static void fill_limits(struct receive_limits *l)
 		.command_timeout = 5 * USEC_MIN,
 		.data_timeout = 3 * USEC_MIN,
 		.session_timeout = USEC_HOUR,
+		.hold = 30 * USEC_DAY,
+		.proxy_timeout = 5 * USEC_SEC,
 	};
 
 #define FILL(field) l->field = l->field ? l->field : defaults.field
@@ -46,6 +42,8 @@ static void fill_limits(struct receive_limits *l)
 	FILL(command_timeout);
 	FILL(data_timeout);
 	FILL(session_timeout);
+	FILL(hold);
+	FILL(proxy_timeout);
 #undef FILL
 }
 
@@ -59,21 +57,10 @@ static void mark(struct receive_settings *s, struct slice *which, size_t from)
 static void make_hello(struct receive_settings *s, bool lmtp)
 {
 	const char *host = s->config->hostname;
-	struct extensions e = { .size = s->limits.message_size };
 	size_t from = s->text.len;
 
 	buffer_printf(&s->text, "220 %s %s Yizhan\r\n", host, lmtp ? "LMTP" : "ESMTP");
 	mark(s, &s->wire[lmtp][WIRE_BANNER], from);
-
-	from = s->text.len;
-	e.bits = s->offered_plain;
-	extensions_format(&e, host, NULL, &s->text);
-	mark(s, &s->wire[lmtp][WIRE_HELLO_PLAIN], from);
-
-	from = s->text.len;
-	e.bits = s->offered_tls;
-	extensions_format(&e, host, NULL, &s->text);
-	mark(s, &s->wire[lmtp][WIRE_HELLO_TLS], from);
 
 	from = s->text.len;
 	buffer_printf(&s->text, "250 %s\r\n", host);
@@ -212,8 +199,6 @@ int receive_settings_new(struct world *w, const struct receive_config *config, s
 		if (r < 0)
 			return r;
 	}
-	s->offered_tls = OFFERED;
-	s->offered_plain = OFFERED | (s->tls ? EXT_STARTTLS : 0);
 	r = make_texts(s);
 	if (r < 0)
 		return r;

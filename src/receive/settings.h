@@ -10,8 +10,8 @@
 #include "receive/receive.h"
 #include "receive/replies.h"
 
-/* Which texts a session uses; the two first are per listener role. */
-enum wire_text { WIRE_BANNER, WIRE_HELLO_PLAIN, WIRE_HELLO_TLS, WIRE_HELO, WIRE_COUNT };
+/* Which texts a session uses, per listener role. What EHLO offers depends on more (offers.h). */
+enum wire_text { WIRE_BANNER, WIRE_HELO, WIRE_COUNT };
 
 struct receive_settings {
 	int references; /* atomic */
@@ -24,7 +24,6 @@ struct receive_settings {
 	struct buffer text;      /* holds all of the following */
 	struct slice wire[2][WIRE_COUNT];     /* [0] SMTP, [1] LMTP */
 	struct slice replies[REPLY_COUNT];    /* those without a %; others have data == NULL */
-	unsigned offered_plain, offered_tls;  /* enum extension bits */
 };
 
 int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,

@@ -6,12 +6,17 @@
 #include "mail/received.h"
 #include "receive/access.h"
 #include "receive/submission.h"
+#include "smtp/client_attributes.h"
 
 #define FIRST_RECIPIENTS 4
+
+#define LINE_OCTETS 998u             /* RFC 5321 section 4.5.3.1.6 */
+#define HEAD_MAX (64u * 1024)        /* of the header is searched for Solicitation */
 
 /* The sink's own errors, beside those of the spool. */
 #define ERROR_LOOP (-ELOOP)
 #define ERROR_HEADER_TOO_LARGE (-EMSGSIZE)
+#define ERROR_SOLICITING (-EPERM)
 
 /* --- begin and end ----------------------------------------------------------------------------------- */
 
@@ -47,6 +52,54 @@ static int look_at_beginning(struct transaction *t, struct slice data)
 	return start == HEADER_START_UNKNOWN ? 0 : write_beginning(t, start, slice_skip(data, n));
 }
 
+/* Binary content that is lines of text after all can go where only those are taken. */
+static void watch_lines(struct transaction *t, struct slice data)
+{
+	while (data.len > 0 && !t->long_lines) {
+		ssize_t lf = slice_find(data, '\n');
+		size_t n = lf < 0 ? data.len : (size_t) lf + 1;
+
+		t->line += n;
+		t->long_lines = t->line > LINE_OCTETS + 2;
+		if (lf >= 0)
+			t->line = 0;
+		data = slice_skip(data, n);
+	}
+}
+
+/* RFC 3865 section 2.3: what was announced to be refused is not delivered either when only the header says it. */
+static int check_solicitation(struct transaction *t)
+{
+	struct slice head = buffer_slice(&t->head), class;
+	struct header_field f;
+
+	while (header_next(&head, &f)) {
+		const char *value;
+
+		if (!slice_ieq_str(f.name, "Solicitation"))
+			continue;
+		value = header_unfold(t->arena, f.value);
+		if (!value)
+			return -ENOMEM;
+		class = solicit_match(slice_from(value), slice_from(t->session->listener->no_soliciting));
+		if (!class.data)
+			continue;
+		t->solicit = class;
+		return ERROR_SOLICITING;
+	}
+	return 0;
+}
+
+static int gather_head(struct transaction *t, struct slice data)
+{
+	if (!t->session->listener->no_soliciting || t->head.len >= HEAD_MAX)
+		return 0;
+	buffer_append_slice(&t->head, slice_head(data, HEAD_MAX - t->head.len));
+	if (buffer_error(&t->head) < 0)
+		return -ENOMEM;
+	return t->header.done || t->head.len >= HEAD_MAX ? check_solicitation(t) : 0;
+}
+
 /* The header is complete, or there is no more of it: what is to stand in its place is written. */
 static int write_header(struct transaction *t)
 {
@@ -77,7 +130,10 @@ static int hold_header(struct transaction *t, struct slice data)
 static int take_content(struct transaction *t, struct slice data)
 {
 	const struct receive_limits *l = session_limits(t->session);
+	int r;
 
+	if (t->binary)
+		watch_lines(t, data);
 	if (!t->header.done) {
 		header_scanner_feed(&t->header, data);
 		/* RFC 5321 section 6.3: counting Received fields is how loops are found. */
@@ -85,6 +141,9 @@ static int take_content(struct transaction *t, struct slice data)
 			return ERROR_LOOP;
 		if (t->header.octets > l->header_size)
 			return ERROR_HEADER_TOO_LARGE;
+		r = gather_head(t, data);
+		if (r < 0)
+			return r;
 	}
 	if (t->begun)
 		return spool_writer_append(t->writer, data);
@@ -113,6 +172,13 @@ static void choose_line_ends(struct transaction *t)
 	t->normalizing = access_normalizes(s->settings->config, &s->stream->peer);
 	if (t->normalizing)
 		t->tolerated = CONTENT_BARE_CR | CONTENT_BARE_LF;
+}
+
+void transaction_is_binary(struct transaction *t)
+{
+	t->binary = true;
+	t->normalizing = false;
+	t->tolerated = CONTENT_BARE_CR | CONTENT_BARE_LF | CONTENT_NUL;
 }
 
 int transaction_begin(struct session *s, const struct address *sender)
@@ -160,8 +226,10 @@ void transaction_end(struct session *s)
 	if (s->transaction) {
 		spool_writer_abort(TAKE_PTR(s->transaction->writer));
 		buffer_done(&s->transaction->held_header);
+		buffer_done(&s->transaction->head);
 	}
 	s->transaction = NULL;
+	s->forwarded = NULL;
 	s->subject = SLICE_NULL;
 	if (s->mail_arena)
 		arena_reset(s->mail_arena);
@@ -228,8 +296,32 @@ int transaction_add_recipient(struct transaction *t, const struct address *addre
 		.address = copy,
 		.orcpt = p->orcpt,
 		.notify = p->notify,
+		.rrvs = !p->has_rrvs ? RRVS_NONE : p->rrvs_continue ? RRVS_CONTINUE : RRVS_REJECT,
+		.valid_since = p->rrvs,
 	};
 	t->accepted++;
+	return 0;
+}
+
+int transaction_count_domain(struct transaction *t, const struct address *address)
+{
+	const struct receive_limits *l = session_limits(t->session);
+	unsigned most = MIN(l->recipient_domains, l->recipients);
+	const char *copy;
+
+	if (most == 0)
+		return 0;
+	for (unsigned i = 0; i < t->n_domains; i++)
+		if (slice_ieq(t->domains[i], address->domain))
+			return 0;
+	if (t->n_domains == most)
+		return -E2BIG;
+	if (!t->domains)
+		t->domains = arena_new_array(t->arena, struct slice, most);
+	copy = arena_slice(t->arena, address->domain);
+	if (!t->domains || !copy)
+		return -ENOMEM;
+	t->domains[t->n_domains++] = slice_from(copy);
 	return 0;
 }
 
@@ -286,6 +378,8 @@ int transaction_open_content(struct transaction *t)
 			.tls_client = s->tls && s->tls->peer_certificate ? client_subject(s->tls) : NULL,
 			.tls_client_verified = s->tls && s->tls->peer_verified,
 			.recipient = e->n_recipients == 1 ? e->recipients[0].address : NULL,
+			.solicit = e->solicit,
+			.priority = t->has_priority ? &e->priority : NULL,
 			.when = e->arrival,
 		},
 		&field);
@@ -338,6 +432,8 @@ int transaction_reply_refusal(struct session *s, const struct content_facts *fac
 		return session_reply(s, REPLY_BAD_FROM);
 	case ERROR_LOOP:
 		return session_reply_number(s, REPLY_LOOP, l->received_hops);
+	case ERROR_SOLICITING:
+		return session_reply_with(s, REPLY_SOLICITING, s->transaction->solicit, SLICE_NULL);
 	default:
 		return session_reply_error(s, facts->error);
 	}
@@ -366,25 +462,49 @@ static int reply_accepted(struct session *s, const void *arg)
 	return session_put(s, buffer_slice(arg));
 }
 
+/* What a filter said by XFORWARD takes the place of what we see of the filter itself. */
+static void fill_client(struct session *s, struct envelope *e)
+{
+	const struct client_attributes *f = s->forwarded;
+	unsigned given = f ? f->given : 0;
+
+	e->client_ip = s->stream->peer.kind == ENDPOINT_IP ? s->client : NULL;
+	e->client_name = given & ATTRIBUTE_NAME ? f->name : s->client_name;
+	e->helo = given & ATTRIBUTE_HELO ? f->helo : s->helo;
+	e->user = s->user;
+	if (given & ATTRIBUTE_ADDR) {
+		char *text = f->addr.family ? arena_alloc(s->mail_arena, IP_TEXT) : NULL;
+
+		e->client_ip = text ? ip_format(&f->addr, text) : NULL;
+	}
+	if ((given & ATTRIBUTE_PROTO) && f->proto)
+		e->protocol = f->proto;
+}
+
 static void fill_envelope(struct session *s, const struct content_facts *facts)
 {
 	struct transaction *t = s->transaction;
 	struct envelope *e = &t->envelope;
-	bool utf8 = t->sender.utf8;
+	bool utf8 = t->sender.utf8, lines = !t->long_lines && !facts->defects;
 
 	for (unsigned i = 0; i < e->n_recipients && !utf8; i++)
 		for (const char *p = e->recipients[i].address; *p && !utf8; p++)
 			utf8 = (unsigned char) *p > 127;
 	/* What counts for the next hop is the content, not what was announced: it can take a message without
 	 * 8BITMIME that has no 8-bit octets, and one without SMTPUTF8 that is ASCII throughout. */
-	e->body = facts->eight_bit || utf8 ? BODY_8BITMIME : BODY_7BIT;
+	e->body = t->binary && !lines ? BODY_BINARYMIME : facts->eight_bit || utf8 ? BODY_8BITMIME : BODY_7BIT;
+	/* RFC 8689 section 4.1: REQUIRETLS weighs more than the field. */
+	if ((t->header.seen & HEADER_TLS_REQUIRED_NO) && !(e->flags & ENVELOPE_REQUIRETLS))
+		e->flags |= ENVELOPE_TLS_OPTIONAL;
+	e->flags |= t->header.seen & HEADER_RRVS ? ENVELOPE_RRVS_FIELD : 0;
+	/* RFC 6758: a mail program without the extension says it in the header. The parameter weighs more. */
+	if (t->header.has_priority && !t->has_priority && (s->trusted || s->user))
+		e->priority = MIN(t->header.priority, (int) session_limits(s)->trusted_priority);
 	e->flags |= t->smtputf8 && (facts->eight_bit || utf8) ? ENVELOPE_SMTPUTF8 : 0;
 	e->flags |= s->trusted ? ENVELOPE_TRUSTED : 0;
 	e->flags |= s->tls ? ENVELOPE_RECEIVED_TLS : 0;
-	e->flags |= !t->normalizing && t->chunks.defects & CONTENT_BARE_LF ? ENVELOPE_BARE_LF : 0;
-	e->client_ip = s->stream->peer.kind == ENDPOINT_IP ? s->client : NULL;
-	e->client_name = s->client_name;
-	e->helo = s->helo;
+	e->flags |= !t->normalizing && !t->binary && t->chunks.defects & CONTENT_BARE_LF ? ENVELOPE_BARE_LF : 0;
+	fill_client(s, e);
 	if (s->tls)
 		e->tls = tls_text(s->tls, t->arena);
 	e->size = spool_writer_size(t->writer);

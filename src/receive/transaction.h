@@ -23,10 +23,19 @@ struct transaction {
 	struct envelope envelope;       /* its client fields are filled at the end */
 	struct address sender;          /* a view of envelope.reverse_path */
 	unsigned capacity;              /* of envelope.recipients */
+	struct slice *domains;          /* different ones, when their number is limited */
+	unsigned n_domains;
 	uint32_t *fingerprints;         /* of the recipients' addresses, for finding one given twice */
 	unsigned accepted;              /* RCPT commands that got a 250 (LMTP replies to each) */
 	unsigned refused;               /* those that did not */
 	bool smtputf8;                  /* said in MAIL */
+	bool binary;                    /* BODY=BINARYMIME: content may be anything, and comes by BDAT */
+	bool has_priority;              /* MT-PRIORITY was given */
+	bool lowered;                   /* and more than this client may have */
+	uint64_t line;                  /* with binary: octets of the present line */
+	bool long_lines;                /* some are longer than SMTP allows */
+	struct slice solicit;           /* the class for which the content is refused */
+	struct buffer head;             /* with listener->no_soliciting: the header section so far */
 	struct spool_writer *writer;
 	struct header_scanner header;
 	bool digested;                  /* what came is digested, to know it again */
@@ -50,6 +59,12 @@ int transaction_begin(struct session *s, const struct address *sender);
 void transaction_end(struct session *s);
 /* An address that is there already is not added again. 0 or -ENOMEM. */
 int transaction_add_recipient(struct transaction *t, const struct address *address, const struct rcpt_parameters *p);
+
+/* RFC 3030 section 3: the content may be anything, and is kept as it is. */
+void transaction_is_binary(struct transaction *t);
+/* Counts its domain among those of the recipients, where they are limited (RFC 9422 section 4.3). 0; -E2BIG: it would
+ * be one too many; -ENOMEM. */
+int transaction_count_domain(struct transaction *t, const struct address *address);
 
 /* 0 or what the spool says. */
 int transaction_open_content(struct transaction *t);

@@ -21,7 +21,12 @@ static const struct {
 	{ EXT_DELIVERBY, "DELIVERBY" },
 	{ EXT_MT_PRIORITY, "MT-PRIORITY" },
 	{ EXT_FUTURERELEASE, "FUTURERELEASE" },
+	{ EXT_RRVS, "RRVS" },
+	{ EXT_NO_SOLICITING, "NO-SOLICITING" },
+	{ EXT_XCLIENT, "XCLIENT" },
+	{ EXT_XFORWARD, "XFORWARD" },
 	{ EXT_VRFY, "VRFY" },
+	{ EXT_EXPN, "EXPN" },
 	{ EXT_HELP, "HELP" },
 };
 
@@ -66,6 +71,14 @@ const char *extension_name(unsigned bit)
 	return NULL;
 }
 
+unsigned extension_from_name(struct slice keyword)
+{
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (slice_ieq_str(keyword, table[i].keyword))
+			return table[i].bit;
+	return 0;
+}
+
 /* --- what we announce ---------------------------------------------------------------------------------- */
 
 static void format_limit(struct buffer *out, const char *name, unsigned value)
@@ -76,16 +89,42 @@ static void format_limit(struct buffer *out, const char *name, unsigned value)
 
 static void format_arguments(const struct extensions *e, unsigned bit, struct buffer *out)
 {
-	if (bit == EXT_SIZE && e->size) {
-		buffer_printf(out, " %llu", (unsigned long long) e->size);
-	} else if (bit == EXT_AUTH) {
+	char until[32];
+
+	switch (bit) {
+	case EXT_SIZE:
+		if (e->size)
+			buffer_printf(out, " %llu", (unsigned long long) e->size);
+		break;
+	case EXT_AUTH:
 		for (size_t i = 0; i < ARRAY_LEN(mechanisms); i++)
 			if (e->auth & mechanisms[i].bit)
 				buffer_printf(out, " %s", mechanisms[i].name);
-	} else if (bit == EXT_LIMITS) {
+		break;
+	case EXT_LIMITS:
 		format_limit(out, "MAILMAX", e->mail_max);
 		format_limit(out, "RCPTMAX", e->rcpt_max);
 		format_limit(out, "RCPTDOMAINMAX", e->rcpt_domain_max);
+		break;
+	case EXT_DELIVERBY:
+		if (e->by_min)
+			buffer_printf(out, " %u", e->by_min);
+		break;
+	case EXT_FUTURERELEASE:
+		buffer_printf(out, " %u %s", e->hold_max, wall_format_seconds(e->hold_until, until, sizeof(until)));
+		break;
+	case EXT_NO_SOLICITING:
+		if (e->solicit)
+			buffer_printf(out, " %s", e->solicit);
+		break;
+	case EXT_XCLIENT:
+		buffer_append_str(out, " NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT");
+		break;
+	case EXT_XFORWARD:
+		buffer_append_str(out, " NAME ADDR PORT PROTO HELO IDENT SOURCE");
+		break;
+	default:
+		break;
 	}
 }
 
@@ -98,6 +137,8 @@ void extensions_format(const struct extensions *e, const char *host, const char 
 		left &= ~(unsigned) EXT_AUTH;
 	if (!e->mail_max && !e->rcpt_max && !e->rcpt_domain_max)
 		left &= ~(unsigned) EXT_LIMITS;
+	if (!e->hold_max)
+		left &= ~(unsigned) EXT_FUTURERELEASE;
 	buffer_printf(out, "250%c%s", left ? '-' : ' ', host);
 	if (greeting)
 		buffer_printf(out, " %s", greeting);
@@ -142,6 +183,14 @@ static void parse_limits(struct slice arguments, struct extensions *e)
 	}
 }
 
+/* RFC 2852 section 2: without a number, or with a strange one, there is no minimum. */
+static unsigned parse_seconds(struct slice text)
+{
+	uint64_t n;
+
+	return slice_to_u64(slice_cut(text, ' ', &text), &n) < 0 ? 0 : (unsigned) MIN(n, (uint64_t) 999999999);
+}
+
 void extensions_parse_line(struct slice line, struct extensions *e)
 {
 	struct slice rest, word = slice_cut(slice_trim(line), ' ', &rest);
@@ -164,6 +213,10 @@ void extensions_parse_line(struct slice line, struct extensions *e)
 			parse_auth(rest, e);
 		else if (table[i].bit == EXT_LIMITS)
 			parse_limits(rest, e);
+		else if (table[i].bit == EXT_DELIVERBY)
+			e->by_min = parse_seconds(rest);
+		else if (table[i].bit == EXT_FUTURERELEASE)
+			e->hold_max = parse_seconds(rest);
 		return;
 	}
 }

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/time.h"
 #include "smtp/reply.h"
 
 enum extension {
@@ -25,6 +26,11 @@ enum extension {
 	EXT_DELIVERBY = 1u << 15,          /* RFC 2852 */
 	EXT_MT_PRIORITY = 1u << 16,        /* RFC 6710 */
 	EXT_FUTURERELEASE = 1u << 17,      /* RFC 4865 */
+	EXT_RRVS = 1u << 18,               /* RFC 7293 */
+	EXT_NO_SOLICITING = 1u << 19,      /* RFC 3865 */
+	EXT_XCLIENT = 1u << 20,            /* of Postfix: who the client really is */
+	EXT_XFORWARD = 1u << 21,           /* of Postfix: the same, for the log alone */
+	EXT_EXPN = 1u << 22,
 };
 
 enum auth_mechanism {
@@ -49,10 +55,16 @@ struct extensions {
 	uint64_t size;       /* SIZE: octets; 0 with EXT_SIZE: no fixed limit */
 	unsigned auth;       /* enum auth_mechanism */
 	unsigned mail_max, rcpt_max, rcpt_domain_max; /* LIMITS; 0: not limited */
+	unsigned by_min;     /* DELIVERBY: seconds below which BY=...;R is refused; 0: none */
+	unsigned hold_max;   /* FUTURERELEASE: seconds */
+	wall_t hold_until;   /* and the same as a time; we announce it only */
+	const char *solicit; /* NO-SOLICITING: the classes that are refused, separated by commas; NULL: none. Ours only */
 };
 
 /* The EHLO keyword of one bit; NULL for none. */
 const char *extension_name(unsigned bit);
+/* And back, in any case of letters: 0 when there is none. */
+unsigned extension_from_name(struct slice keyword);
 /* The reply to EHLO (RFC 5321 section 4.1.1.1): appends "250-host greeting" and one line for each bit, in the
  * order of the table. greeting may be NULL. */
 void extensions_format(const struct extensions *e, const char *host, const char *greeting, struct buffer *out);

@@ -19,6 +19,14 @@ static const struct reply error_auth = { 501, { 5, 5, 4 }, "AUTH= takes a mailbo
 static const struct reply error_notify = { 501, { 5, 5, 4 }, "NOTIFY= takes NEVER, or SUCCESS,FAILURE,DELAY" };
 static const struct reply error_orcpt = { 501, { 5, 5, 4 }, "ORCPT= takes an address type, a semicolon and xtext" };
 
+static const struct reply error_by = { 501, { 5, 5, 4 }, "BY= takes seconds, a semicolon, and N or R (R with a time to come), then T or nothing" };
+static const struct reply error_hold_for = { 501, { 5, 5, 4 }, "HOLDFOR= takes a number of seconds" };
+static const struct reply error_hold_until = { 501, { 5, 5, 4 }, "HOLDUNTIL= takes a time like 2027-01-31T08:00:00Z" };
+static const struct reply error_hold_both = { 501, { 5, 5, 4 }, "HOLDFOR= and HOLDUNTIL= can't stand together" };
+static const struct reply error_priority = { 501, { 5, 5, 2 }, "MT-PRIORITY= takes a number from -9 to 9" };
+static const struct reply error_solicit = { 501, { 5, 5, 4 }, "SOLICIT= takes classes like org.example:ADV, separated by commas" };
+static const struct reply error_rrvs = { 501, { 5, 5, 4 }, "RRVS= takes a time like 2014-04-03T23:01:00Z, then ;C or ;R or nothing" };
+
 /* What the parsers of the single values share. */
 struct context {
 	struct arena *arena;
@@ -57,7 +65,7 @@ static const struct reply *parse_body(struct context *c, struct slice value)
 {
 	if (slice_ieq_str(value, "7BIT"))
 		c->mail->body = BODY_7BIT;
-	else if (slice_ieq_str(value, "8BITMIME"))
+	else if (slice_ieq_str(value, "8BITMIME") && (c->offered & EXT_8BITMIME))
 		c->mail->body = BODY_8BITMIME;
 	else if (slice_ieq_str(value, "BINARYMIME") && (c->offered & EXT_BINARYMIME))
 		c->mail->body = BODY_BINARYMIME;
@@ -130,6 +138,100 @@ static const struct reply *parse_auth(struct context *c, struct slice value)
 	return NULL;
 }
 
+/* RFC 2852 section 4: by-time ";" by-mode [by-trace]. */
+static const struct reply *parse_by(struct context *c, struct slice value)
+{
+	struct slice mode, time = slice_cut(value, ';', &mode);
+	struct by_parameter by = { .trace = mode.len == 2 && ascii_lower(mode.data[1]) == 't' };
+	bool negative = time.len > 0 && time.data[0] == '-';
+	uint64_t seconds;
+
+	if (negative || (time.len > 0 && time.data[0] == '+'))
+		time = slice_skip(time, 1);
+	if (time.len > 9 || slice_to_u64(time, &seconds) < 0 || mode.len == 0 || mode.len > 2 || (mode.len == 2 && !by.trace))
+		return &error_by;
+	by.seconds = negative ? -(int32_t) seconds : (int32_t) seconds;
+	by.mode = (char) (mode.data[0] & ~0x20);
+	if (by.mode != 'N' && (by.mode != 'R' || by.seconds <= 0))
+		return &error_by;
+	c->mail->by = by;
+	return NULL;
+}
+
+/* RFC 4865 section 3. What is too long is refused by whoever knows the limit. */
+static const struct reply *parse_hold_for(struct context *c, struct slice value)
+{
+	uint64_t seconds;
+
+	if (c->mail->hold_until)
+		return &error_hold_both;
+	if (value.len > 9 || slice_to_u64(value, &seconds) < 0 || seconds == 0)
+		return &error_hold_for;
+	c->mail->hold_for = (uint32_t) seconds;
+	return NULL;
+}
+
+static const struct reply *parse_hold_until(struct context *c, struct slice value)
+{
+	wall_t until;
+
+	if (c->mail->hold_for)
+		return &error_hold_both;
+	if (wall_parse_rfc3339(value, &until) < 0 || until <= 0)
+		return &error_hold_until;
+	c->mail->hold_until = until;
+	return NULL;
+}
+
+/* RFC 6710 section 7: (["-"] NZDIGIT) / "0". */
+static const struct reply *parse_priority(struct context *c, struct slice value)
+{
+	bool negative = value.len == 2 && value.data[0] == '-';
+	char digit = value.len > 0 ? value.data[value.len - 1] : '\0';
+
+	if (value.len != (negative ? 2u : 1u) || !ascii_is_digit(digit) || (negative && digit == '0'))
+		return &error_priority;
+	c->mail->has_priority = true;
+	c->mail->priority = negative ? '0' - digit : digit - '0';
+	return NULL;
+}
+
+bool solicit_is_valid(struct slice classes)
+{
+	if (classes.len == 0 || classes.len > SOLICIT_MAX)
+		return false;
+	while (classes.data) {
+		struct slice word = slice_cut(classes, ',', &classes);
+
+		if (word.len == 0 || !ascii_is_alpha(word.data[0]))
+			return false;
+		for (size_t i = 1; i < word.len; i++)
+			if (!ascii_is_alnum(word.data[i]) && !memchr(".-_:", word.data[i], 4))
+				return false;
+	}
+	return true;
+}
+
+struct slice solicit_match(struct slice classes, struct slice refused)
+{
+	while (classes.len > 0) {
+		struct slice class = slice_trim(slice_cut(classes, ',', &classes)), rest = refused;
+
+		while (rest.len > 0)
+			if (slice_ieq(class, slice_cut(rest, ',', &rest)))
+				return class;
+	}
+	return SLICE_NULL;
+}
+
+static const struct reply *parse_solicit(struct context *c, struct slice value)
+{
+	if (!solicit_is_valid(value))
+		return &error_solicit;
+	c->mail->solicit = arena_slice(c->arena, value);
+	return c->mail->solicit ? NULL : &error_memory;
+}
+
 static const struct reply *parse_notify(struct context *c, struct slice value)
 {
 	unsigned notify = 0;
@@ -167,6 +269,21 @@ static const struct reply *parse_orcpt(struct context *c, struct slice value)
 	return r < 0 ? for_error(r, &error_orcpt) : NULL;
 }
 
+/* RFC 7293 section 3.1: without a fraction of a second. */
+static const struct reply *parse_rrvs(struct context *c, struct slice value)
+{
+	struct slice action, time = slice_cut(value, ';', &action);
+	bool goes_on = slice_ieq_str(action, "C");
+
+	if (action.data && !goes_on && !slice_ieq_str(action, "R"))
+		return &error_rrvs;
+	if (slice_find(time, '.') >= 0 || wall_parse_rfc3339(time, &c->rcpt->rrvs) < 0)
+		return &error_rrvs;
+	c->rcpt->has_rrvs = true;
+	c->rcpt->rrvs_continue = goes_on;
+	return NULL;
+}
+
 struct known {
 	const char *keyword;
 	unsigned extension;
@@ -181,11 +298,17 @@ static const struct known mail_known[] = {
 	{ "ENVID", EXT_DSN, parse_envid },
 	{ "AUTH", EXT_AUTH, parse_auth },
 	{ "REQUIRETLS", EXT_REQUIRETLS, parse_requiretls },
+	{ "BY", EXT_DELIVERBY, parse_by },
+	{ "HOLDFOR", EXT_FUTURERELEASE, parse_hold_for },
+	{ "HOLDUNTIL", EXT_FUTURERELEASE, parse_hold_until },
+	{ "MT-PRIORITY", EXT_MT_PRIORITY, parse_priority },
+	{ "SOLICIT", EXT_NO_SOLICITING, parse_solicit },
 };
 
 static const struct known rcpt_known[] = {
 	{ "NOTIFY", EXT_DSN, parse_notify },
 	{ "ORCPT", EXT_DSN, parse_orcpt },
+	{ "RRVS", EXT_RRVS, parse_rrvs },
 };
 
 static const struct reply *parse_one(struct context *c, const struct parameter *p, const struct known *known,

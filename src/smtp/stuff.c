@@ -67,6 +67,11 @@ static struct slice line_end(struct stuffer *t)
 
 bool stuffer_next(struct stuffer *t, struct slice *in, struct slice *ret)
 {
+	if (t->mode == STUFF_BINARY && in->len > 0) {
+		*ret = *in;
+		*in = SLICE_NULL;
+		return true;
+	}
 	while (in->len > 0) {
 		size_t n;
 		char c = in->data[0];
@@ -112,7 +117,7 @@ struct slice stuffer_finish(struct stuffer *t)
 	if (held)
 		t->replaced++;
 	t->state = LINE_START;
-	if (t->mode == STUFF_BDAT)
+	if (t->mode != STUFF_DATA)
 		return held ? SLICE(" ") : SLICE("");
 	if (held)
 		return SLICE(" \r\n.\r\n");

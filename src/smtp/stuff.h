@@ -10,6 +10,7 @@
 
 enum stuff_mode {
 	STUFF_DATA, /* dots are doubled, the end is CRLF "." CRLF */
+	STUFF_BINARY, /* counted chunks of content that may be anything (RFC 3030 section 3): nothing is changed */
 	STUFF_BDAT, /* counted chunks: only stray CRs and LFs are replaced, the number of octets stays the same */
 };
 

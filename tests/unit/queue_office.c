@@ -350,6 +350,10 @@ int office_try_submit(struct office *s, const char *from, const char *recipients
 		spool_writer_abort(w);
 		return r;
 	}
+	e.hold_until = s->wish.hold_until;
+	e.deliver_by = s->wish.deliver_by;
+	e.by_mode = s->wish.by_mode;
+	e.priority = s->wish.priority;
 	*ret_id = e.id;
 	return queue_submit(s->queue, w, &e);
 }

@@ -44,6 +44,7 @@ struct office {
 	/* The courier: fills the outcome. The default delivers everything. */
 	void (*answer)(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r);
 	usec_t service; /* time that a delivery takes */
+	struct envelope wish; /* its times and its priority are those of the next messages */
 	unsigned n_attempts;
 	struct attempt *attempts;
 	unsigned running, most_running;

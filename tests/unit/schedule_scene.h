@@ -54,7 +54,7 @@ static bool schedule_fill(struct schedule *s, uint64_t n)
 		m->sender = schedule_random(s) % SCHEDULE_SENDERS;
 		if (heap_insert(&s->due, &m->due, schedule_random(s) % n) < 0)
 			return false;
-		fair_push(&s->sites[i % s->n_sites].line, &m->line, m->sender);
+		fair_push(&s->sites[i % s->n_sites].line, &m->line, m->sender, 0);
 	}
 	return true;
 }
@@ -72,7 +72,7 @@ static _noinline_ void schedule_pick(struct schedule *s)
 
 	next = fair_pop(&site->line);
 	if (next)
-		fair_push(&site->line, next, container_of(next, struct waiting_message, line)->sender);
+		fair_push(&site->line, next, container_of(next, struct waiting_message, line)->sender, 0);
 	heap_update(&s->timers, &site->timer, site->timer.key + 1 + schedule_random(s) % s->n_messages);
 }
 

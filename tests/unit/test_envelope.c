@@ -9,8 +9,8 @@
 #include "mail/envelope.h"
 
 static struct envelope_recipient recipients[] = {
-	{ "bob@example.com", "rfc822;Bob@example.com", NOTIFY_SUCCESS | NOTIFY_DELAY },
-	{ "carol@example.net", NULL, 0 },
+	{ .address = "bob@example.com", .orcpt = "rfc822;Bob@example.com", .notify = NOTIFY_SUCCESS | NOTIFY_DELAY },
+	{ .address = "carol@example.net" },
 };
 
 static struct envelope sample(void)
@@ -62,7 +62,77 @@ static void assert_same(const struct envelope *a, const struct envelope *b)
 		assert_same_string(a->recipients[i].address, b->recipients[i].address);
 		assert_same_string(a->recipients[i].orcpt, b->recipients[i].orcpt);
 		assert_int_equal(a->recipients[i].notify, b->recipients[i].notify);
+		assert_int_equal(a->recipients[i].rrvs, b->recipients[i].rrvs);
+		assert_int_equal(a->recipients[i].valid_since, b->recipients[i].valid_since);
 	}
+	assert_int_equal(a->hold_until, b->hold_until);
+	assert_int_equal(a->deliver_by, b->deliver_by);
+	assert_int_equal(a->by_mode, b->by_mode);
+	assert_int_equal(a->by_trace, b->by_trace);
+	assert_int_equal(a->priority, b->priority);
+	assert_same_string(a->solicit, b->solicit);
+}
+
+/* One that asks for everything. */
+static struct envelope_recipient demanding[] = {
+	{ .address = "bob@example.com", .rrvs = RRVS_REJECT, .valid_since = 1396566060000000 },
+	{ .address = "carol@example.net", .rrvs = RRVS_CONTINUE, .valid_since = -1000000 },
+};
+
+static struct envelope sample_with_wishes(void)
+{
+	struct envelope e = sample();
+
+	e.flags |= ENVELOPE_REQUIRETLS | ENVELOPE_RRVS_FIELD;
+	e.body = BODY_BINARYMIME;
+	e.hold_until = 1795406706789123 + 1000000;
+	e.deliver_by = 1795406706789123 + 2000000;
+	e.by_mode = 'R';
+	e.by_trace = true;
+	e.priority = -9;
+	e.solicit = "org.example:ADV";
+	e.recipients = demanding;
+	return e;
+}
+
+static void test_wishes_are_packed_for_those_who_have_them(void **state)
+{
+	struct envelope plain = sample(), in = sample_with_wishes(), out;
+	_cleanup_buffer_ struct buffer b = { 0 };
+	struct arena *a;
+
+	assert_int_equal(arena_new(0, &a), 0);
+	assert_int_equal(envelope_pack(&plain, &b), 0);
+	assert_int_equal(b.data[0], 1); /* what an older server can read */
+	buffer_clear(&b);
+	assert_int_equal(envelope_pack(&in, &b), 0);
+	assert_int_equal(b.data[0], 2);
+	assert_int_equal(envelope_unpack(buffer_slice(&b), a, &out), 0);
+	assert_same(&out, &in);
+	assert_int_equal(envelope_copy(&in, a, &out), 0);
+	assert_same(&out, &in);
+	assert_ptr_not_equal(out.solicit, in.solicit);
+	for (size_t n = 0; n < b.len; n++)
+		assert_int_equal(envelope_unpack(slice_head(buffer_slice(&b), n), a, &out), -EBADMSG);
+	for (size_t bit = 0; bit < b.len * 8; bit++) {
+		b.data[bit / 8] = (char) (b.data[bit / 8] ^ 1 << bit % 8);
+		(void) envelope_unpack(buffer_slice(&b), a, &out);
+		b.data[bit / 8] = (char) (b.data[bit / 8] ^ 1 << bit % 8);
+	}
+	arena_free(a);
+}
+
+static void test_wishes_are_told_to_people(void **state)
+{
+	struct envelope plain = sample(), e = sample_with_wishes();
+	_cleanup_buffer_ struct buffer b = { 0 };
+
+	envelope_asks(&plain, &b);
+	assert_int_equal(b.len, 0);
+	envelope_asks(&e, &b);
+	assert_string_equal(b.data, "REQUIRETLS, BINARYMIME, held until 2026-11-23T04:05:07Z, returned unless delivered by "
+				    "2026-11-23T04:05:08Z, priority -9, SOLICIT=org.example:ADV, recipient valid since "
+				    "2014-04-03T23:01:00Z, Require-Recipient-Valid-Since");
 }
 
 static void test_what_is_packed_comes_out_again(void **state)
@@ -188,6 +258,8 @@ int main(void)
 		cmocka_unit_test(test_what_follows_the_end_is_refused),
 		cmocka_unit_test(test_every_flipped_bit_is_survived),
 		cmocka_unit_test(test_a_number_of_recipients_beyond_the_bytes_takes_no_memory),
+		cmocka_unit_test(test_wishes_are_packed_for_those_who_have_them),
+		cmocka_unit_test(test_wishes_are_told_to_people),
 		cmocka_unit_test(test_a_nul_inside_a_string_is_refused),
 	};
 

@@ -116,6 +116,34 @@ static void test_names_of_mechanisms_go_both_ways(void **state)
 	assert_null(extension_name(0));
 }
 
+static void test_the_arguments_of_the_further_extensions(void **state)
+{
+	struct extensions e = { .bits = EXT_DELIVERBY | EXT_FUTURERELEASE | EXT_NO_SOLICITING | EXT_MT_PRIORITY | EXT_RRVS,
+				.by_min = 30, .hold_max = 3600, .hold_until = 1396566060000000, .solicit = "org.example:ADV" }, peer;
+	_cleanup_buffer_ struct buffer b = { 0 };
+
+	extensions_format(&e, "mx.example", NULL, &b);
+	assert_string_equal(b.data, "250-mx.example\r\n250-DELIVERBY 30\r\n250-MT-PRIORITY\r\n"
+				    "250-FUTURERELEASE 3600 2014-04-03T23:01:00Z\r\n250-RRVS\r\n250 NO-SOLICITING org.example:ADV\r\n");
+	extensions_parse(SLICE("peer\nDELIVERBY 240\nFUTURERELEASE 100 2014-04-03T23:01:00Z\nMT-PRIORITY MIXER\nREQUIRETLS"), &peer);
+	assert_int_equal(peer.bits, EXT_DELIVERBY | EXT_FUTURERELEASE | EXT_MT_PRIORITY | EXT_REQUIRETLS);
+	assert_int_equal(peer.by_min, 240);
+	assert_int_equal(peer.hold_max, 100);
+	extensions_parse(SLICE("peer\nDELIVERBY\n"), &peer);
+	assert_int_equal(peer.bits, EXT_DELIVERBY);
+	assert_int_equal(peer.by_min, 0);
+}
+
+static void test_keywords_go_both_ways(void **state)
+{
+	for (unsigned bit = 1; bit <= EXT_EXPN; bit <<= 1) {
+		assert_non_null(extension_name(bit));
+		assert_int_equal(extension_from_name(slice_from(extension_name(bit))), bit);
+	}
+	assert_int_equal(extension_from_name(SLICE("pipelining")), EXT_PIPELINING);
+	assert_int_equal(extension_from_name(SLICE("PIPE")), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +155,8 @@ int main(void)
 		cmocka_unit_test(test_the_greeting_line_announces_nothing),
 		cmocka_unit_test(test_the_old_form_of_auth_is_understood),
 		cmocka_unit_test(test_malformed_arguments_are_as_if_absent),
+		cmocka_unit_test(test_the_arguments_of_the_further_extensions),
+		cmocka_unit_test(test_keywords_go_both_ways),
 		cmocka_unit_test(test_names_of_mechanisms_go_both_ways),
 	};
 

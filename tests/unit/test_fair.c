@@ -23,7 +23,7 @@ static struct thing *pop(struct fair *f)
 static void push(struct fair *f, struct thing *t, unsigned sender, unsigned number)
 {
 	*t = (struct thing) { .sender = sender, .number = number };
-	fair_push(f, &t->item, sender);
+	fair_push(f, &t->item, sender, 0);
 }
 
 static void test_one_sender_is_first_in_first_out(void **state)
@@ -135,6 +135,35 @@ static void test_random_use_keeps_every_item_once(void **state)
 	fair_done(&f);
 }
 
+static void test_a_higher_priority_goes_first_and_senders_take_turns_within(void **state)
+{
+	static const struct { unsigned sender; int priority; } in[] = {
+		{ 1, 0 }, { 1, 0 }, { 2, 0 }, { 1, 9 }, { 1, 9 }, { 2, 9 }, { 3, -9 }, { 3, 4 }, { 1, 9 },
+	};
+	static const unsigned order[] = { 3, 5, 4, 8, 7, 0, 2, 1, 6 };
+	struct thing things[ARRAY_LEN(in)];
+	struct fair f;
+
+	fair_init(&f);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < ARRAY_LEN(in); i++) {
+			things[i] = (struct thing) { .sender = in[i].sender, .number = i };
+			fair_push(&f, &things[i].item, in[i].sender, in[i].priority);
+		}
+		fair_remove(&f, &things[7].item); /* alone in its level */
+		fair_push(&f, &things[7].item, 3, 4);
+		assert_int_equal(f.len, ARRAY_LEN(in));
+		for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
+			assert_ptr_equal(fair_first(&f), &things[order[i]].item);
+			assert_int_equal(pop(&f)->number, order[i]);
+		}
+		assert_null(pop(&f));
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(in); i++)
+		fair_push(&f, &things[i].item, in[i].sender, in[i].priority);
+	fair_done(&f); /* with things in it: nothing leaks */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_a_newsletter_delays_a_password_reset_by_one),
 		cmocka_unit_test(test_senders_take_turns),
 		cmocka_unit_test(test_what_is_removed_does_not_come),
+		cmocka_unit_test(test_a_higher_priority_goes_first_and_senders_take_turns_within),
 		cmocka_unit_test(test_random_use_keeps_every_item_once),
 	};
 

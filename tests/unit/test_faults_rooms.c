@@ -116,7 +116,7 @@ static void a_table_and_a_heap(void *context)
 
 /* --- mail ------------------------------------------------------------------------------------------------- */
 
-static struct envelope_recipient recipients[] = { { "bob@b.example", "rfc822;bob@b.example", NOTIFY_FAILURE }, { "eve@b.example", NULL, 0 } };
+static struct envelope_recipient recipients[] = { { .address = "bob@b.example", .orcpt = "rfc822;bob@b.example", .notify = NOTIFY_FAILURE }, { .address = "eve@b.example" } };
 static const struct envelope letter = {
 	.id = 77, .arrival = 1767225600000000, .reverse_path = "alice@a.example", .envid = "QQ", .client_ip = "192.0.2.1", .helo = "c.example",
 	.protocol = "ESMTP", .size = 500, .n_recipients = 2, .recipients = recipients,

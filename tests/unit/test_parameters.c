@@ -114,6 +114,109 @@ static void test_all_of_rcpt(void **state)
 	assert_null(f->rcpt.orcpt);
 }
 
+/* The examples of the RFCs themselves. */
+static void test_what_messages_can_ask_for(void **state)
+{
+	struct fixture *f = *state;
+
+	mail(f, "BY=120;R"); /* RFC 2852 section 6 */
+	assert_int_equal(f->r, 0);
+	assert_int_equal(f->mail.by.seconds, 120);
+	assert_int_equal(f->mail.by.mode, 'R');
+	assert_false(f->mail.by.trace);
+	mail(f, "BY=-999999999;nt");
+	assert_int_equal(f->mail.by.seconds, -999999999);
+	assert_int_equal(f->mail.by.mode, 'N');
+	assert_true(f->mail.by.trace);
+	mail(f, "BY=+5;RT");
+	assert_int_equal(f->mail.by.seconds, 5);
+	mail(f, "BY=125;R ENVID=QQ314159 MT-PRIORITY=3"); /* RFC 6710 section 8 */
+	assert_int_equal(f->r, 0);
+	assert_true(f->mail.has_priority);
+	assert_int_equal(f->mail.priority, 3);
+	mail(f, "MT-PRIORITY=-9");
+	assert_int_equal(f->mail.priority, -9);
+	mail(f, "MT-PRIORITY=0");
+	assert_true(f->mail.has_priority);
+	mail(f, "HOLDFOR=999999999"); /* RFC 4865 section 3 */
+	assert_int_equal(f->mail.hold_for, 999999999);
+	mail(f, "HOLDUNTIL=2014-04-03T23:01:00Z");
+	assert_int_equal(f->mail.hold_until, 1396566060000000);
+	mail(f, "SOLICIT=org.example:ADV:ADLT"); /* RFC 3865 section 2.3 */
+	assert_string_equal(f->mail.solicit, "org.example:ADV:ADLT");
+	mail(f, "BODY=BINARYMIME"); /* RFC 3030 section 4.2 */
+	assert_int_equal(f->mail.body, BODY_BINARYMIME);
+	rcpt(f, "RRVS=2014-04-03T23:01:00Z"); /* RFC 7293 section 11.1 */
+	assert_int_equal(f->r, 0);
+	assert_true(f->rcpt.has_rrvs);
+	assert_int_equal(f->rcpt.rrvs, 1396566060000000);
+	assert_false(f->rcpt.rrvs_continue);
+	rcpt(f, "RRVS=2014-04-03T23:01:00Z;C");
+	assert_true(f->rcpt.rrvs_continue);
+	rcpt(f, "");
+	assert_false(f->rcpt.has_rrvs);
+	mail(f, "");
+	assert_int_equal(f->mail.by.mode, 0);
+	assert_false(f->mail.has_priority);
+	assert_null(f->mail.solicit);
+}
+
+static void test_what_messages_can_not_ask_for(void **state)
+{
+	static const char *const wrong[] = {
+		"BY=0;R", "BY=-1;R", "BY=1", "BY=1;", "BY=1;X", "BY=1;NX", "BY=1;NTT", "BY=;N", "BY=1234567890;N", "BY=--1;N", "BY",
+		"HOLDFOR=0", "HOLDFOR=1234567890", "HOLDFOR=-1", "HOLDFOR", "HOLDUNTIL=x", "HOLDUNTIL", "HOLDUNTIL=1969-01-01T00:00:00Z",
+		"HOLDFOR=1 HOLDUNTIL=2030-01-01T00:00:00Z", "HOLDUNTIL=2030-01-01T00:00:00Z HOLDFOR=1",
+		"SOLICIT", "SOLICIT=,", "SOLICIT=a,", "SOLICIT=1a", "SOLICIT=a;b", "REQUIRETLS=yes",
+	};
+	static const char *const priorities[] = { "MT-PRIORITY", "MT-PRIORITY=10", "MT-PRIORITY=-0", "MT-PRIORITY=+1", "MT-PRIORITY=-", "MT-PRIORITY=-10" };
+	static const char *const of_rcpt[] = { "RRVS", "RRVS=x", "RRVS=2014-04-03T23:01:00Z;", "RRVS=2014-04-03T23:01:00Z;X", "RRVS=2014-04-03T23:01:00.1Z" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		mail(f, wrong[i]);
+		refused(f, 501, 5, 5, 4);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(priorities); i++) {
+		mail(f, priorities[i]);
+		refused(f, 501, 5, 5, 2); /* RFC 6710 section 4.1 */
+	}
+	for (size_t i = 0; i < ARRAY_LEN(of_rcpt); i++) {
+		rcpt(f, of_rcpt[i]);
+		refused(f, 501, 5, 5, 4);
+	}
+}
+
+static void test_each_wish_needs_its_offer(void **state)
+{
+	static const struct { const char *text; unsigned extension; int code; } wishes[] = {
+		{ "SIZE=1", EXT_SIZE, 555 }, { "BODY=8BITMIME", EXT_8BITMIME, 555 }, { "BODY=BINARYMIME", EXT_BINARYMIME, 504 },
+		{ "SMTPUTF8", EXT_SMTPUTF8, 555 }, { "RET=FULL", EXT_DSN, 555 }, { "ENVID=x", EXT_DSN, 555 },
+		{ "AUTH=<>", EXT_AUTH, 555 }, { "REQUIRETLS", EXT_REQUIRETLS, 555 }, { "BY=1;N", EXT_DELIVERBY, 555 },
+		{ "HOLDFOR=1", EXT_FUTURERELEASE, 555 }, { "HOLDUNTIL=2030-01-01T00:00:00Z", EXT_FUTURERELEASE, 555 },
+		{ "MT-PRIORITY=1", EXT_MT_PRIORITY, 555 }, { "SOLICIT=a", EXT_NO_SOLICITING, 555 },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+		mail_offered(f, wishes[i].text, wishes[i].extension, 0);
+		assert_int_equal(f->r, 0);
+		mail_offered(f, wishes[i].text, ALL & ~wishes[i].extension, 0);
+		if (wishes[i].extension == EXT_8BITMIME)
+			refused(f, 504, 5, 5, 4); /* BODY itself is known, by BINARYMIME */
+		else
+			refused(f, wishes[i].code, 5, 5, 4);
+	}
+}
+
+static void test_classes_of_advertisement_are_compared_one_by_one(void **state)
+{
+	assert_true(slice_eq_str(solicit_match(SLICE("a:X,b:Y"), SLICE("c:Z,B:y")), "b:Y"));
+	assert_true(slice_eq_str(solicit_match(SLICE("a:X, b:Y"), SLICE("b:Y")), "b:Y"));
+	assert_null(solicit_match(SLICE("a:X,b:Y"), SLICE("a:XX,b")).data);
+	assert_null(solicit_match(SLICE(""), SLICE("a")).data);
+}
+
 static void test_unknown_parameters_are_555(void **state)
 {
 	struct fixture *f = *state;
@@ -216,6 +319,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_is_given_twice_is_501, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wrong_values_are_501, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_size_above_the_limit_is_552, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_messages_can_ask_for, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_messages_can_not_ask_for, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_each_wish_needs_its_offer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_classes_of_advertisement_are_compared_one_by_one, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_addresses_in_utf8_come_in_three_forms, set_up, tear_down),
 	};
 

@@ -650,6 +650,178 @@ static void test_a_retry_by_hand_does_not_wait_for_the_back_off(void **state)
 	office_play(NULL, retry_now, NULL);
 }
 
+/* --- messages with a time of their own -------------------------------------------------------- */
+
+static wall_t in(struct office *s, usec_t time)
+{
+	return world_wall(s->world) + (wall_t) time;
+}
+
+static void held(struct office *s)
+{
+	s->wish.hold_until = in(s, 3 * USEC_DAY);
+	office_submit(s, "a@sender.example", "b@one.example c@local.example");
+	s->wish.hold_until = 0;
+	office_wait(USEC_DAY);
+	assert_int_equal(act(s, QUEUE_RETRY, (struct queue_filter) { 0 }), 1);
+	office_wait(USEC_HOUR);
+}
+
+static void held_afterwards(struct office *s)
+{
+	office_wait(2 * USEC_DAY - 2 * USEC_HOUR);
+	assert_int_equal(s->n_attempts, 0);
+	assert_int_equal(office_summary(s).oldest, 0); /* nothing is old that has not begun */
+	office_wait(2 * USEC_HOUR);
+	assert_int_equal(s->n_attempts, 2);
+	assert_empty(s);
+}
+
+static void test_a_message_is_held_until_its_time_over_a_restart(void **state)
+{
+	office_play(NULL, held, held_afterwards);
+}
+
+static void held_and_dead(struct office *s)
+{
+	s->answer = nobody_home;
+	s->wish.hold_until = in(s, 6 * USEC_DAY);
+	office_submit(s, "a@sender.example", "b@dead.example");
+	office_wait(6 * USEC_DAY + USEC_HOUR);
+	assert_true(office_count(s, "b@dead.example", NULL) > 0);
+	assert_int_equal(office_events(s, EVENT_FAILED), 0); /* its five days begin with its release */
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 0);
+	office_wait(4 * USEC_DAY);
+	assert_int_equal(office_events(s, EVENT_FAILED), 0);
+	office_wait(2 * USEC_DAY);
+	assert_int_equal(office_events(s, EVENT_FAILED), 1);
+}
+
+static void test_the_age_of_a_held_message_begins_with_its_release(void **state)
+{
+	office_play(NULL, held_and_dead, NULL);
+}
+
+static void released(struct office *s)
+{
+	msgid_t id;
+
+	s->wish.hold_until = in(s, 3 * USEC_DAY);
+	id = office_submit(s, "a@sender.example", "b@dead.example");
+	office_wait(USEC_MIN);
+	assert_int_equal(act(s, QUEUE_RELEASE, (struct queue_filter) { .id = id }), 1);
+	office_wait(USEC_SEC);
+	assert_int_equal(s->n_attempts, 1);
+	assert_empty(s);
+}
+
+static void test_an_administrator_releases_what_its_sender_holds(void **state)
+{
+	office_play(NULL, released, NULL);
+}
+
+static void returned(struct office *s)
+{
+	s->answer = nobody_home;
+	s->wish.by_mode = 'R';
+	s->wish.deliver_by = in(s, 2 * USEC_HOUR);
+	office_submit(s, "a@sender.example", "b@dead.example c@dead.example");
+	s->wish.deliver_by = 0;
+	office_wait(USEC_HOUR);
+	assert_int_equal(office_events(s, EVENT_FAILED), 0);
+}
+
+static void returned_afterwards(struct office *s)
+{
+	unsigned tried;
+
+	s->answer = nobody_home;
+	office_wait(58 * USEC_MIN);
+	assert_int_equal(office_events(s, EVENT_FAILED), 0);
+	office_wait(3 * USEC_MIN);
+	assert_int_equal(office_events(s, EVENT_FAILED), 2);
+	tried = office_count(s, "c@dead.example", NULL);
+	office_wait(USEC_DAY);
+	assert_int_equal(office_count(s, "c@dead.example", NULL), tried);
+}
+
+static void test_what_is_late_is_given_up_in_time_over_a_restart(void **state)
+{
+	office_play(NULL, returned, returned_afterwards);
+}
+
+static void told(struct office *s)
+{
+	s->answer = nobody_home;
+	s->wish.by_mode = 'N';
+	s->wish.deliver_by = in(s, USEC_HOUR);
+	office_submit(s, "a@sender.example", "b@dead.example/4 c@dead.example/12 d@dead.example"); /* FAILURE; and DELAY; nothing said */
+	s->wish.deliver_by = 0;
+	office_wait(59 * USEC_MIN);
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 0);
+	office_wait(2 * USEC_MIN);
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 2);
+	office_wait(USEC_DAY);
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 2); /* once */
+	assert_int_equal(office_events(s, EVENT_FAILED), 0);
+}
+
+static void test_of_what_is_late_the_sender_is_told_once(void **state)
+{
+	office_play(NULL, told, NULL);
+}
+
+static void told_later(struct office *s)
+{
+	s->answer = nobody_home;
+	s->wish.by_mode = 'N';
+	s->wish.deliver_by = in(s, 10 * USEC_HOUR);
+	office_submit(s, "a@sender.example", "b@dead.example");
+	s->wish.deliver_by = 0;
+	office_wait(9 * USEC_HOUR); /* others would have been warned after four */
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 0);
+	office_wait(2 * USEC_HOUR);
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 1);
+	office_wait(USEC_DAY);
+	assert_int_equal(office_events(s, EVENT_BOUNCED), 1);
+}
+
+static void test_who_said_when_is_told_then_and_not_before(void **state)
+{
+	office_play(NULL, told_later, NULL);
+}
+
+static void one_connection(struct office *s)
+{
+	s->config.site_initial = s->config.site_connections = 1;
+}
+
+static void urgent(struct office *s)
+{
+	static const int priorities[] = { 0, -9, 3, 0, 9, 3 }, order[] = { 4, 2, 5, 0, 3, 1 };
+	char address[40];
+
+	s->service = USEC_SEC;
+	office_submit(s, "a@sender.example", "first@one.example");
+	office_wait(USEC_MS);
+	for (unsigned i = 0; i < ARRAY_LEN(priorities); i++) {
+		s->wish.priority = priorities[i];
+		snprintf(address, sizeof(address), "m%u@one.example", i);
+		office_submit(s, "a@sender.example", address);
+	}
+	office_wait(USEC_MIN);
+	assert_int_equal(s->n_attempts, 1 + ARRAY_LEN(order));
+	for (unsigned i = 0; i < ARRAY_LEN(order); i++) {
+		snprintf(address, sizeof(address), "m%d@one.example", order[i]);
+		assert_string_equal(s->attempts[1 + i].address, address);
+	}
+}
+
+static void test_the_urgent_goes_first_to_its_site(void **state)
+{
+	office_play(one_connection, urgent, NULL);
+}
+
 /* --- restarts --------------------------------------------------------------------------------- */
 
 static void restarts(struct office *s)
@@ -841,6 +1013,13 @@ int main(void)
 		cmocka_unit_test(test_the_queue_can_be_listed_while_it_works),
 		cmocka_unit_test(test_messages_are_held_released_removed_and_returned),
 		cmocka_unit_test(test_a_retry_by_hand_does_not_wait_for_the_back_off),
+		cmocka_unit_test(test_a_message_is_held_until_its_time_over_a_restart),
+		cmocka_unit_test(test_the_age_of_a_held_message_begins_with_its_release),
+		cmocka_unit_test(test_an_administrator_releases_what_its_sender_holds),
+		cmocka_unit_test(test_what_is_late_is_given_up_in_time_over_a_restart),
+		cmocka_unit_test(test_of_what_is_late_the_sender_is_told_once),
+		cmocka_unit_test(test_who_said_when_is_told_then_and_not_before),
+		cmocka_unit_test(test_the_urgent_goes_first_to_its_site),
 		cmocka_unit_test(test_a_restart_goes_on_where_it_was),
 		cmocka_unit_test(test_what_is_overdue_at_the_start_does_not_wait),
 		cmocka_unit_test(test_stopping_cuts_off_what_takes_too_long_and_loses_nothing),

@@ -141,6 +141,39 @@ static void test_civil_dates_match_the_c_library(void **state)
 	}
 }
 
+static void test_times_of_rfc_3339_are_read(void **state)
+{
+	static const struct { const char *text; int64_t seconds; } good[] = {
+		{ "1970-01-01T00:00:00Z", 0 },
+		{ "1985-04-12T23:20:50.52Z", 482196050 }, /* RFC 3339 section 5.8 */
+		{ "1996-12-19T16:39:57-08:00", 851042397 },
+		{ "1990-12-31T23:59:60Z", 662688000 },
+		{ "1937-01-01T12:00:27.87+00:20", -1041337173 },
+		{ "2014-04-03t23:01:00z", 1396566060 },
+		{ "2000-02-29T00:00:00Z", 951782400 },
+		{ "0001-01-01T00:00:00Z", -62135596800 },
+		{ "9999-12-31T23:59:59Z", 253402300799 },
+	};
+	static const char *const bad[] = {
+		"", "1970-01-01", "1970-01-01T00:00:00", "1970-01-01 00:00:00Z", "1970-13-01T00:00:00Z", "1970-00-01T00:00:00Z",
+		"1970-01-32T00:00:00Z", "2001-02-29T00:00:00Z", "1970-04-31T00:00:00Z", "1970-01-01T24:00:00Z",
+		"1970-01-01T00:60:00Z", "1970-01-01T00:00:61Z", "1970-01-01T00:00:00+24:00", "1970-01-01T00:00:00+01",
+		"1970-01-01T00:00:00Zx", "1970-01-01T00:00:00.Z", "+970-01-01T00:00:00Z", "1970-1-01T00:00:00Z",
+	};
+	char text[32];
+	wall_t t;
+
+	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+		assert_int_equal(wall_parse_rfc3339(slice_from(good[i].text), &t), 0);
+		assert_int_equal(t, good[i].seconds * 1000000);
+		wall_format_seconds(t, text, sizeof(text));
+		assert_int_equal(wall_parse_rfc3339(slice_from(text), &t), 0);
+		assert_int_equal(t, good[i].seconds * 1000000);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(wall_parse_rfc3339(slice_from(bad[i]), &t), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_written_reads_back),
 		cmocka_unit_test(test_people_read_two_parts_at_most),
 		cmocka_unit_test(test_dates_are_written_as_the_standards_say),
+		cmocka_unit_test(test_times_of_rfc_3339_are_read),
 		cmocka_unit_test(test_civil_dates_match_the_c_library),
 	};
 
