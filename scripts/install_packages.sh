@@ -31,6 +31,7 @@ libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
 universal-ctags|cmd:ctags
 valgrind|cmd:valgrind
+haproxy|file:/usr/sbin/haproxy
 '
 fuzz_packages='
 clang|cmd:clang

@@ -33,6 +33,11 @@ static void try_mail(struct slice line, unsigned offered, struct arena *a)
 	clean(mail.envid);
 	clean(mail.auth);
 	assert(mail.size <= 1000);
+	assert(mail.by.mode == 0 || mail.by.mode == 'N' || (mail.by.mode == 'R' && mail.by.seconds > 0));
+	assert(!mail.hold_for || !mail.hold_until);
+	assert(mail.priority >= -9 && mail.priority <= 9 && (mail.priority == 0 || mail.has_priority));
+	assert(!mail.solicit || solicit_is_valid(slice_from(mail.solicit)));
+	assert(mail.body != BODY_BINARYMIME || (offered & EXT_BINARYMIME));
 }
 
 static void try_rcpt(struct slice line, unsigned offered, bool utf8, struct arena *a)
@@ -42,6 +47,8 @@ static void try_rcpt(struct slice line, unsigned offered, bool utf8, struct aren
 	struct path_args args;
 	struct reply error;
 	const char *again;
+	char when[32];
+	wall_t second;
 	int r;
 
 	if (rcpt_args_parse(line, true, &args) < 0)
@@ -52,6 +59,10 @@ static void try_rcpt(struct slice line, unsigned offered, bool utf8, struct aren
 		return;
 	}
 	clean(rcpt.orcpt);
+	if (rcpt.has_rrvs) {
+		wall_format_seconds(rcpt.rrvs, when, sizeof(when));
+		assert(wall_parse_rfc3339(slice_from(when), &second) == 0 && second == rcpt.rrvs);
+	}
 	if (rcpt.orcpt) {
 		assert(orcpt_encode(rcpt.orcpt, false, &out) == 0);
 		if (out.len <= ORCPT_MAX) {
@@ -70,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 3 || arena_new(0, &a) < 0)
 		return 0;
-	offered = data[0] & 1 ? ~0u : (unsigned) (data[1] << 8 | data[2]);
+	offered = data[0] & 1 ? ~0u : (unsigned) (data[1] << 8 | data[2]) * 0x101u;
 	line = slice_new((const char *) data + 3, size - 3);
 	try_mail(line, offered, a);
 	try_rcpt(line, offered, data[0] & 2, a);
