@@ -230,6 +230,8 @@ const char *config_needs_restart(const struct config *old, const struct config *
 		return "spool";
 	if (!same_dns(&old->dns, &new->dns))
 		return "dns";
+	if (old->receive.duplicate_entries != new->receive.duplicate_entries)
+		return "duplicates.entries";
 	if (old->threads != new->threads)
 		return "threads";
 	if (!same_text(old->user, new->user) || !same_text(old->group, new->group))

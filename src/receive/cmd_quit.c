@@ -3,6 +3,5 @@
 
 int cmd_quit(struct session *s, const struct command *c)
 {
-	s->quit = true;
 	return session_close(s, REPLY_GOODBYE);
 }

@@ -304,7 +304,7 @@ static void remember_if_unconfirmed(struct session *s, bool written)
 {
 	usec_t window = s->settings->config->duplicate_window;
 
-	if (s->latest.id == MSGID_NONE || s->stream->bytes_in > s->latest.bytes_in || (s->quit && written) ||
+	if (s->latest.id == MSGID_NONE || s->stream->bytes_in > s->latest.bytes_in || (s->verb == VERB_QUIT && written) ||
 	    transport_closed_in_order(s->stream->transport))
 		return;
 	duplicates_remember(session_shared(s)->duplicates, &s->latest.key, s->latest.id, window);

@@ -59,7 +59,6 @@ struct session {
 		struct duplicate_key key;
 		uint64_t bytes_in;         /* of the stream, when the 250 was given */
 	} latest;                          /* message, whose 250 the client may not have had (receive/duplicates.h) */
-	bool quit;                         /* the client said so */
 	bool waiting;                      /* nothing is lost when it is cancelled now */
 	bool over;                         /* what was replied last was the last reply */
 	bool linger;                       /* the client may still be sending: see that it gets the reply */

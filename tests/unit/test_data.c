@@ -445,6 +445,37 @@ static void test_defective_content_is_read_to_its_end_and_refused(void **state)
 	buffer_done(&c.content);
 }
 
+static void test_tolerated_defects_pass_to_the_real_end_and_others_do_not(void **state)
+{
+	struct script_step steps[] = { { SLICE("a\nb\n.\r\nc"), 0 }, { SLICE("\r\r\n.\r\nd\r\n.\r\nQUIT\r\n"), USEC_SEC } };
+	struct script_step nul[] = { { SLICE("a\nb\0\r\n.\r\n"), 0 } };
+	struct copy c = { .limits.tolerated = CONTENT_BARE_LF | CONTENT_BARE_CR };
+	struct copy d = { .limits.tolerated = CONTENT_BARE_LF | CONTENT_BARE_CR };
+
+	copy_steps(&c, steps, 2, false);
+	assert_int_equal(c.r, 0);
+	assert_true(c.result.ended);
+	assert_int_equal(c.result.defects, CONTENT_BARE_LF | CONTENT_BARE_CR);
+	assert_string_equal(c.content.data, "a\nb\n.\r\nc\r\r\n.\r\nd\r\n");
+	assert_string_equal(c.rest, "QUIT\r\n");
+	buffer_done(&c.content);
+	copy_steps(&d, nul, 1, false);
+	assert_int_equal(d.r, -EBADMSG);
+	buffer_done(&d.content);
+}
+
+static void test_a_false_end_is_refused_also_where_its_defects_are_tolerated(void **state)
+{
+	struct script_step steps[] = { { SLICE("a\nb\n.\n"), 0 } };
+	struct copy c = { .limits = { .idle_timeout = 5 * USEC_MIN, .tolerated = CONTENT_BARE_LF | CONTENT_BARE_CR } };
+
+	copy_steps(&c, steps, 1, true);
+	assert_int_equal(c.r, -EBADMSG);
+	assert_false(c.result.ended);
+	assert_int_equal(c.took, 5 * USEC_SEC);
+	buffer_done(&c.content);
+}
+
 static void test_a_client_that_waits_behind_a_false_end_gets_its_refusal_soon(void **state)
 {
 	struct script_step steps[] = { { SLICE("a\nb\n.\r\n"), 0 } };
@@ -563,6 +594,8 @@ int main(void)
 		cmocka_unit_test(test_defective_content_is_read_to_its_end_and_refused),
 		cmocka_unit_test(test_a_client_that_waits_behind_a_false_end_gets_its_refusal_soon),
 		cmocka_unit_test(test_a_client_that_falls_silent_times_out),
+		cmocka_unit_test(test_tolerated_defects_pass_to_the_real_end_and_others_do_not),
+		cmocka_unit_test(test_a_false_end_is_refused_also_where_its_defects_are_tolerated),
 		cmocka_unit_test(test_a_client_that_goes_away_is_a_reset),
 		cmocka_unit_test(test_too_large_content_is_drained_to_its_end),
 		cmocka_unit_test(test_exactly_the_limit_is_taken),

@@ -10,12 +10,14 @@
 #include "unit/script.h"
 
 /* All output for the input cut at two places. */
-static void stuff(enum stuff_mode mode, struct slice in, size_t first, size_t second, struct buffer *out, struct stuffer *t)
+static void stuff_with(bool bare_lf, enum stuff_mode mode, struct slice in, size_t first, size_t second, struct buffer *out,
+		       struct stuffer *t)
 {
 	struct slice pieces[3] = { slice_head(in, first), slice_skip(slice_head(in, second), first), slice_skip(in, second) };
 	struct slice run;
 
 	stuffer_init(t, mode);
+	t->bare_lf = bare_lf;
 	for (size_t i = 0; i < 3; i++) {
 		char *copy = malloc(pieces[i].len + 1);
 		struct slice piece = slice_new(copy, pieces[i].len);
@@ -27,6 +29,11 @@ static void stuff(enum stuff_mode mode, struct slice in, size_t first, size_t se
 		free(copy);
 	}
 	buffer_append_slice(out, stuffer_finish(t));
+}
+
+static void stuff(enum stuff_mode mode, struct slice in, size_t first, size_t second, struct buffer *out, struct stuffer *t)
+{
+	stuff_with(false, mode, in, first, second, out, t);
 }
 
 struct row {
@@ -76,6 +83,35 @@ static void test_every_row_however_it_is_split(void **state)
 			}
 		}
 	}
+}
+
+/* Of content in which LFs alone are line ends. */
+static void test_lfs_alone_become_line_ends_in_data_and_stay_in_bdat(void **state)
+{
+	static const struct {
+		const char *in, *data, *bdat;
+	} bare[] = {
+		{ "a\nb\n", "a\r\nb\r\n.\r\n", "a\nb\n" },
+		{ "a\n.\nMAIL", "a\r\n..\r\nMAIL\r\n.\r\n", "a\n.\nMAIL" },
+		{ "a\n.\r\nMAIL\r\n", "a\r\n..\r\nMAIL\r\n.\r\n", "a\n.\r\nMAIL\r\n" },
+		{ "a\r\n\n\n.", "a\r\n\r\n\r\n..\r\n.\r\n", "a\r\n\n\n." },
+		{ "\n", "\r\n.\r\n", "\n" },
+		{ "a\rb\n\r", "a b\r\n \r\n.\r\n", "a b\n " },
+		{ "a\r\r\n\nb", "a \r\n\r\nb\r\n.\r\n", "a \r\n\nb" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(bare); i++)
+		for (size_t first = 0; first <= strlen(bare[i].in); first++)
+			for (size_t second = first; second <= strlen(bare[i].in); second++) {
+				_cleanup_buffer_ struct buffer data = { 0 }, bdat = { 0 };
+				struct stuffer t;
+
+				stuff_with(true, STUFF_DATA, slice_from(bare[i].in), first, second, &data, &t);
+				assert_string_equal(data.data, bare[i].data);
+				stuff_with(true, STUFF_BDAT, slice_from(bare[i].in), first, second, &bdat, &t);
+				assert_string_equal(bdat.data, bare[i].bdat);
+				assert_int_equal(bdat.len, strlen(bare[i].in)); /* what BDAT has said */
+			}
 }
 
 static void test_random_octets_never_leave_as_stray_line_ends_or_a_false_end(void **state)
@@ -133,6 +169,7 @@ static void test_a_stream_gets_the_same(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lfs_alone_become_line_ends_in_data_and_stay_in_bdat),
 		cmocka_unit_test(test_every_row_however_it_is_split),
 		cmocka_unit_test(test_random_octets_never_leave_as_stray_line_ends_or_a_false_end),
 		cmocka_unit_test(test_a_stream_gets_the_same),
