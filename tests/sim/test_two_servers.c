@@ -216,7 +216,7 @@ static void test_after_five_days_of_silence_the_sender_is_told(void **state)
 	letters_collect(s);
 	t = &s->letters[0]->targets[0];
 	assert_true(t->copies == 0 && t->failures == 1 && t->delays == 1);
-	assert_in_range(attempts.n, 25, 60);
+	assert_in_range(attempts.n / s->letters[0]->n_targets, 25, 60); /* each recipient has its own times */
 	assert_in_range(attempts.shortest, USEC_SEC, 10 * USEC_MIN);
 	assert_in_range(attempts.longest, 3 * USEC_HOUR, 6 * USEC_HOUR);
 	client_free(c);
