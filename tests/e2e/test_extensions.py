@@ -681,7 +681,7 @@ def filtered(shared):
         dns={"reverse_lookup": False},
         trusted=["192.0.2.0/24"],
         limits={"connections_per_ip": 2, "errors": 1000},
-        listen=[{"address": f"127.0.0.1:{port}", "role": "mx", "xclient": ["127.0.0.1", "127.0.0.5"]}],
+        listen=[{"address": f"127.0.0.1:{port}", "role": "mx", "xclient": ["127.0.0.1", "127.0.0.5", "127.0.0.6"]}],
     )
 
 
@@ -723,15 +723,23 @@ def test_xclient_says_who_logged_in(filtered):
 
 
 def test_xclient_counts_the_connections_of_the_client_that_it_names(filtered):
-    clients = [filtered.client() for _ in range(3)]
+    clients = []
+
+    def connect(code=220):
+        clients.append(filtered.client(source="127.0.0.6"))
+        clients[-1].expect(code)
+        return clients[-1]
+
     try:
-        for c in clients:
-            c.hello() if c is not clients[2] else c.expect(421)
-        clients[0].expect(220, "XCLIENT ADDR=203.0.113.9")
-        with filtered.client() as again:  # its place was given back
-            again.hello()
-            clients[1].expect(220, "XCLIENT ADDR=203.0.113.9")
-            again.expect(452, "XCLIENT ADDR=203.0.113.9")
+        first, second = connect(), connect()
+        connect(421)
+        for c in (first, second):
+            c.expect(250, "EHLO client.example")
+        first.expect(220, "XCLIENT ADDR=203.0.113.9")
+        again = connect()  # its place was given back
+        again.expect(250, "EHLO client.example")
+        second.expect(220, "XCLIENT ADDR=203.0.113.9")
+        again.expect(452, "XCLIENT ADDR=203.0.113.9")
     finally:
         for c in clients:
             c.close()

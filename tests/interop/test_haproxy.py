@@ -110,14 +110,15 @@ def test_tls_from_the_first_octet_goes_through(mx):
 
 
 def test_the_limit_of_connections_is_for_each_client(mx):
-    many = [Client(PROXY, mx.front.version2, source=f"127.0.0.{50 + i}") for i in range(8)]
-    same = [Client(PROXY, mx.front.version1, source="127.0.0.60") for _ in range(4)]
+    clients = []
     try:
-        for c in many + same[:3]:
-            c.expect(220)
-        assert "127.0.0.60" in same[3].expect(421)
+        for source in [f"127.0.0.{50 + i}" for i in range(8)] + ["127.0.0.60"] * 3:
+            clients.append(Client(PROXY, mx.front.version2, source=source))
+            clients[-1].expect(220)  # one after the other: it is the fourth from an address that is refused
+        clients.append(Client(PROXY, mx.front.version1, source="127.0.0.60"))
+        assert "127.0.0.60" in clients[-1].expect(421)
     finally:
-        for c in many + same:
+        for c in clients:
             c.close()
 
 
