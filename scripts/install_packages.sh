@@ -22,6 +22,10 @@ libjansson-dev|pkg:jansson
 libpcre2-dev|pkg:libpcre2-8
 libmicrohttpd-dev|pkg:libmicrohttpd
 libsystemd-dev|pkg:libsystemd
+libcrypt-dev|pkg:libxcrypt
+libsqlite3-dev|pkg:sqlite3
+libpq-dev|pkg:libpq
+libcurl4-openssl-dev|pkg:libcurl
 '
 test_packages='
 libcmocka-dev|pkg:cmocka

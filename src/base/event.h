@@ -9,7 +9,7 @@
 #include "base/log.h"
 
 /* Kinds. Each names what happened, in the past tense where it is done. */
-#define EVENT_RECEIVED "received"     /* accepted and durable: from, client, helo, protocol, tls, size, recipients */
+#define EVENT_RECEIVED "received"     /* accepted and durable: from, client, helo, protocol, tls, user, size, recipients */
 #define EVENT_REPEATED "repeated"     /* offered once more by a client that had not had our 250: client, helo; not queued again */
 #define EVENT_REFUSED "refused"       /* refused at the door: stage, reply, client, from, to */
 #define EVENT_ROUTED "routed"         /* to, rule, ladder, rung, hop, site */
@@ -19,6 +19,8 @@
 #define EVENT_FAILED "failed"         /* to, reason, class */
 #define EVENT_STEPPED "stepped"       /* to, from_hop, to_hop, because: the next rung of the ladder */
 #define EVENT_BOUNCED "bounced"       /* dsn (id of the new message), action */
+#define EVENT_LOGIN_FAILED "login_failed" /* client, user (as given), mechanism, reason */
+#define EVENT_LOCKED_OUT "locked_out"     /* client or user, for (how long): too many logins failed */
 #define EVENT_HELD "held"
 #define EVENT_RELEASED "released"
 #define EVENT_REMOVED "removed"       /* by an administrator */

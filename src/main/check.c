@@ -34,7 +34,7 @@ static void check_tls(struct check *k)
 	int r = 0;
 
 	if (k->config->receive.has_tls)
-		r = receive_settings_new(k->world, &k->config->receive, &in, &why);
+		r = receive_settings_new(k->world, NULL, &k->config->receive, &in, &why);
 	complain(k, "tls", r, why);
 	why = NULL;
 	r = tls_client_context_new(k->world, &client, &out, &why);

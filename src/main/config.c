@@ -73,6 +73,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_tls(reader, root, c);
 	if (r < 0)
 		return r;
+	r = config_read_auth(reader, w, root, c);
+	if (r < 0)
+		return r;
 	r = config_read_listen(reader, w, c);
 	if (r < 0)
 		return r;
@@ -200,6 +203,8 @@ void config_free(struct config *c)
 	for (unsigned i = 0; i < c->route.n_relays; i++)
 		if (c->route.relays[i].password)
 			explicit_bzero((char *) c->route.relays[i].password, strlen(c->route.relays[i].password));
+	if (c->users.oauth.client_secret)
+		explicit_bzero((char *) c->users.oauth.client_secret, strlen(c->users.oauth.client_secret));
 	arena_free(c->arena);
 	free(c);
 }

@@ -14,7 +14,7 @@
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
-	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
+	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes, *auth_backends, *auth_senders;
 };
 
 struct config {
@@ -33,6 +33,10 @@ struct config {
 	struct queue_config queue;
 	struct deliver_config deliver;
 	struct receive_config receive;
+	struct users_config users;
+	const char *const *auth_mechanisms;
+	unsigned n_auth_mechanisms;
+	const char *auth_client_secret_file;
 	struct journal_config journal;
 	struct admin_config admin;
 	struct config_raw raw;

@@ -17,12 +17,23 @@ struct listen_section {
 	unsigned n_offer, n_withhold, n_no_soliciting;
 	const struct cidr *proxies, *xclient;
 	unsigned n_proxies, n_xclient;
+	const struct config_node *auth; /* NULL: by the role */
+	bool auth_without_tls;
 };
 enum client_certificates { CLIENT_CERTIFICATES_REQUEST, CLIENT_CERTIFICATES_REQUIRE };
 struct certificate_section {
 	const char *certificate, *key;
 	const char *const *names;
 	unsigned n_names;
+};
+struct backend_section {
+	const char *file, *dovecot, *sqlite, *postgresql, *query;
+	usec_t timeout;
+};
+struct senders_section {
+	const char *user;
+	const char *const *addresses;
+	unsigned n_addresses;
 };
 struct domain_section {
 	const struct config_node *deliver;

@@ -16,6 +16,19 @@ static bool is_any(const struct ip *ip)
 	return memcmp(ip->bytes, zero, sizeof(zero)) == 0;
 }
 
+static void check_auth(struct config_reader *reader, const struct config_node *item, const struct listen_section *section,
+		       const struct config *c, bool auth)
+{
+	if (auth && !c->receive.users)
+		config_error(reader->errors, &item->mark, "listen: \"auth: true\" needs the section auth, which says who the users are");
+	else if (auth && section->role == ROLE_LMTP)
+		config_error(reader->errors, &item->mark, "listen: nobody logs in by LMTP");
+	else if (section->auth_without_tls && !auth)
+		config_error(reader->errors, &item->mark, "listen: auth_without_tls means nothing where nobody may log in");
+	else if (auth && !c->receive.has_tls && !section->auth_without_tls)
+		config_error(reader->errors, &item->mark, "listen: \"auth: true\" needs tls.certificate and tls.key, or auth_without_tls");
+}
+
 static void check_client_certificates(struct config_reader *reader, const struct config_node *item,
 				      const struct listen_section *section, const struct config *c)
 {
@@ -82,11 +95,14 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 	struct listen_section section = { 0 };
 	struct receive_listener listener = { 0 };
 	int r = config_fill(reader, "listen[]", item, &section);
+	bool auth;
 
 	if (r >= 0)
 		r = read_extensions(reader, item, &section, &listener);
 	if (r < 0)
 		return r;
+	auth = section.role == ROLE_SUBMISSION && c->receive.users;
+	config_read_bool(reader, section.auth, "auth", &auth);
 	if (!config_get(item, "session_tickets"))
 		section.session_tickets = config_get(c->raw.tls, "session_tickets") ? c->receive.tls.session_tickets
 										    : section.role == ROLE_SUBMISSION;
@@ -97,6 +113,8 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 	listener.n_proxies = section.n_proxies;
 	listener.xclient = section.xclient;
 	listener.n_xclient = section.n_xclient;
+	listener.auth = auth;
+	listener.auth_without_tls = section.auth_without_tls;
 	listener.session_tickets = section.session_tickets;
 	listener.client_ca = section.client_ca;
 	listener.client_asked = config_get(item, "client_certificates") != NULL;
@@ -112,9 +130,10 @@ static int read_item(struct config_reader *reader, const struct config_node *ite
 		listener.address = section.address[i];
 		listeners[c->receive.n_listeners++] = listener;
 	}
+	check_auth(reader, item, &section, c, auth);
 	if (section.tls == LISTEN_TLS_IMPLICIT && !c->receive.has_tls)
 		config_error(reader->errors, &item->mark, "listen: \"tls: implicit\" needs tls.certificate and tls.key");
-	else if (section.role == ROLE_SUBMISSION && !c->receive.has_tls)
+	else if (section.role == ROLE_SUBMISSION && !c->receive.has_tls && !section.auth_without_tls)
 		config_error(reader->errors, &item->mark,
 			     "listen: role submission needs tls.certificate and tls.key: nobody may log in without TLS");
 	return 0;

@@ -3,37 +3,50 @@
 #include "main/config_sections.h"
 #include "world/file.h"
 
-#define PASSWORD_MAX 4096u
+#define SECRET_MAX 4096u
 
-/* The first line of the file. It is never shown: messages name the file. */
-static int read_password(struct config_reader *reader, struct world *w, const struct config_node *login,
-			 const char *path, const char **ret)
+/* It is never shown: messages name the file. */
+int config_read_secret(struct config_reader *reader, struct world *w, const struct config_node *node, const char *key,
+		       const char *path, const char **ret)
 {
-	const struct config_node *node = config_get(login, "password_file");
+	const struct config_mark *mark = &config_get(node, key)->mark;
 	_cleanup_(freep) char *text = NULL;
 	struct file_info info;
 	struct slice rest, line;
 	size_t len;
 	int r;
 
-	r = file_read_all(w, path, PASSWORD_MAX, &text, &len);
+	r = file_read_all(w, path, SECRET_MAX, &text, &len);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
-		config_error(reader->errors, &node->mark, "password_file: cannot read %s: %s", path, strerrordesc_np(-r));
+		config_error(reader->errors, mark, "%s: cannot read %s: %s", key, path, strerrordesc_np(-r));
 		return 0;
 	}
 	line = slice_cut(slice_new(text, len), '\n', &rest);
 	if (line.len && line.data[line.len - 1] == '\r')
 		line.len--;
 	if (!line.len)
-		config_error(reader->errors, &node->mark, "password_file: the first line of %s is empty", path);
+		config_error(reader->errors, mark, "%s: the first line of %s is empty", key, path);
 	else if (!(*ret = arena_slice(reader->arena, line)))
 		r = -ENOMEM;
 	explicit_bzero(text, len);
 	if (path_info(w, path, &info) == 0 && (info.mode & 07))
-		config_warning(reader->errors, &node->mark, "password_file: everybody on this machine may read %s; chmod 600 it", path);
+		config_warning(reader->errors, mark, "%s: everybody on this machine may read %s; chmod 600 it", key, path);
 	return r;
+}
+
+void config_read_bool(struct config_reader *reader, const struct config_node *node, const char *key, bool *ret)
+{
+	bool yes;
+
+	if (!node)
+		return;
+	yes = node->kind == CONFIG_SCALAR && (slice_ieq_str(node->text, "true") || slice_ieq_str(node->text, "yes"));
+	if (yes || (node->kind == CONFIG_SCALAR && (slice_ieq_str(node->text, "false") || slice_ieq_str(node->text, "no"))))
+		*ret = yes;
+	else
+		config_error(reader->errors, &node->mark, "%s: expected true or false", key);
 }
 
 static int read_hosts(struct config_reader *reader, const struct config_node *node, struct relay *relay)
@@ -62,15 +75,8 @@ static int read_hosts(struct config_reader *reader, const struct config_node *no
 
 static void read_implicit_tls(struct config_reader *reader, const struct config_node *node, struct relay *relay)
 {
-	if (!node) {
-		relay->implicit_tls = relay->n_hosts > 0 && relay->hosts[0].port == 465;
-		return;
-	}
-	relay->implicit_tls = node->kind == CONFIG_SCALAR &&
-			      (slice_ieq_str(node->text, "true") || slice_ieq_str(node->text, "yes"));
-	if (!relay->implicit_tls &&
-	    !(node->kind == CONFIG_SCALAR && (slice_ieq_str(node->text, "false") || slice_ieq_str(node->text, "no"))))
-		config_error(reader->errors, &node->mark, "implicit_tls: expected true or false");
+	relay->implicit_tls = !node && relay->n_hosts > 0 && relay->hosts[0].port == 465;
+	config_read_bool(reader, node, "implicit_tls", &relay->implicit_tls);
 }
 
 static int read_login(struct config_reader *reader, struct world *w, const struct config_pair *pair,
@@ -88,7 +94,7 @@ static int read_login(struct config_reader *reader, struct world *w, const struc
 		config_error(reader->errors, &login->mark,
 			     "login: the password would travel in the clear; set \"tls: required\" or \"tls: verify\" for this relay");
 	relay->user = section->user;
-	return read_password(reader, w, login, section->password_file, &relay->password);
+	return config_read_secret(reader, w, login, "password_file", section->password_file, &relay->password);
 }
 
 static int read_relay(struct config_reader *reader, struct world *w, const struct config_pair *pair,

@@ -4,6 +4,8 @@
 
 #include "main/config.h"
 
+/* Before the listeners: receive.users. */
+int config_read_auth(struct config_reader *reader, struct world *w, const struct config_node *root, struct config *c);
 /* Before the listeners: receive.tls, receive.has_tls. */
 int config_read_tls(struct config_reader *reader, const struct config_node *root, struct config *c);
 int config_read_listen(struct config_reader *reader, struct world *w, struct config *c);
@@ -19,5 +21,11 @@ int config_read_routes(struct config_reader *reader, struct config *c); /* after
  * 0, or -EINVAL (said at the node). */
 int config_read_host_port(struct config_reader *reader, const struct config_node *node, uint16_t default_port,
 			  struct host_port *ret);
+/* The first line of a secret's file, whose path is the value of this key of the node; it is never shown. 0 (what is wrong
+ * is said, and *ret stays as it is) or -ENOMEM. */
+int config_read_secret(struct config_reader *reader, struct world *w, const struct config_node *node, const char *key,
+		       const char *path, const char **ret);
+/* true or false; what else it is, is said and leaves *ret as it is. node NULL: nothing happens. */
+void config_read_bool(struct config_reader *reader, const struct config_node *node, const char *key, bool *ret);
 /* "maildir:PATH", "lmtp:unix:PATH", "lmtp:HOST:PORT", "discard", "hold". 0 or -EINVAL (said). */
 int config_read_mailbox(struct config_reader *reader, const struct config_node *node, struct hop *ret);

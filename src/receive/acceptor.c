@@ -22,6 +22,7 @@ int acceptor_new(struct receive_shared *shared, struct loop *loop, struct receiv
 	list_init(&a->doors);
 	list_init(&a->sessions);
 	fiber_group_init(&a->fibers);
+	cond_init(&a->passwords.free);
 	*ret = a;
 	return 0;
 }

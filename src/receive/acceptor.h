@@ -24,6 +24,7 @@ struct receive_shared {
 	struct queue *queue;
 	struct clients *clients;
 	struct duplicates *duplicates;
+	struct attempts *attempts;
 	atomic_uint sessions; /* on all loops */
 	atomic_bool crowded;  /* they reached their limit, and did not fall far enough since */
 	atomic_ullong refused_crowded;
@@ -36,6 +37,7 @@ struct acceptor {
 	struct receive_settings *settings; /* for new sessions */
 	struct list doors, sessions;
 	struct fiber_group fibers;         /* of the doors and the sessions */
+	struct users_turns passwords;       /* for its sessions that log in */
 	bool stopping;
 	atomic_ullong connections, accepted, refused, messages, bytes;
 };

@@ -1,4 +1,5 @@
 /* EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1). What EHLO offers is made up in offers.c. */
+#include "receive/auth.h"
 #include "receive/commands.h"
 #include "receive/offers.h"
 
@@ -24,6 +25,10 @@ static int offer(struct session *s)
 	struct extensions e;
 
 	session_offers(s, &e);
+	if (auth_offer(s)) {
+		e.bits |= EXT_AUTH;
+		e.auth = s->mechanisms;
+	}
 	extensions_format(&e, s->settings->config->hostname, NULL, &text);
 	if (buffer_error(&text) < 0)
 		return session_reply(s, REPLY_OUT_OF_MEMORY);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "receive/access.h"
+#include "receive/auth.h"
 #include "receive/commands.h"
 #include "receive/submission.h"
 #include "receive/transaction.h"
@@ -140,6 +141,9 @@ int cmd_mail(struct session *s, const struct command *c)
 	allowed = access_sender(s);
 	if (allowed != REPLY_SENDER_OK)
 		return session_reply(s, allowed);
+	r = auth_check_sender(s, &args.path);
+	if (r <= 0)
+		return r;
 	r = transaction_begin(s, &args.path);
 	if (r < 0) {
 		transaction_end(s);

@@ -1,4 +1,5 @@
 /* STARTTLS (RFC 3207), and TLS on ports where it comes first (RFC 8314 section 3.3). */
+#include "receive/auth.h"
 #include "receive/commands.h"
 
 int session_start_tls(struct session *s)
@@ -44,7 +45,9 @@ int cmd_starttls(struct session *s, const struct command *c)
 	s->waiting = true;
 	r = session_start_tls(s);
 	s->waiting = false;
-	if (r >= 0)
+	if (r >= 0) {
 		session_forget(s);
+		auth_forget(s);
+	}
 	return r;
 }

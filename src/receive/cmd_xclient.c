@@ -1,6 +1,7 @@
 /* XCLIENT and XFORWARD: a program that the configuration lists speaks for another client. XCLIENT changes who the client
  * is, with all that follows from it; XFORWARD only what is noted about the next message. Postfix made both (its
  * XCLIENT_README and XFORWARD_README). */
+#include "receive/auth.h"
 #include "receive/commands.h"
 #include "smtp/client_attributes.h"
 
@@ -59,8 +60,10 @@ int cmd_xclient(struct session *s, const struct command *c)
 	if (r < 0)
 		return session_reply_error(s, r == -EUSERS || r == -EDQUOT ? -ENOMEM : r);
 	if (attributes.given & ATTRIBUTE_LOGIN)
-		s->user = attributes.login;
+		r = auth_become(s, attributes.login);
 	session_forget(s);
+	if (r < 0)
+		return session_reply(s, REPLY_AUTH_TEMPORARY);
 	if (attributes.helo) {
 		s->helo = slice_dup(slice_from(attributes.helo));
 		if (!s->helo)

@@ -32,6 +32,7 @@ static const struct entry table[VERB_COUNT] = {
 	[VERB_XFORWARD] = { cmd_xforward, DOES_NO_WORK, EXT_XFORWARD },
 	[VERB_HELP] = { cmd_help, DOES_NO_WORK, 0 },
 	[VERB_QUIT] = { cmd_quit, TAKES_NOTHING, 0 },
+	[VERB_AUTH] = { cmd_auth, NEEDS_HELLO | DOES_NO_WORK, 0 }, /* checks by itself: there are several ways to say no */
 	[VERB_STARTTLS] = { cmd_starttls, NEEDS_HELLO | TAKES_NOTHING | DOES_NO_WORK, EXT_STARTTLS },
 };
 
@@ -41,10 +42,10 @@ void commands_describe(const struct session *s, struct buffer *out)
 
 	for (unsigned v = 0; v < VERB_COUNT; v++) {
 		bool hello = v == VERB_EHLO || v == VERB_HELO || v == VERB_LHLO;
-		bool chunks = v == VERB_BDAT; /* it has no entry for its extension: see above */
+		/* Two have no entry for their extension: see above. */
+		unsigned extension = v == VERB_BDAT ? EXT_CHUNKING : v == VERB_AUTH ? EXT_AUTH : table[v].extension;
 
-		if (!table[v].run || (hello && lmtp != (v == VERB_LHLO)) || (table[v].extension & ~s->offered) ||
-		    (chunks && !(s->offered & EXT_CHUNKING)))
+		if (!table[v].run || (hello && lmtp != (v == VERB_LHLO)) || (extension & ~s->offered))
 			continue;
 		buffer_printf(out, "%s%s", out->len > 0 ? " " : "", verb_name((enum verb) v));
 	}
@@ -82,7 +83,7 @@ int command_run(struct session *s, const struct command *c)
 		return session_reply(s, REPLY_TLS_ALREADY);
 	if (e->extension & ~s->offered)
 		return refuse(s, REPLY_NOT_OFFERED, c);
-	if ((e->needs & NEEDS_TLS) && s->role == ROLE_SUBMISSION && s->settings->tls && !s->tls && !s->trusted)
+	if ((e->needs & NEEDS_TLS) && s->role == ROLE_SUBMISSION && s->settings->tls && !s->tls && !s->trusted && !s->user)
 		return session_reply(s, REPLY_TLS_FIRST);
 	if ((e->needs & TAKES_NOTHING) && c->args.len > 0)
 		return refuse(s, REPLY_NO_ARGUMENTS, c);

@@ -24,6 +24,7 @@ int cmd_xclient(struct session *s, const struct command *c);
 int cmd_xforward(struct session *s, const struct command *c);
 int cmd_help(struct session *s, const struct command *c);
 int cmd_quit(struct session *s, const struct command *c);
+int cmd_auth(struct session *s, const struct command *c);
 int cmd_starttls(struct session *s, const struct command *c);
 
 /* The handshake, in cmd_starttls.c; also for ports where TLS comes first. -errno: the connection is lost. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "receive/acceptor.h"
+#include "users/attempts.h"
 
 /* The doors as they are, all loops taken together; the endpoint of each listener has the port that the kernel chose
  * for port 0. */
@@ -242,7 +243,9 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 	if (res >= 0)
 		res = duplicates_new(w, config->duplicate_entries, &r->shared.duplicates);
 	if (res >= 0)
-		res = receive_settings_new(w, config, &r->settings, ret_why);
+		res = attempts_new(w, &r->shared.attempts);
+	if (res >= 0)
+		res = receive_settings_new(w, log, config, &r->settings, ret_why);
 	if (res >= 0)
 		res = make_acceptors(r, loops, n_loops);
 	if (res >= 0)
@@ -282,6 +285,7 @@ void receiver_free(struct receiver *r)
 	clients_free(r->shared.clients);
 	duplicates_free(r->shared.duplicates);
 	free(r->renewal_trouble);
+	attempts_free(r->shared.attempts);
 	free(r);
 }
 
@@ -422,7 +426,7 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 		*ret_why = NULL;
 	res = check_config(config, ret_why);
 	if (res >= 0)
-		res = receive_settings_new(r->shared.world, config, &settings, ret_why);
+		res = receive_settings_new(r->shared.world, r->shared.log, config, &settings, ret_why);
 	if (res < 0)
 		return res;
 	r->settings = settings; /* open_address asks whether there is TLS */

@@ -2,13 +2,14 @@
  * (commands.c). receive/session.h tells the story of a session.
  *
  * Nobody relays through us who is not trusted: a recipient is accepted when its domain ends here, or when the
- * client is in `trusted`. */
+ * client is in `trusted` or has logged in. */
 #pragma once
 
 #include "queue/queue.h"
 #include "receive/clients.h"
 #include "receive/duplicates.h"
 #include "tls/tls.h"
+#include "users/users.h"
 
 enum listen_role { ROLE_MX, ROLE_SUBMISSION, ROLE_LMTP };
 
@@ -71,6 +72,8 @@ struct receive_listener {
 	unsigned n_proxies;
 	const struct cidr *xclient;  /* who may say XCLIENT and XFORWARD */
 	unsigned n_xclient;
+	bool auth;             /* clients may log in, when there is TLS */
+	bool auth_without_tls; /* and without, by mechanisms that don't show the password */
 };
 struct receive_config {
 	const char *hostname;
@@ -92,6 +95,7 @@ struct receive_config {
 	int bdat_bare_lf;            /* 1: LFs alone are accepted in BDAT */
 	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */
 	unsigned duplicate_entries;  /* so many of them at most */
+	const struct users_config *users; /* who may log in; NULL: nobody */
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */
 };
 

@@ -57,6 +57,23 @@ enum reply_id {
 	REPLY_IN_TRANSACTION, /* %1: the verb */
 	REPLY_OUT_OF_TURN,    /* %1: what the client had to wait for */
 
+	/* logging in */
+	REPLY_AUTH_DONE,
+	REPLY_AUTH_FAILED,
+	REPLY_AUTH_CANCELLED,
+	REPLY_AUTH_ALREADY,
+	REPLY_AUTH_UNKNOWN,   /* %1: the mechanism */
+	REPLY_AUTH_TOO_WEAK,  /* %1: the mechanism */
+	REPLY_AUTH_NEEDS_TLS, /* %1: the mechanism */
+	REPLY_AUTH_WHAT,
+	REPLY_AUTH_NOT_BASE64,
+	REPLY_AUTH_DEFECT,    /* %1: the mechanism */
+	REPLY_AUTH_LINE_TOO_LONG, /* %1: octets allowed */
+	REPLY_AUTH_TEMPORARY,
+	REPLY_AUTH_ADDRESS_LOCKED, /* %1: how long */
+	REPLY_AUTH_ACCOUNT_LOCKED, /* %1: how long */
+	REPLY_NOT_YOUR_ADDRESS,    /* %1: the address, %2: the user's own */
+
 	/* sender and recipients */
 	REPLY_BAD_SENDER,
 	REPLY_SENDER_TOO_LONG,

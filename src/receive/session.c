@@ -170,7 +170,7 @@ void session_forget(struct session *s)
 	transaction_end(s);
 	free(TAKE_PTR(s->helo));
 	s->hello = HELLO_NONE;
-	s->offered = 0;
+	s->offered = s->mechanisms = 0;
 }
 
 void session_init_lines(struct session *s)
@@ -203,20 +203,16 @@ static int open_session(struct session *s)
 	return session_put(s, s->settings->wire[s->role == ROLE_LMTP][WIRE_BANNER]);
 }
 
-/* 1: there is a command; 0: the line was refused, or the session is over; -errno: the connection is lost. */
-static int read_command(struct session *s, struct command *ret)
+int session_read_line(struct session *s, size_t longest, enum reply_id too_long, struct slice *ret)
 {
-	struct slice line;
 	int r;
 
-	s->verb = VERB_UNKNOWN;
-	s->subject = SLICE_NULL;
 	s->waiting = !s->transaction;
-	r = smtp_read_line(&s->lines, COMMAND_LINE_MAX, session_deadline(s), &line);
+	r = smtp_read_line(&s->lines, longest, session_deadline(s), ret);
 	s->waiting = false;
 	switch (r) {
 	case 0:
-		break;
+		return 1;
 	case -EBADMSG:
 		return session_reply_with(s, REPLY_LINE_DEFECT,
 					  slice_from(s->lines.defects & LINE_BARE_LF   ? "a bare LF"
@@ -224,7 +220,7 @@ static int read_command(struct session *s, struct command *ret)
 										       : "a NUL"),
 					  SLICE_NULL);
 	case -E2BIG:
-		return session_reply_number(s, REPLY_LINE_TOO_LONG, COMMAND_LINE_MAX);
+		return session_reply_number(s, too_long, longest);
 	case -EMSGSIZE:
 		s->over = s->linger = true;
 		return session_reply_number(s, REPLY_LINE_ENDLESS, LINE_DROP_MAX);
@@ -235,7 +231,24 @@ static int read_command(struct session *s, struct command *ret)
 	default:
 		return r;
 	}
+}
+
+/* 1: there is a command; 0: the line was refused, or the session is over; -errno: the connection is lost. */
+static int read_command(struct session *s, struct command *ret)
+{
+	/* RFC 4954 section 4: AUTH may bring a long initial response. */
+	size_t longest = s->offered & EXT_AUTH ? AUTH_LINE_MAX : COMMAND_LINE_MAX;
+	struct slice line;
+	int r;
+
+	s->verb = VERB_UNKNOWN;
+	s->subject = SLICE_NULL;
+	r = session_read_line(s, longest, REPLY_LINE_TOO_LONG, &line);
+	if (r <= 0)
+		return r;
 	r = command_parse(line, ret);
+	if (line.len > COMMAND_LINE_MAX && (r < 0 || ret->verb != VERB_AUTH))
+		return session_reply_number(s, REPLY_LINE_TOO_LONG, COMMAND_LINE_MAX);
 	if (r == -EILSEQ)
 		return session_reply_with(s, REPLY_LINE_DEFECT, SLICE("a control character"), SLICE_NULL);
 	if (r < 0)

@@ -39,7 +39,9 @@ struct session {
 	bool trusted;
 	bool proxied;                      /* a header of the PROXY protocol comes first, or came (client.c) */
 	bool may_xclient;
+	unsigned mechanisms;               /* enum auth_mechanism in the last reply to EHLO */
 	const char *user;                  /* as whom the client logged in, or was said to have; NULL: it did not */
+	const char *addresses;             /* what is said of the user's addresses, or NULL */
 	struct client_attributes *forwarded; /* by XFORWARD, for the next message, in the mail arena; NULL: nothing */
 	enum hello hello;
 	unsigned offered;                  /* enum extension bits in the last reply to EHLO */
@@ -85,6 +87,10 @@ void session_init_lines(struct session *s);
 
 /* When a wait that begins now has to end. */
 usec_t session_deadline(const struct session *s);
+
+/* A line of the client: 1; 0: it was refused (if it was too long, with that reply, whose %1 is the length allowed), or the
+ * session is over; -errno: the connection is lost. */
+int session_read_line(struct session *s, size_t longest, enum reply_id too_long, struct slice *ret);
 
 /* Replies. All return 0, or -errno when the connection is lost. They are sent when the session waits for the
  * next command. A refusal is counted, and becomes an event when it is about a message. */

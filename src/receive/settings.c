@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "receive/sasl.h"
 static void fill_limits(struct receive_limits *l)
 {
 	const struct receive_limits defaults = {
@@ -181,8 +182,8 @@ struct tls_context *receive_settings_tls(const struct receive_settings *s, const
 
 /* --- life ----------------------------------------------------------------------------------------------- */
 
-int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
-			 char **ret_why)
+int receive_settings_new(struct world *w, const struct log *log, const struct receive_config *config,
+			 struct receive_settings **ret, char **ret_why)
 {
 	_cleanup_(receive_settings_unrefp) struct receive_settings *s = calloc(1, sizeof(*s));
 	int r;
@@ -196,6 +197,13 @@ int receive_settings_new(struct world *w, const struct receive_config *config, s
 	fill_limits(&s->limits);
 	if (config->has_tls) {
 		r = make_tls(s, w, ret_why);
+		if (r < 0)
+			return r;
+	}
+	if (config->users) {
+		r = users_new(w, log, config->users, &s->users);
+		if (r >= 0)
+			r = sasl_init(&s->sasl);
 		if (r < 0)
 			return r;
 	}
@@ -221,6 +229,8 @@ void receive_settings_unref(struct receive_settings *s)
 	free(s->listener_tls);
 	tls_context_unref(s->tls);
 	file_watch_done(&s->tls_files);
+	sasl_done(s->sasl);
+	users_free(s->users);
 	buffer_done(&s->text);
 	free(s);
 }

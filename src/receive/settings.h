@@ -21,13 +21,15 @@ struct receive_settings {
 	struct tls_context **listener_tls;    /* the same certificates with the rules of each listener; NULL: no TLS */
 	struct file_watch tls_files;          /* what they were read from */
 	usec_t made;
+	struct users *users;                  /* who may log in; NULL: nobody */
+	struct Gsasl *sasl;                   /* NULL when there are no users */
 	struct buffer text;      /* holds all of the following */
 	struct slice wire[2][WIRE_COUNT];     /* [0] SMTP, [1] LMTP */
 	struct slice replies[REPLY_COUNT];    /* those without a %; others have data == NULL */
 };
 
-int receive_settings_new(struct world *w, const struct receive_config *config, struct receive_settings **ret,
-			 char **ret_why);
+int receive_settings_new(struct world *w, const struct log *log, const struct receive_config *config,
+			 struct receive_settings **ret, char **ret_why);
 /* Of one of config->listeners; NULL without TLS. */
 struct tls_context *receive_settings_tls(const struct receive_settings *s, const struct receive_listener *l);
 struct receive_settings *receive_settings_ref(struct receive_settings *s);

@@ -330,6 +330,7 @@ int transaction_count_domain(struct transaction *t, const struct address *addres
 static const char *protocol(const struct session *s)
 {
 	return transmission_name((s->hello == HELLO_EHLO ? TRANSMISSION_EXTENDED : 0) | (s->tls ? TRANSMISSION_TLS : 0) |
+				 (s->user ? TRANSMISSION_AUTH : 0) |
 				 (s->role == ROLE_LMTP ? TRANSMISSION_LMTP : 0) |
 				 (s->transaction->smtputf8 ? TRANSMISSION_UTF8 : 0));
 }
@@ -501,7 +502,7 @@ static void fill_envelope(struct session *s, const struct content_facts *facts)
 	if (t->header.has_priority && !t->has_priority && (s->trusted || s->user))
 		e->priority = MIN(t->header.priority, (int) session_limits(s)->trusted_priority);
 	e->flags |= t->smtputf8 && (facts->eight_bit || utf8) ? ENVELOPE_SMTPUTF8 : 0;
-	e->flags |= s->trusted ? ENVELOPE_TRUSTED : 0;
+	e->flags |= s->trusted || s->user ? ENVELOPE_TRUSTED : 0;
 	e->flags |= s->tls ? ENVELOPE_RECEIVED_TLS : 0;
 	e->flags |= !t->normalizing && !t->binary && t->chunks.defects & CONTENT_BARE_LF ? ENVELOPE_BARE_LF : 0;
 	fill_client(s, e);
