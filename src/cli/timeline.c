@@ -7,7 +7,7 @@
 static const struct {
 	const char *kind, *template, *hidden; /* hidden: fields that say nothing new to a person */
 } templates[] = {
-	{ EVENT_RECEIVED, "from <{from}> by {client}[ {client_name}][ (helo {helo})][ with {protocol}][ {tls}][, {size} bytes][, {recipients} recipient(s)]", "" },
+	{ EVENT_RECEIVED, "from <{from}> by {client}[ {client_name}][ (helo {helo})][ with {protocol}][ {tls}][, logged in as {user}][, {size} bytes][, {recipients} recipient(s)]", "" },
 	{ EVENT_REPEATED, "once more from {client}[ (helo {helo})], which had not had our 250; not queued again", "" },
 	{ EVENT_REFUSED, "[{to}: ][{reply}][, said at {stage}][ to {client}]", "" },
 	{ EVENT_ROUTED, "{to} by {hop}[, because of {rule}][, site {site}]", "{ladder}{rung}" },
