@@ -31,6 +31,11 @@ test_packages='
 libcmocka-dev|pkg:cmocka
 python3-pytest|py:pytest
 swaks|cmd:swaks
+msmtp|cmd:msmtp
+curl|cmd:curl
+gsasl|cmd:gsasl
+dovecot-core|cmd:dovecot
+postgresql|file:/usr/lib/postgresql
 libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
 universal-ctags|cmd:ctags

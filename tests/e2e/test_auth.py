@@ -1,59 +1,17 @@
 """Logging in (RFC 4954): where AUTH is offered, each mechanism, what a wrong password gets, lock-outs, and what users may
 send afterwards."""
 
-import base64
 import re
 import smtplib
-import socket
 import ssl
-import subprocess
 import time
 
 import pytest
 
-import harness
 import sasl
-from harness import Client, arrived, wait_for
+from harness import Client, arrived
+from logins import ALICE, PASSWORD, User, add_user, auth_server, logged, offered
 from sasl import b64
-
-ALICE, PASSWORD = "alice@example.org", "correct horse, battery"
-
-
-def add_user(directory, name, password, *options):
-    subprocess.run(
-        [*harness.PROGRAM, "user", "add", name, "--file", str(directory / "users"), *options],
-        input=password + "\n",
-        text=True,
-        check=True,
-        capture_output=True,
-    )
-
-
-def auth_server(place, auth=None, listen=None, users=True, **sections):
-    """Three ports: submission with STARTTLS, submission with TLS from the first byte, and an MX without AUTH."""
-    ports = [harness.free_port("127.0.0.1") for _ in range(3)]
-    listeners = listen or [
-        {"address": [f"127.0.0.1:{ports[0]}"], "role": "submission"},
-        {"address": [f"127.0.0.1:{ports[1]}"], "role": "submission", "tls": "implicit"},
-        {"address": [f"127.0.0.1:{ports[2]}"], "role": "mx"},
-    ]
-    for port, one in zip(ports, listeners):
-        one.setdefault("address", [f"127.0.0.1:{port}"])
-    section = {"backends": [{"file": "{dir}/users"}], "failure_delay": "0s", **(auth or {})}
-    s = place.mx(
-        port=ports[0],
-        tls=place.certificate(),
-        listen=listeners,
-        dns={"reverse_lookup": False},
-        auth=section,
-        start=False,
-        **sections,
-    )
-    s.implicit_port, s.mx_port = ports[1], ports[2]
-    if users:
-        add_user(s.dir, ALICE, PASSWORD)
-    return s
-
 
 @pytest.fixture(scope="module")
 def server(shared):
@@ -62,53 +20,6 @@ def server(shared):
     add_user(s.dir, "bob", "pässword ½", "--addresses", "bob@example.org,*@team.example.org")
     s.start()
     return s
-
-
-def logged(server, text):
-    """The log's lines are written by a thread of their own."""
-    wait_for(lambda: text in server.log(), what=f"the line {text!r} in the log")
-
-
-def offered(hello):
-    """The mechanisms in a reply to EHLO."""
-    found = re.search(r"^250[- ]AUTH (.*)$", hello, re.M)
-    return found.group(1).split() if found else []
-
-
-class User(Client):
-    """A client behind STARTTLS and EHLO."""
-
-    def __init__(self, server, tls=None, **options):
-        super().__init__(server.address, server.port, **options)
-        self.hello()
-        if tls:
-            self.expect(220, "STARTTLS")
-            context = ssl._create_unverified_context()
-            context.maximum_version = tls
-            self.socket = context.wrap_socket(self.socket, server_hostname="mx.example.org")
-        else:
-            self.starttls()
-        self.greeting = self.expect(250, "EHLO client.example")
-
-    def challenge(self, line):
-        text = self.expect(334, line)
-        return base64.b64decode(text[4:])
-
-    def plain(self, user=ALICE, password=PASSWORD, **options):
-        return self.command("AUTH PLAIN " + b64(sasl.plain(user, password, **options)))
-
-    def scram(self, mechanism, user=ALICE, password=PASSWORD, **options):
-        """The last reply; when it is 235, the server has proved itself."""
-        hash = "sha256" if "256" in mechanism else "sha1"
-        client = sasl.Scram(user, password, hash, **options)
-        code, text = self.command(f"AUTH {mechanism} {b64(client.first())}")
-        if code != 334:
-            return code, text
-        code, text = self.command(b64(client.final(base64.b64decode(text[4:]))))
-        if code != 334:
-            return code, text
-        client.verify(base64.b64decode(text[4:]))
-        return self.command("")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import harness
 import sasl
 from harness import Client, wait_for
 from sasl import b64
-from test_auth import ALICE, PASSWORD, User, add_user, auth_server, logged, offered
+from logins import ALICE, PASSWORD, User, add_user, auth_server, crypt_hash, logged, offered
 
 
 def user_command(server, *words, password=None, status=0):
@@ -76,17 +76,6 @@ def test_yizhan_user_keeps_comments_and_attributes(place):
     assert text.startswith("# people\n\nold:$y$") and ":addresses=a@example.org\n" in text and "\nlocked:!\n" in text
     rows = {u["user"]: u for u in json.loads(user_command(s, "list", "--json"))}
     assert rows["locked"]["login"] == [] and rows["new"]["login"] == ["password", "SCRAM-SHA-256", "SCRAM-SHA-1"]
-
-
-def crypt_hash(prefix, password):
-    """One of libxcrypt's forms, by the library itself."""
-    import ctypes
-    import ctypes.util
-
-    library = ctypes.CDLL(ctypes.util.find_library("crypt"))
-    library.crypt_gensalt.restype = library.crypt.restype = ctypes.c_char_p
-    setting = library.crypt_gensalt(prefix.encode(), 0, None, 0)
-    return library.crypt(password.encode(), setting).decode()
 
 
 @pytest.mark.parametrize("prefix", ["$y$", "$6$", "$2b$", "$5$", "$gy$"])
