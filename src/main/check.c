@@ -8,6 +8,7 @@
 
 #include "queue/classify.h"
 #include "receive/settings.h"
+#include "users/user_file.h"
 #include "world/file.h"
 
 struct check {
@@ -130,6 +131,46 @@ int check_named_files(struct world *w, const struct config *c, struct config_err
 	return buffer_error(&errors->text);
 }
 
+/* Every line of a password file that the server would pass over. */
+static int check_password_file(struct check *k, const char *path)
+{
+	_cleanup_(freep) char *text = NULL;
+	struct slice rest;
+	size_t len;
+	int r = file_read_all(k->world, path, USER_FILE_MAX, &text, &len);
+
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		config_error(k->errors, &k->mark, "auth.backends: cannot read %s: %s", path, strerrordesc_np(-r));
+		return 0;
+	}
+	rest = slice_new(text, len);
+	for (unsigned number = 1; rest.len > 0; number++) {
+		struct config_mark at = { path, number, 1 };
+		struct user_line line;
+		const char *why = NULL;
+
+		r = user_line_parse(slice_cut(rest, '\n', &rest), &line, &why);
+		if (r == -EINVAL)
+			config_error(k->errors, &at, "%s", why);
+		else if (r > 0)
+			verifiers_done(&line.verifiers);
+	}
+	explicit_bzero(text, len);
+	return 0;
+}
+
+static int check_password_files(struct check *k)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < k->config->users.n_backends && r >= 0; i++)
+		if (k->config->users.backends[i].kind == BACKEND_FILE)
+			r = check_password_file(k, k->config->users.backends[i].place);
+	return r;
+}
+
 int check_surroundings(struct world *w, const struct config *c, struct config_errors *errors)
 {
 	struct check k = { .world = w, .config = c, .errors = errors, .mark = { c->file, 0, 0 } };
@@ -137,6 +178,8 @@ int check_surroundings(struct world *w, const struct config *c, struct config_er
 
 	check_files(&k);
 	check_users(&k);
+	if (check_password_files(&k) < 0)
+		return -ENOMEM;
 	check_directory(&k, "spool", c->spool.path);
 	for (unsigned i = 0; i < c->route.n_domains; i++)
 		if (c->route.domains[i].deliver.kind == HOP_MAILDIR)

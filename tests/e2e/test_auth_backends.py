@@ -105,6 +105,16 @@ def test_a_broken_line_is_named_and_the_others_hold(place):
         logged(s, f"line={number}")
 
 
+def test_check_names_each_broken_line(place):
+    s = auth_server(place)
+    (s.dir / "users").write_text("# fine\nalice:$6$s$h\nno colon\neve:plaintext\n")
+    r = s.command("check", check=False)
+    assert r.returncode == 1
+    assert f"{s.dir}/users:3:1: there is no ':'" in r.stderr and f"{s.dir}/users:4:1: the hash" in r.stderr, r.stderr
+    (s.dir / "users").unlink()
+    assert "cannot read" in s.command("check", check=False).stderr
+
+
 def test_a_file_that_is_gone_is_a_temporary_failure(place):
     s = auth_server(place)
     s.start()
@@ -219,16 +229,17 @@ def test_a_refusal_takes_its_time(place):
         assert time.monotonic() - began < 0.69 * harness.SLOW
 
 
-def test_logins_do_not_hold_up_others(place):
-    """While many passwords are hashed, somebody else's dialogue goes on."""
-    s = auth_server(place, {"failures_per_address": 0, "failures_per_account": 0})
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_logins_do_not_hold_up_others(place, mechanism):
+    """While many passwords are hashed, and proofs looked at, somebody else's dialogue goes on."""
+    s = auth_server(place, {"failures_per_address": 0, "failures_per_account": 0}, limits={"errors": 1000000, "commands": 1000000})
     s.start()
     stop = threading.Event()
 
     def guess():
         with User(s) as c:
             while not stop.is_set():
-                c.plain(password="wrong")
+                c.plain(password="wrong") if mechanism == "PLAIN" else c.scram(mechanism, password="wrong")
 
     threads = [threading.Thread(target=guess) for _ in range(10)]
     for t in threads:
