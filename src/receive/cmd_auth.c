@@ -517,6 +517,8 @@ int cmd_auth(struct session *s, const struct command *c)
 
 /* --- afterwards ------------------------------------------------------------------------------------------------- */
 
+/* What MAIL says by AUTH= (RFC 4954 section 5), on whose behalf somebody else took the message, is checked for its form
+ * (smtp/parameters.h) and passed on to nobody: that is what AUTH=<> means. */
 int auth_check_sender(struct session *s, const struct address *from)
 {
 	const struct users_config *config;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/utf8.h"
 #include "world/file.h"
 
 /* --- lines ------------------------------------------------------------------------------------------------------ */
@@ -42,7 +41,7 @@ int user_line_parse(struct slice line, struct user_line *ret, const char **ret_w
 		return -EINVAL;
 	}
 	if (!user_name_is_valid(l.name)) {
-		*ret_why = "the name is empty, too long or holds control characters";
+		*ret_why = "the name is empty, too long, not UTF-8 or holds control characters";
 		return -EINVAL;
 	}
 	r = verifiers_parse(rest, &rest, &l.verifiers);

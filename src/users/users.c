@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "base/wildcard.h"
 #include "users/dovecot.h"
 #include "users/oauth.h"
@@ -46,7 +47,7 @@ bool user_name_is_valid(struct slice name)
 	for (size_t i = 0; i < name.len; i++)
 		if ((unsigned char) name.data[i] < ' ' || name.data[i] == 127)
 			return false;
-	return true;
+	return utf8_valid(name);
 }
 
 char *user_name_fold(struct slice name)

@@ -39,7 +39,7 @@ size_t scram_key_len(enum scram_hash h);
 int verifiers_parse(struct slice text, struct slice *ret_rest, struct verifiers *ret);
 void verifiers_format(const struct verifiers *v, struct buffer *out);
 
-/* The following take their time (a tenth of a second, some megabytes): on a worker, or in a command. */
+/* The following take their time (yescrypt some 70 ms, and 16 MB): on a worker, or in a command. */
 
 /* A yescrypt hash and verifiers for both SCRAM mechanisms. The password is prepared as RFC 4013 says; -EINVAL when that
  * can't be done (it is empty, too long, holds forbidden characters); -ENOMEM; -EIO when there is no random. */
