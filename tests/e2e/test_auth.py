@@ -8,10 +8,12 @@ import time
 
 import pytest
 
+import harness
 import sasl
-from harness import Client, arrived
+from harness import Client, arrived, wait_for
 from logins import ALICE, PASSWORD, User, add_user, auth_server, logged, offered
 from sasl import b64
+
 
 @pytest.fixture(scope="module")
 def server(shared):
@@ -370,3 +372,42 @@ def test_passwords_are_not_in_the_log(server):
     log = server.log()
     for secret in ("very-wrong-password", PASSWORD, b64(sasl.plain(ALICE, PASSWORD)), b64(sasl.plain(ALICE, "very-wrong-password"))):
         assert secret not in log
+
+
+def memory_holds(pid, texts):
+    """Which of these octets the memory of a process holds."""
+    found = set()
+    for line in open(f"/proc/{pid}/maps"):
+        where, rights = line.split()[:2]
+        if "r" not in rights or "[v" in line:
+            continue
+        start, end = (int(x, 16) for x in where.split("-"))
+        try:
+            with open(f"/proc/{pid}/mem", "rb") as memory:
+                memory.seek(start)
+                data = memory.read(end - start)
+        except PermissionError:
+            pytest.skip("the memory of a process of ours can't be read here")
+        except OSError:
+            continue
+        found |= {t for t in texts if t in data}
+    return found
+
+
+@pytest.mark.skipif(harness.OWN_ALLOCATOR, reason="it keeps freed memory as it is")
+def test_passwords_do_not_stay_in_memory(place):
+    secret = "Zq7-unmistakable-secret-91x"
+    s = auth_server(place, users=False)
+    add_user(s.dir, ALICE, secret)
+    s.start()
+    for log_in in (
+        lambda c: c.plain(ALICE, secret),
+        lambda c: c.plain(ALICE, secret + "!"),
+        lambda c: c.scram("SCRAM-SHA-256", ALICE, secret),
+    ):
+        with User(s) as c:
+            assert log_in(c)[0] in (235, 535)
+            c.expect(250, "NOOP")
+        wait_for(lambda: s.json("status")["receive"]["sessions"] == 0, what="the end of the session")
+        message = b64(sasl.plain(ALICE, secret)).encode()[:40]
+        assert not memory_holds(s.process.pid, [secret.encode(), message, b64(secret).encode()])
