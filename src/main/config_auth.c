@@ -2,12 +2,22 @@
 #include "main/config_keys.h"
 #include "main/config_sections.h"
 #include "smtp/extensions.h"
+#include "world/file.h"
 
 #define BY_PASSWORD (AUTH_PLAIN | AUTH_LOGIN)
 #define BY_VERIFIER (AUTH_SCRAM_SHA_1 | AUTH_SCRAM_SHA_1_PLUS | AUTH_SCRAM_SHA_256 | AUTH_SCRAM_SHA_256_PLUS)
 #define BY_TOKEN (AUTH_OAUTHBEARER | AUTH_XOAUTH2)
 
-static int read_backend(struct config_reader *reader, const struct config_node *node, struct users_backend_config *ret)
+static void check_permissions(struct config_reader *reader, struct world *w, const struct config_node *node, const char *path)
+{
+	struct file_info info;
+
+	if (path_info(w, path, &info) == 0 && (info.mode & 07))
+		config_warning(reader->errors, &node->mark, "backends: everybody on this machine may read %s; chmod 600 it", path);
+}
+
+static int read_backend(struct config_reader *reader, struct world *w, const struct config_node *node,
+			struct users_backend_config *ret)
 {
 	struct backend_section s = { 0 };
 	int r = config_fill(reader, "auth.backends[]", node, &s);
@@ -24,6 +34,8 @@ static int read_backend(struct config_reader *reader, const struct config_node *
 		config_error(reader->errors, &node->mark, "backends: only a database has a query");
 	else if (sql && !strstr(s.query, "$1"))
 		config_error(reader->errors, &node->mark, "backends: the query has no $1, which stands for the user's name");
+	if (s.file)
+		check_permissions(reader, w, node, s.file);
 	*ret = (struct users_backend_config) {
 		.kind = s.file ? BACKEND_FILE : s.dovecot ? BACKEND_DOVECOT : s.sqlite ? BACKEND_SQLITE : BACKEND_POSTGRESQL,
 		.place = s.file ? s.file : s.dovecot ? s.dovecot : s.sqlite ? s.sqlite : s.postgresql,
@@ -33,7 +45,7 @@ static int read_backend(struct config_reader *reader, const struct config_node *
 	return 0;
 }
 
-static int read_backends(struct config_reader *reader, struct config *c)
+static int read_backends(struct config_reader *reader, struct world *w, struct config *c)
 {
 	const struct config_node *node = c->raw.auth_backends;
 	struct users_backend_config *backends;
@@ -46,7 +58,7 @@ static int read_backends(struct config_reader *reader, struct config *c)
 	c->users.backends = backends;
 	c->users.n_backends = node->n;
 	for (unsigned i = 0; i < node->n; i++) {
-		int r = read_backend(reader, node->items[i], &backends[i]);
+		int r = read_backend(reader, w, node->items[i], &backends[i]);
 
 		if (r < 0)
 			return r;
@@ -140,7 +152,7 @@ int config_read_auth(struct config_reader *reader, struct world *w, const struct
 
 	if (!auth)
 		return 0;
-	r = read_backends(reader, c);
+	r = read_backends(reader, w, c);
 	if (r >= 0)
 		r = read_senders(reader, c);
 	if (r >= 0)

@@ -3,6 +3,8 @@
 import base64
 import http.server
 import json
+import os
+import pwd
 import socket
 import sqlite3
 import ssl
@@ -65,6 +67,36 @@ def test_yizhan_user_says_no(place):
     assert "command line" in user_command(s, "add", "eve", "secret", status=2)
     user_command(s, "frobnicate", "eve", status=2)
     assert [u["user"] for u in json.loads(user_command(s, "list", "--json"))] == [ALICE]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_yizhan_user_gives_the_file_to_the_server(place):
+    s = auth_server(place, users=False, user="nobody")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    user_command(s, "add", "eve", password="x")
+    assert (s.dir / "users").stat().st_uid == nobody
+    os.chown(s.dir / "users", 1, 2)
+    (s.dir / "users").chmod(0o640)
+    user_command(s, "passwd", "eve", password="y")
+    info = (s.dir / "users").stat()
+    assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (1, 2, 0o640)
+
+
+def test_two_at_once_lose_nothing(place):
+    s = auth_server(place)
+    threads = [threading.Thread(target=add_user, args=(s.dir, f"u{i}", "x")) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert {u["user"] for u in json.loads(user_command(s, "list", "--json"))} == {ALICE, *(f"u{i}" for i in range(8))}
+
+
+def test_a_file_that_everybody_may_read_is_warned_of(place):
+    s = auth_server(place)
+    assert "everybody" not in s.command("check").stderr
+    (s.dir / "users").chmod(0o644)
+    assert "everybody on this machine may read" in s.command("check").stderr
 
 
 def test_yizhan_user_keeps_comments_and_attributes(place):
