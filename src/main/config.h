@@ -14,7 +14,7 @@
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
-	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes, *auth_backends, *auth_senders;
+	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes, *auth_backends, *auth_senders, *auth_certificates;
 };
 
 struct config {

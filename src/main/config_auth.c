@@ -89,6 +89,31 @@ static int read_senders(struct config_reader *reader, struct config *c)
 	return 0;
 }
 
+static int read_certificates(struct config_reader *reader, struct config *c)
+{
+	const struct config_node *node = c->raw.auth_certificates;
+	struct users_certificate *certificates;
+
+	if (!node)
+		return 0;
+	certificates = arena_new_array(reader->arena, struct users_certificate, node->n + 1);
+	if (!certificates)
+		return -ENOMEM;
+	c->users.certificates = certificates;
+	for (unsigned i = 0; i < node->n; i++) {
+		struct users_certificate *one = &certificates[c->users.n_certificates];
+		int r = config_fill(reader, "auth.certificates[]", node->items[i], one);
+
+		if (r < 0)
+			return r;
+		if (!!one->fingerprint + !!one->subject + !!one->name != 1)
+			config_error(reader->errors, &node->items[i]->mark, "certificates: each has one of fingerprint, subject, name");
+		else if (one->user)
+			c->users.n_certificates++;
+	}
+	return 0;
+}
+
 static int read_oauth(struct config_reader *reader, struct world *w, const struct config_node *oauth, struct config *c)
 {
 	struct users_oauth_config *o = &c->users.oauth;
@@ -119,6 +144,8 @@ static unsigned find_possible(const struct config *c, unsigned *ret_default)
 	}
 	if (c->users.oauth.introspection)
 		possible |= BY_TOKEN;
+	if (c->users.n_certificates || c->users.certificate_email)
+		possible |= AUTH_EXTERNAL;
 	/* A mail program takes the strongest that it is offered, and fails when there is no verifier for it: databases and
 	 * Dovecot's users often have hashes only. */
 	*ret_default = files_only ? possible : possible & ~(unsigned) BY_VERIFIER;
@@ -137,8 +164,8 @@ static void read_mechanisms(struct config_reader *reader, const struct config_no
 
 		if (!m)
 			config_error(reader->errors, &node->mark, "mechanisms: \"%s\" is not known; there are PLAIN, LOGIN, SCRAM-SHA-256, "
-								  "SCRAM-SHA-256-PLUS, SCRAM-SHA-1, SCRAM-SHA-1-PLUS, OAUTHBEARER and "
-								  "XOAUTH2", c->auth_mechanisms[i]);
+								  "SCRAM-SHA-256-PLUS, SCRAM-SHA-1, SCRAM-SHA-1-PLUS, EXTERNAL, "
+								  "OAUTHBEARER and XOAUTH2", c->auth_mechanisms[i]);
 		else if (!(m & possible))
 			config_error(reader->errors, &node->mark, "mechanisms: none of the backends can do %s", c->auth_mechanisms[i]);
 		c->users.mechanisms |= m;
@@ -156,11 +183,13 @@ int config_read_auth(struct config_reader *reader, struct world *w, const struct
 	if (r >= 0)
 		r = read_senders(reader, c);
 	if (r >= 0)
+		r = read_certificates(reader, c);
+	if (r >= 0)
 		r = read_oauth(reader, w, config_get(auth, "oauth"), c);
 	if (r < 0)
 		return r;
-	if (c->users.n_backends == 0 && !config_get(auth, "oauth"))
-		config_error(reader->errors, &auth->mark, "auth: needs backends, which say where the users are, or oauth");
+	if (c->users.n_backends == 0 && !config_get(auth, "oauth") && !config_get(auth, "certificates") && !c->users.certificate_email)
+		config_error(reader->errors, &auth->mark, "auth: needs backends, which say where the users are, or oauth, or certificates");
 	read_mechanisms(reader, config_get(auth, "mechanisms"), c);
 	c->receive.users = &c->users;
 	return 0;

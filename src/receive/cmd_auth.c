@@ -5,6 +5,7 @@
 #include "base/base64.h"
 #include "receive/auth.h"
 #include "receive/commands.h"
+#include "receive/external.h"
 #include "receive/sasl.h"
 #include "users/attempts.h"
 #include "users/oauth.h"
@@ -86,9 +87,11 @@ static unsigned possible(struct session *s, bool with_tls)
 bool auth_offer(struct session *s)
 {
 	s->mechanisms = possible(s, s->tls != NULL);
+	if (!s->mechanisms)
+		return false;
 	if (s->mechanisms & SCRAM_PLUS && !has_binding(s))
 		s->mechanisms &= ~(unsigned) SCRAM_PLUS;
-	if (!s->tls || !s->tls->verified)
+	if (!s->tls || !external_user(users_config(s->settings->users), s->tls, SLICE_NULL))
 		s->mechanisms &= ~(unsigned) AUTH_EXTERNAL;
 	return s->mechanisms != 0;
 }
@@ -243,6 +246,23 @@ static enum login_end check_password(struct login *l, struct sasl *x)
 	return outcome_of(users_check_password(l->s->settings->users, slice_from(l->claimed), password, &context, &l->user));
 }
 
+static enum login_end check_certificate(struct login *l, const char *as)
+{
+	struct users *users = l->s->settings->users;
+	const char *user = external_user(users_config(users), l->s->tls, slice_from(as));
+	enum login_end o;
+
+	claim(l, as && as[0] ? as : user);
+	o = count(l, false);
+	if (o != LOGIN_OK)
+		return o;
+	if (!user) {
+		l->why = "the certificate is not this user's";
+		return LOGIN_WRONG;
+	}
+	return outcome_of(users_describe(users, slice_from(user), &l->user));
+}
+
 /* Messages of the client in, challenges out, until the mechanism is done. */
 static enum login_end converse(struct login *l, struct sasl *x)
 {
@@ -292,6 +312,8 @@ static enum login_end run_sasl_with(struct login *l, struct sasl *x)
 	if (o != LOGIN_OK)
 		return o;
 	as = sasl_authorization(x);
+	if (l->mechanism == AUTH_EXTERNAL)
+		return check_certificate(l, as);
 	if (l->mechanism & (AUTH_PLAIN | AUTH_LOGIN))
 		o = check_password(l, x);
 	else

@@ -316,12 +316,24 @@ static int find_owner(void *arg)
 	return users_find(o->users, o->name, o->user);
 }
 
+int users_describe(struct users *u, struct slice name, struct user *ret)
+{
+	struct user user = { 0 };
+	struct owner owner = { .users = u, .name = name, .user = &user };
+	int r = world_offload(u->world, find_owner, &owner);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (r == -ENOENT && !(user.name = slice_dup(name)))
+		return -ENOMEM;
+	*ret = user;
+	return 0;
+}
+
 int users_check_token(struct users *u, struct slice claimed, struct slice token, const struct login_context *context,
 		      struct user *ret)
 {
 	_cleanup_(freep) char *name = NULL;
-	struct user user = { 0 };
-	struct owner owner = { .users = u, .user = &user };
 	int r;
 
 	if (!u->oauth)
@@ -331,15 +343,7 @@ int users_check_token(struct users *u, struct slice claimed, struct slice token,
 		return r;
 	if (!user_name_is_valid(slice_from(name)) || (claimed.len > 0 && !slice_ieq_str(claimed, name)))
 		return -EACCES;
-	/* What else is known of him: his addresses. */
-	owner.name = slice_from(name);
-	r = world_offload(u->world, find_owner, &owner);
-	if (r < 0 && r != -ENOENT)
-		return r;
-	free(user.name);
-	user.name = TAKE_PTR(name);
-	*ret = user;
-	return 0;
+	return users_describe(u, slice_from(name), ret);
 }
 
 /* --- whose address ---------------------------------------------------------------------------------------------- */

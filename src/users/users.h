@@ -36,6 +36,13 @@ struct users_senders {
 	const char *const *addresses;
 	unsigned n_addresses;
 };
+/* Whose client certificate it is; one of the three is given. */
+struct users_certificate {
+	const char *user;
+	const char *fingerprint; /* SHA-256, hexadecimal, colons don't count: holds whoever signed it */
+	const char *subject;     /* as in tls_info; this one and the next only when a CA of the configuration signed it */
+	const char *name;        /* of the subjectAltName: "email:alice@example.org", "dns:..." */
+};
 struct users_limits {
 	unsigned per_address, per_account; /* failures within the window; 0: no limit */
 	usec_t window, lockout;
@@ -46,6 +53,9 @@ struct users_config {
 	struct users_oauth_config oauth;
 	const struct users_senders *senders;
 	unsigned n_senders;
+	const struct users_certificate *certificates;
+	unsigned n_certificates;
+	bool certificate_email;   /* an address in the subjectAltName of a certificate is the user's name */
 	struct users_limits limits;
 	unsigned mechanisms;      /* enum auth_mechanism (smtp/extensions.h): what may be offered */
 	unsigned parallel_checks; /* passwords that one loop checks at the same time */
@@ -98,6 +108,9 @@ int users_check_password(struct users *u, struct slice name, const char *passwor
 /* Whose token is it? In a fiber. claimed: the name the client gave, may be empty. As above. */
 int users_check_token(struct users *u, struct slice claimed, struct slice token, const struct login_context *context,
 		      struct user *ret);
+
+/* He was recognized without a password: what else is known of him. In a fiber; waits. 0, -EAGAIN, -ENOMEM. */
+int users_describe(struct users *u, struct slice name, struct user *ret);
 
 /* May he send as this address? With domain in lower case as in route/match.h. */
 bool users_may_send_as(const struct users_config *config, const char *user, const char *addresses, struct slice address);

@@ -596,6 +596,91 @@ def test_a_client_without_a_token_learns_what_is_wanted(place, tokens):
         c.expect(535, b64(b"\1"))
 
 
+# --- certificates ------------------------------------------------------------------------------------------------------
+
+
+class Authority:
+    """A CA for client certificates."""
+
+    def __init__(self, directory):
+        self.dir = directory / "people"
+        self.dir.mkdir()
+        self.key, self.cert = self.dir / "ca.key", self.dir / "ca.crt"
+        self.openssl("req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=people", "-keyout", self.key, "-out", self.cert)
+
+    def openssl(self, *words):
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"] if words[0] == "req" else []
+        r = subprocess.run(["openssl", words[0], *curve, *map(str, words[1:])], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        return r.stdout
+
+    def issue(self, name, subject, emails=(), signed=True):
+        """(certificate, key)"""
+        cert, key, request, ext = (self.dir / f"{name}.{end}" for end in ("crt", "key", "csr", "ext"))
+        ext.write_text("subjectAltName=" + ",".join([f"email:{e}" for e in emails] or ["DNS:host.example"]) + "\n")
+        self.openssl("req", "-nodes", "-subj", subject, "-keyout", key, "-out", request)
+        signer = ["-CA", self.cert, "-CAkey", self.key, "-CAcreateserial"] if signed else ["-signkey", key]
+        self.openssl("x509", "-req", "-days", "9", "-in", request, "-out", cert, "-extfile", ext, *signer)
+        return cert, key
+
+    def fingerprint(self, cert):
+        return self.openssl("x509", "-noout", "-fingerprint", "-sha256", "-in", cert).split("=")[1].strip()
+
+
+class CertifiedUser(User):
+    def __init__(self, server, pair):
+        Client.__init__(self, server.address, server.port)
+        self.hello()
+        self.expect(220, "STARTTLS")
+        context = ssl._create_unverified_context()
+        if pair:
+            context.load_cert_chain(*pair)
+        self.socket = context.wrap_socket(self.socket, server_hostname="mx.example.org")
+        self.greeting = self.expect(250, "EHLO client.example")
+
+
+def test_external(place):
+    ca = Authority(place.tmp)
+    alice = ca.issue("alice", "/CN=Alice", [ALICE, "alias@example.org"])
+    printer = ca.issue("printer", "/CN=printer", signed=False)
+    backup = ca.issue("backup", "/O=Example/CN=backup")
+    forged = ca.issue("forged", "/O=Example/CN=backup", [ALICE], signed=False)
+    stranger = ca.issue("stranger", "/CN=stranger")
+    s = auth_server(
+        place,
+        {
+            "certificate_email": True,
+            "certificates": [
+                {"user": "printer", "fingerprint": ca.fingerprint(printer[0])},
+                {"user": "backup@example.org", "subject": "CN=backup,O=Example"},
+            ],
+            "senders": [{"user": "printer", "addresses": "printer@example.org"}],
+        },
+        listen=[{"role": "submission", "client_certificates": {"ca": str(ca.cert)}}],
+    )
+    s.start()
+    for pair in (None, forged, stranger):
+        with CertifiedUser(s, pair) as c:
+            assert "EXTERNAL" not in offered(c.greeting) and "PLAIN" in offered(c.greeting)
+            assert c.command("AUTH EXTERNAL =")[0] == 504
+    for pair, name, address in (
+        (alice, "", ALICE),
+        (alice, "alias@example.org", "alias@example.org"),
+        (printer, "", "printer@example.org"),
+        (printer, "PRINTER", "printer@example.org"),
+        (backup, "", "backup@example.org"),
+    ):
+        with CertifiedUser(s, pair) as c:
+            assert "EXTERNAL" in offered(c.greeting)
+            assert c.command("AUTH EXTERNAL " + b64("somebody@example.org"))[0] == 535
+            assert c.command("AUTH EXTERNAL " + (b64(name) or "="))[0] == 235
+            c.expect(553, "MAIL FROM:<other@example.org>")
+            c.send_message(address, ["bob@example.org"])
+    with CertifiedUser(s, alice) as c:
+        assert c.challenge("AUTH EXTERNAL") == b""
+        c.expect(235, "")
+
+
 # --- the configuration -------------------------------------------------------------------------------------------------
 
 
@@ -613,6 +698,8 @@ def test_a_client_without_a_token_learns_what_is_wanted(place, tokens):
         ({"backends": [{"dovecot": "x"}], "mechanisms": ["SCRAM-SHA-256"]}, "none of the backends can do"),
         ({"backends": [{"file": "x"}], "oauth": {"introspection": "http://sso.example.org/"}}, "begins with https://"),
         ({"oauth": {"scope": "x"}}, "needs introspection"),
+        ({"certificates": [{"user": "a"}]}, "each has one of"),
+        ({"certificates": [{"user": "a", "subject": "CN=a", "name": "dns:a"}]}, "each has one of"),
         ({"backends": [{"file": "x"}], "oauth": {"introspection": "https://x/", "client_secret_file": "none"}}, "cannot read"),
     ],
 )
