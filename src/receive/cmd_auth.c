@@ -103,9 +103,20 @@ void auth_forget(struct session *s)
 
 int auth_become(struct session *s, const char *user)
 {
+	struct user known = { 0 };
+	int r = 0;
+
 	auth_forget(s);
-	s->user = user;
-	return 0;
+	if (!user)
+		return 0;
+	if (s->settings->users)
+		r = users_describe(s->settings->users, slice_from(user), &known);
+	if (r >= 0 && known.addresses && !(s->addresses = arena_strdup(s->arena, known.addresses)))
+		r = -ENOMEM;
+	user_done(&known);
+	if (r >= 0)
+		s->user = user;
+	return r;
 }
 
 /* --- the exchange ----------------------------------------------------------------------------------------------- */
