@@ -198,11 +198,19 @@ enum reply_id pressure_on_session(struct pressure *p)
 	       : REPLY_DONE;
 }
 
+static bool is_critical(const struct pressure *p)
+{
+	bool critical = false;
+
+	for (unsigned i = 0; i < PRESSURE_KINDS; i++)
+		critical |= level_of(p, i) == PRESSURE_CRITICAL;
+	return critical;
+}
+
 bool pressure_keeps_doors_shut(struct pressure *p)
 {
-	pressure_look(p);
-	for (unsigned i = 0; i < PRESSURE_KINDS; i++)
-		if (level_of(p, i) == PRESSURE_CRITICAL)
-			return true;
-	return false;
+	if (!is_critical(p))
+		return false;
+	pressure_look(p); /* nobody else does */
+	return is_critical(p);
 }

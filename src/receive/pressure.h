@@ -47,5 +47,5 @@ const char *pressure_name(enum pressure_kind kind); /* "memory", "disk", "files"
 enum reply_id pressure_on_message(struct pressure *p);
 /* May a session begin? REPLY_DONE, or why not. Counts. */
 enum reply_id pressure_on_session(struct pressure *p);
-/* Should no connection be accepted? */
+/* Should no connection be accepted? Looks by itself only as long as that is so. */
 bool pressure_keeps_doors_shut(struct pressure *p);

@@ -73,8 +73,8 @@ static void test_a_full_disk_refuses_and_a_disk_with_room_takes_again(void **sta
 	assert_false(pressure_keeps_doors_shut(&p));
 	config.disk_critical = UINT64_C(1) << 49;
 	sim_run(sim, sim_now(sim) + 2 * USEC_SEC);
-	assert_true(pressure_keeps_doors_shut(&p));
 	assert_int_equal(pressure_on_session(&p), REPLY_UNDER_PRESSURE);
+	assert_true(pressure_keeps_doors_shut(&p));
 	assert_int_equal(atomic_load(&p.gauges[PRESSURE_DISK].refused), 2);
 	config.disk_high = 0; /* a reload switches it off: what held before holds no more */
 	sim_run(sim, sim_now(sim) + 2 * USEC_SEC);
