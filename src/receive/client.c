@@ -39,6 +39,7 @@ int session_become(struct session *s, const struct endpoint *client, bool may_tr
 		memcpy(s->client, "unix", sizeof("unix"));
 	else
 		ip_format(&client->ip, s->client);
+	s->lines.accept_bare_lf = access_normalizes(s->settings->config, client);
 	return 0;
 }
 

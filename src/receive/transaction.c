@@ -550,7 +550,7 @@ static bool is_repeated(struct session *s, msgid_t *ret_first)
 
 	if (!t->digested)
 		return false;
-	duplicates_key(session_shared(s)->duplicates, s->client, &t->envelope, &t->digest, &s->latest.key);
+	duplicates_key(session_shared(s)->duplicates, s->user ? s->user : s->client, &t->envelope, &t->digest, &s->latest.key);
 	return duplicates_find(session_shared(s)->duplicates, &s->latest.key, ret_first);
 }
 
