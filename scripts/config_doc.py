@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/CONFIGURATION.md and packaging/yizhan.schema.json from the table of keys in the program.
+"""Writes docs/CONFIGURATION.md, docs/REPLIES.md and packaging/yizhan.schema.json from the table of keys in the program.
 
   config_doc.py [--binary build/yizhan]            writes both
   config_doc.py [--binary build/yizhan] --check    says whether they are up to date (status 1 when not)"""
@@ -23,6 +23,22 @@ of `a`; `a[].b` is a key of every element of the list `a`; `a{}.b` one of every 
 | key | value | what it does |
 | --- | --- | --- |
 """
+
+
+REPLIES = """# Every reply of the server
+
+Made from the program by `scripts/config_doc.py`; don't edit by hand. `replies` in the configuration puts other texts in the
+place of these, by their names. `%1` and `%2` are filled in as the text shows; `{client}`, `{client_name}`, `{helo}`, `{user}`,
+`{hostname}`, `{sender}` and `{recipient}` may be used in every text ([GATE.md](GATE.md)).
+
+| name | codes | text |
+| --- | --- | --- |
+"""
+
+
+def replies(text):
+    """Lines of name, codes and text with tabs between."""
+    return REPLIES + "".join("| `{}` | {} | {} |\n".format(*line.replace("<", "\\<").split("\t")) for line in text.splitlines())
 
 
 def printed(binary, option):
@@ -51,6 +67,7 @@ def main():
     options = parser.parse_args()
     wanted = {
         ROOT / "docs/CONFIGURATION.md": table(printed(options.binary, "--keys")),
+        ROOT / "docs/REPLIES.md": replies(printed(options.binary, "--replies")),
         ROOT / "packaging/yizhan.schema.json": printed(options.binary, "--schema"),
     }
     stale = [p for p, text in wanted.items() if not p.exists() or p.read_text() != text]

@@ -23,12 +23,13 @@ libpcre2-dev|pkg:libpcre2-8
 libmicrohttpd-dev|pkg:libmicrohttpd
 libsystemd-dev|pkg:libsystemd
 libcrypt-dev|pkg:libxcrypt
-libsqlite3-dev|pkg:sqlite3
 libpq-dev|pkg:libpq
 libcurl4-openssl-dev|pkg:libcurl
+libsqlite3-dev|pkg:sqlite3
 '
 test_packages='
 libcmocka-dev|pkg:cmocka
+libmaxminddb-dev|pkg:libmaxminddb
 python3-pytest|py:pytest
 swaks|cmd:swaks
 msmtp|cmd:msmtp

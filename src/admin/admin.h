@@ -48,6 +48,8 @@ struct admin_parts {
 	struct loop *const *loops;
 	unsigned n_loops;
 	void (*traffic)(struct admin_traffic *ret, void *context);
+	/* Says a sentence for each thing that an administrator should know; may be NULL. */
+	void (*report)(void (*say)(void *to, const char *text), void *to, void *context);
 	uint64_t (*log_dropped)(void *context); /* log lines lost so far; may be NULL */
 	/* Stop or reload was asked for. 0; -errno and *ret_why (on the heap) when it is not done. */
 	int (*request)(enum admin_request what, char **ret_why, void *context);

@@ -97,9 +97,14 @@ static void add_journal(const struct admin_parts *p, struct making *result)
 	json_put(result, "journal", o);
 }
 
+static void add_warning(void *to, const char *text)
+{
+	json_append_text(to, text);
+}
+
 int command_status(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
 {
-	struct making *result = &reply->result, loops = making_list();
+	struct making *result = &reply->result, loops = making_list(), warnings = making_list();
 	usec_t up = now() - p->started;
 
 	json_set_text(result, "version", p->version);
@@ -113,6 +118,9 @@ int command_status(const struct admin_parts *p, const json_t *request, struct ad
 		json_append(&loops, &loop);
 	}
 	json_put(result, "loops", &loops);
+	if (p->report)
+		p->report(add_warning, &warnings, p->context);
+	json_put(result, "warnings", &warnings);
 	add_traffic(p, result);
 	add_queue(p, result);
 	add_spool(p, result);

@@ -22,10 +22,13 @@ static void print_status(const json_t *o)
 {
 	const json_t *receive = json_object_get(o, "receive"), *deliver = json_object_get(o, "deliver");
 	const json_t *spool = json_object_get(o, "spool"), *journal = json_object_get(o, "journal");
+	const json_t *warnings = json_object_get(o, "warnings");
 	char up[64], oldest[64], size[16], disk[16], bytes[16];
 
 	printf("%s, Yizhan %s, up %s, %zu loops\n\n", cli_text(o, "hostname"), cli_text(o, "version"),
 	       cli_ago(cli_number(o, "uptime_s"), up, sizeof(up)), json_array_size(json_object_get(o, "loops")));
+	for (size_t i = 0; i < json_array_size(warnings); i++)
+		printf("!       %s\n", json_string_value(json_array_get(warnings, i)));
 	printf("in      %llu sessions now, %llu connections, %llu messages, %s, %llu refusals\n",
 	       (unsigned long long) cli_number(receive, "sessions"), (unsigned long long) cli_number(receive, "connections"),
 	       (unsigned long long) cli_number(receive, "messages"), cli_size(cli_number(receive, "bytes"), bytes),

@@ -25,6 +25,7 @@ enum envelope_flags {
 	ENVELOPE_TLS_OPTIONAL = 32, /* TLS-Required: No in its header (RFC 8689 section 3) */
 	ENVELOPE_RRVS_FIELD = 64,   /* Require-Recipient-Valid-Since in its header (RFC 7293 section 3.2) */
 	ENVELOPE_BARE_LF = 1 << 12, /* the content came by BDAT and has LFs alone */
+	ENVELOPE_HOLD = 1024,  /* a rule keeps it until an administrator releases it */
 };
 /* RFC 7293 section 3.1: what is to be done at a server without the extension. */
 enum rrvs_action { RRVS_NONE /* no time was given */, RRVS_REJECT, RRVS_CONTINUE };

@@ -29,13 +29,16 @@ static void complain(struct check *k, const char *part, int r, char *why)
 static void check_tls(struct check *k)
 {
 	struct tls_client_config client = { .ca_file = k->config->deliver.ca_file };
+	struct receive_config receive = k->config->receive;
+	struct gate_shared gate = { .world = k->world };
 	_cleanup_(receive_settings_unrefp) struct receive_settings *in = NULL;
 	_cleanup_(tls_context_unrefp) struct tls_context *out = NULL;
 	char *why = NULL;
 	int r = 0;
 
+	receive.gate = NULL; /* its files have a check of their own */
 	if (k->config->receive.has_tls)
-		r = receive_settings_new(k->world, NULL, &k->config->receive, &in, &why);
+		r = receive_settings_new(k->world, NULL, &receive, &gate, &in, &why);
 	complain(k, "tls", r, why);
 	why = NULL;
 	r = tls_client_context_new(k->world, &client, &out, &why);
@@ -58,6 +61,17 @@ static void check_reply_classes(struct check *k)
 	int r = classifier_new(k->world, k->config->queue.reply_classes, &classifier, &why);
 
 	complain(k, "queue.reply_classes", r, why);
+}
+
+static void check_country_file(struct check *k)
+{
+	_cleanup_(country_closep) struct country *country = NULL;
+	char *why = NULL;
+	int r = 0;
+
+	if (k->config->gate.checks.country_file)
+		r = country_open(k->config->gate.checks.country_file, &country, &why);
+	complain(k, "checks.country_file", r, why);
 }
 
 static bool user_exists(const struct config *c)
@@ -121,6 +135,7 @@ static void check_files(struct check *k)
 	check_tls(k);
 	check_dns(k);
 	check_reply_classes(k);
+	check_country_file(k);
 }
 
 int check_named_files(struct world *w, const struct config *c, struct config_errors *errors)

@@ -88,7 +88,14 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_relays(reader, w, c);
 	if (r < 0)
 		return r;
-	return config_read_routes(reader, c);
+	r = config_read_routes(reader, c);
+	if (r < 0)
+		return r;
+	r = config_read_replies(reader, c);
+	if (r < 0)
+		return r;
+	r = config_read_checks(reader, c);
+	return r < 0 ? r : config_read_gate(reader, c);
 }
 
 static int config_new(struct config **ret)

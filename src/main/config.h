@@ -10,11 +10,14 @@
 #include "deliver/deliver.h"
 #include "main/config_schema.h"
 #include "queue/queue.h"
+#include "receive/gate.h"
 #include "receive/receive.h"
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
-	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes, *auth_backends, *auth_senders, *auth_certificates;
+	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
+	const struct config_node *auth_backends, *auth_senders, *auth_certificates;
+	const struct config_node *replies, *gate, *lists, *helo, *rate, *concurrent;
 };
 
 struct config {
@@ -37,6 +40,7 @@ struct config {
 	const char *const *auth_mechanisms;
 	unsigned n_auth_mechanisms;
 	const char *auth_client_secret_file;
+	struct gate_config gate;
 	struct journal_config journal;
 	struct admin_config admin;
 	struct config_raw raw;

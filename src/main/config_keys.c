@@ -1,6 +1,8 @@
 /* The table of all keys. The order is that of the JSON Schema and of `yizhan check --keys`. */
 #include "main/config_keys.h"
 
+#include "receive/gate.h"
+
 #define TOP struct config
 #define AT(type_, member) .offset = offsetof(type_, member)
 #define LIST_AT(type_, member, count) .offset = offsetof(type_, member), .count_offset = offsetof(type_, count)
@@ -13,6 +15,12 @@ static const char *const bare_lf_words[] = { "refuse", "accept", NULL };        
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
+static const char *const stage_words[] = { "connect", "helo", "mail", "rcpt", "data", "auto", NULL }; /* enum gate_stage */
+static const char *const when_words[] = { "connect", "mail", "rcpt", NULL };                  /* enum gate_when */
+static const char *const reverse_words[] = { "any", "present", "matching", NULL };            /* enum gate_reverse_wanted */
+static const char *const refusal_words[] = { "off", "defer", "reject", NULL };                /* enum gate_policy */
+static const char *const sender_words[] = { "any", "null_mx", "exists", NULL };               /* enum gate_sender_domain */
+static const char *const scope_words[] = { "off", "local", "all", NULL };                     /* enum recipient_scope */
 static const char *const level_words[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 const struct config_key config_keys[] = {
@@ -200,6 +208,87 @@ const struct config_key config_keys[] = {
 	{ "routes[].via[].when", CONFIG_TYPE_NODE, AT(struct via_section, when),
 	  .doc = "when to step to this rung: unreachable, blocked, tls, throttled, any, {delayed: 30m}" },
 
+	{ "gate", CONFIG_TYPE_LIST, AT(TOP, raw.gate),
+	  .doc = "rules about who may bring what, looked at in their order; docs/GATE.md has what they can match" },
+	{ "gate[].name", CONFIG_TYPE_STRING, AT(struct gate_section, name), .doc = "what logs and events call it; absent: gate[0], gate[1]..." },
+	{ "gate[].match", CONFIG_TYPE_NODE, AT(struct gate_section, match), .doc = "conditions that must all hold; absent: always" },
+	{ "gate[].unless", CONFIG_TYPE_NODE, AT(struct gate_section, unless), .doc = "conditions that must not all hold" },
+	{ "gate[].action", CONFIG_TYPE_CHOICE, AT(struct gate_section, action), .required = true, .choices = gate_action_words,
+	  .doc = "what happens then" },
+	{ "gate[].at", CONFIG_TYPE_CHOICE, AT(struct gate_section, at), .fallback = "auto", .choices = stage_words,
+	  .doc = "the stage of the session; auto: as soon as all is known that it matches" },
+	{ "gate[].text", CONFIG_TYPE_STRING, AT(struct gate_section, text), .doc = "of a refusal, with {client}, {sender}..." },
+	{ "gate[].code", CONFIG_TYPE_UINT, AT(struct gate_section, code), .fallback = "0", .max = 599,
+	  .doc = "of a refusal; absent: 550 or 450" },
+	{ "gate[].enhanced", CONFIG_TYPE_STRING, AT(struct gate_section, enhanced), .doc = "of a refusal; absent: 5.7.1 or 4.7.1" },
+	{ "gate[].delay", CONFIG_TYPE_DURATION, AT(struct gate_section, delay), .fallback = "0", .max = 5 * USEC_MIN,
+	  .doc = "of tarpit: how long the reply waits" },
+	{ "gate[].header", CONFIG_TYPE_STRING, AT(struct gate_section, header), .doc = "of add_header: \"Name: value\"" },
+	{ "gate[].limit", CONFIG_TYPE_NODE, AT(struct gate_section, limit), .doc = "of limit: recipients, message_size" },
+	{ "gate[].limit.recipients", CONFIG_TYPE_UINT, AT(struct gate_limit_section, recipients), .fallback = "0", .doc = "of one message" },
+	{ "gate[].limit.message_size", CONFIG_TYPE_SIZE, AT(struct gate_limit_section, message_size), .fallback = "0", .doc = "of one message" },
+
+	{ "checks", CONFIG_TYPE_SECTION, .doc = "ready-made checks of strangers: clients that are not trusted, on listeners of role mx" },
+	{ "checks.lists", CONFIG_TYPE_LIST, AT(TOP, raw.lists), .doc = "DNS block and white lists (RFC 5782): zones, or maps" },
+	{ "checks.lists[].zone", CONFIG_TYPE_DOMAIN, AT(struct list_section, zone), .required = true, .doc = "the list's domain" },
+	{ "checks.lists[].weight", CONFIG_TYPE_STRING, AT(struct list_section, weight), .fallback = "1",
+	  .doc = "added to the score of who is in it; below 0: a white list" },
+	{ "checks.lists[].replies", CONFIG_TYPE_STRINGS, LIST_AT(struct list_section, replies, n_replies),
+	  .doc = "answers that count, like 127.0.0.[2..11]; absent: all of 127.0.0.0/8 but 127.0.0.1" },
+	{ "checks.lists[].test", CONFIG_TYPE_BOOL, AT(struct list_section, test), .fallback = "true",
+	  .doc = "false: it has no test entries (127.0.0.2) and is believed without" },
+	{ "checks.lists_reject", CONFIG_TYPE_UINT, AT(TOP, gate.checks.lists_reject), .fallback = "1", .max = 1000000,
+	  .doc = "the score from which on a client is refused; 0: none is" },
+	{ "checks.lists_defer", CONFIG_TYPE_UINT, AT(TOP, gate.checks.lists_defer), .fallback = "0", .max = 1000000,
+	  .doc = "the score from which on it gets 450; 0: none does" },
+	{ "checks.lists_welcome", CONFIG_TYPE_UINT, AT(TOP, gate.checks.welcome), .fallback = "1", .max = 1000000,
+	  .doc = "so far below 0 the score must be to skip the wait for the greeting and the greylist; 0: nobody does" },
+	{ "checks.refuse_at", CONFIG_TYPE_CHOICE, AT(TOP, gate.checks.refuse_at), .fallback = "rcpt", .choices = when_words,
+	  .doc = "when lists, reverse and helo refuse; at rcpt the log names sender and recipient" },
+	{ "checks.exempt", CONFIG_TYPE_PATTERNS, LIST_AT(TOP, gate.checks.exempt, gate.checks.n_exempt), .fallback = "postmaster@* abuse@*",
+	  .doc = "recipients that can be reached in spite of lists, reverse and helo (with refuse_at: rcpt)" },
+	{ "checks.dns_timeout", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.dns_timeout), .fallback = "10s", .min = 10 * USEC_MS, .max = USEC_MIN,
+	  .doc = "for the questions of a check to the DNS" },
+	{ "checks.dns_failure_defers", CONFIG_TYPE_BOOL, AT(TOP, gate.checks.dns_failure_defers), .fallback = "false",
+	  .doc = "true: where reverse or sender_domain can't be told now, the client is asked to come again" },
+	{ "checks.greeting_delay", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.greeting_delay), .fallback = "0", .max = USEC_MIN,
+	  .doc = "wait before the greeting; who talks before it is shown out" },
+	{ "checks.reverse", CONFIG_TYPE_CHOICE, AT(TOP, gate.checks.reverse), .fallback = "any", .choices = reverse_words,
+	  .doc = "the client's reverse name: present, or matching (it leads back to the address)" },
+	{ "checks.reverse_action", CONFIG_TYPE_CHOICE, AT(TOP, gate.checks.reverse_action), .fallback = "reject", .choices = refusal_words,
+	  .doc = "what happens without" },
+	{ "checks.helo", CONFIG_TYPE_NODE, AT(TOP, raw.helo),
+	  .doc = "faults of the EHLO name that are refused: syntax, not_fqdn, own_name, bare_address, wrong_literal, unresolved" },
+	{ "checks.sender_domain", CONFIG_TYPE_CHOICE, AT(TOP, gate.checks.sender_domain), .fallback = "null_mx", .choices = sender_words,
+	  .doc = "null_mx: refuse senders whose domain says that it takes no mail (RFC 7505); exists: and those without MX and address" },
+	{ "checks.greylist", CONFIG_TYPE_SECTION, .scalar_key = "enabled", .doc = "asks who comes for the first time to come again" },
+	{ "checks.greylist.enabled", CONFIG_TYPE_BOOL, AT(TOP, gate.checks.greylist.enabled), .fallback = "false", .doc = "true: do" },
+	{ "checks.greylist.path", CONFIG_TYPE_PATH, AT(TOP, gate.checks.greylist.path), .doc = "its file; absent: greylist.db in the spool" },
+	{ "checks.greylist.delay", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.greylist.delay), .fallback = "5m", .min = USEC_SEC, .max = USEC_DAY,
+	  .doc = "who comes again after this passes" },
+	{ "checks.greylist.window", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.greylist.window), .fallback = "2d", .min = USEC_SEC,
+	  .max = 30 * USEC_DAY, .doc = "who comes again after more than this is new" },
+	{ "checks.greylist.keep", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.greylist.keep), .fallback = "36d", .min = USEC_SEC,
+	  .max = 365 * USEC_DAY, .doc = "who has passed and comes at least this often need not wait again" },
+	{ "checks.greylist.passes", CONFIG_TYPE_UINT, AT(TOP, gate.checks.greylist.passes), .fallback = "5", .max = 1000000,
+	  .doc = "a network that has passed so often is not asked any more; 0: never" },
+	{ "checks.recipients", CONFIG_TYPE_SECTION, .scalar_key = "verify", .doc = "whether recipients exist, beyond the lists under domains" },
+	{ "checks.recipients.verify", CONFIG_TYPE_CHOICE, AT(TOP, gate.checks.recipients.scope), .fallback = "off", .choices = scope_words,
+	  .doc = "local: the mailbox's directory is there, or its LMTP server takes the address; all: also fixed hosts and relays of routes" },
+	{ "checks.recipients.sender", CONFIG_TYPE_STRING, AT(TOP, gate.checks.recipients.sender), .doc = "in the MAIL that asks; absent: <>" },
+	{ "checks.recipients.positive", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.recipients.positive), .fallback = "1h", .min = USEC_SEC,
+	  .max = 30 * USEC_DAY, .doc = "how long it is remembered that one exists" },
+	{ "checks.recipients.negative", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.recipients.negative), .fallback = "5m", .min = USEC_SEC,
+	  .max = 30 * USEC_DAY, .doc = "and that it does not" },
+	{ "checks.recipients.timeout", CONFIG_TYPE_DURATION, AT(TOP, gate.checks.recipients.timeout), .fallback = "20s", .min = 10 * USEC_MS,
+	  .max = 2 * USEC_MIN, .doc = "for asking" },
+	{ "checks.recipients.defer", CONFIG_TYPE_BOOL, AT(TOP, gate.checks.recipients.defer), .fallback = "false",
+	  .doc = "true: while nobody can say, the sender is asked to come again; false: the recipient is taken" },
+	{ "checks.country_file", CONFIG_TYPE_PATH, AT(TOP, gate.checks.country_file), .doc = "a MaxMind file (GeoLite2-Country.mmdb), for rules that match country" },
+
+	{ "replies", CONFIG_TYPE_NODE, AT(TOP, raw.replies),
+	  .doc = "texts of replies by their names, instead of the built-in ones; docs/REPLIES.md has them" },
+
 	{ "dns", CONFIG_TYPE_SECTION, .doc = "who answers questions to the DNS" },
 	{ "dns.servers", CONFIG_TYPE_STRINGS, LIST_AT(TOP, dns.servers, dns.n_servers),
 	  .doc = "address:port of resolvers; absent: those of the system" },
@@ -350,6 +439,22 @@ const struct config_key config_keys[] = {
 	  .doc = "free inodes below which no connections are accepted" },
 	{ "pressure.interval", CONFIG_TYPE_DURATION, AT(TOP, receive.pressure.interval), .fallback = "1s", .min = 10 * USEC_MS,
 	  .max = USEC_HOUR, .doc = "how often this is measured while mail comes in" },
+	{ "limits.rate", CONFIG_TYPE_LIST, AT(TOP, raw.rate), .doc = "how much may come in a time, by any key" },
+	{ "limits.rate[].key", CONFIG_TYPE_CHOICE, AT(struct rate_rule, key), .required = true, .choices = rate_key_words,
+	  .doc = "each of these is counted by itself; network: /24 or /64" },
+	{ "limits.rate[].connections", CONFIG_TYPE_UINT, AT(struct rate_rule, allowed[RATE_CONNECTIONS]), .fallback = "0", .doc = "connections; 0: no limit" },
+	{ "limits.rate[].messages", CONFIG_TYPE_UINT, AT(struct rate_rule, allowed[RATE_MESSAGES]), .fallback = "0", .doc = "messages begun; 0: no limit" },
+	{ "limits.rate[].recipients", CONFIG_TYPE_UINT, AT(struct rate_rule, allowed[RATE_RECIPIENTS]), .fallback = "0", .doc = "recipients; 0: no limit" },
+	{ "limits.rate[].per", CONFIG_TYPE_DURATION, AT(struct rate_rule, per), .fallback = "1h", .min = USEC_SEC, .max = 31 * USEC_DAY, .doc = "in this time" },
+	{ "limits.rate[].trusted", CONFIG_TYPE_BOOL, AT(struct rate_rule, trusted), .fallback = "false", .doc = "true: for trusted clients, too" },
+	{ "limits.rate_entries", CONFIG_TYPE_UINT, AT(TOP, gate.checks.rate_entries), .fallback = "100000", .min = 100, .max = 10000000,
+	  .doc = "counters in memory; the longest untouched is forgotten first (read at the start)" },
+	{ "limits.concurrent", CONFIG_TYPE_LIST, AT(TOP, raw.concurrent), .doc = "how many sessions at the same time, by key" },
+	{ "limits.concurrent[].key", CONFIG_TYPE_CHOICE, AT(struct concurrency_rule, key), .required = true, .choices = rate_key_words,
+	  .doc = "each of these is counted by itself; network: /24 or /64" },
+	{ "limits.concurrent[].sessions", CONFIG_TYPE_UINT, AT(struct concurrency_rule, sessions), .required = true, .min = 1,
+	  .doc = "sessions; by sender and recipient those that are busy with such a message" },
+	{ "limits.concurrent[].trusted", CONFIG_TYPE_BOOL, AT(struct concurrency_rule, trusted), .fallback = "false", .doc = "true: for trusted clients, too" },
 
 	{ "journal", CONFIG_TYPE_SECTION, .doc = "the events that yizhan trace shows" },
 	{ "journal.keep", CONFIG_TYPE_DURATION, AT(TOP, journal.keep), .fallback = "7d", .min = USEC_HOUR, .max = 3650 * USEC_DAY,

@@ -52,6 +52,25 @@ struct route_section {
 	const struct config_node *via;
 	const char *reject;
 };
+struct gate_section {
+	const char *name, *text, *enhanced, *header;
+	const struct config_node *match, *unless, *limit;
+	int action; /* enum gate_action */
+	int at;     /* enum gate_stage; GATE_STAGES: by what it matches on */
+	unsigned code;
+	usec_t delay;
+};
+struct gate_limit_section {
+	unsigned recipients;
+	uint64_t message_size;
+};
+struct list_section {
+	const char *zone;
+	const char *weight; /* a number with a sign */
+	const char *const *replies;
+	unsigned n_replies;
+	bool test;
+};
 struct via_section {
 	const struct config_node *mx, *host, *lmtp;
 	const char *relay, *maildir, *reject;

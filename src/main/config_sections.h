@@ -14,6 +14,9 @@ int config_find_own_addresses(struct config_reader *reader, struct world *w, str
 int config_read_domains(struct config_reader *reader, struct config *c);
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
+int config_read_replies(struct config_reader *reader, struct config *c);
+int config_read_gate(struct config_reader *reader, struct config *c);
+int config_read_checks(struct config_reader *reader, struct config *c);
 
 /* Helpers that several of them need. */
 

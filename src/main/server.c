@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "deliver/verify.h"
+
 #define LOOPS_MAX 16u /* an id has four bits for the loop that made it */
 #define SERVER_MAGIC 0x5e12e200u
 
@@ -114,6 +116,7 @@ static int make_rooms(struct server *s, char **ret_why)
 {
 	const struct config *c = server_config(s);
 	const struct event_sink *events;
+	struct verifier verifier;
 	int r;
 
 	r = make_loops(s);
@@ -138,7 +141,11 @@ static int make_rooms(struct server *s, char **ret_why)
 		return explain(ret_why, r, "cannot make the queue");
 	r = receiver_new(s->world, s->log, events, &c->receive, s->router, s->resolver, s->queue, s->loops, s->n_loops,
 			 &s->receiver, ret_why);
-	return r < 0 ? explain(ret_why, r, "cannot make the way in") : 0;
+	if (r < 0)
+		return explain(ret_why, r, "cannot make the way in");
+	verifier = deliverer_verifier(s->deliverer);
+	receiver_set_verifier(s->receiver, &verifier);
+	return 0;
 }
 
 int server_new(struct world *w, const struct log *log, const struct server_options *options, struct config *config,
@@ -227,6 +234,13 @@ static void count_traffic(struct admin_traffic *ret, void *context)
 	}
 }
 
+static void report(void (*say)(void *to, const char *text), void *to, void *context)
+{
+	struct server *s = context;
+
+	receiver_report(s->receiver, say, to);
+}
+
 static uint64_t count_lost_lines(void *context)
 {
 	struct server *s = context;
@@ -257,6 +271,7 @@ static int open_admin(struct server *s, char **ret_why)
 		.loops = s->loops,
 		.n_loops = s->n_loops,
 		.traffic = count_traffic,
+		.report = report,
 		.log_dropped = count_lost_lines,
 		.request = pass_request,
 		.context = s,

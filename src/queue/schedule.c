@@ -227,6 +227,10 @@ static int route_recipient(struct batch *b, unsigned i)
 		hop = hop_behind_hold(&l, &rung);
 	rc->rung = MIN(rung, 255u);
 	note_delay(v->message, &l, rung);
+	if ((view_envelope(v)->flags & ENVELOPE_HOLD) && !(rc->flags & RECIPIENT_RELEASED)) {
+		home_hold(v, i, "a rule of the gate");
+		return 0;
+	}
 	switch (hop->kind) {
 	case HOP_HOLD:
 		home_hold(v, i, l.rule);

@@ -88,7 +88,8 @@ static void turn_away(struct door *d, struct transport *t, enum reply_id why, un
 	if (stream_new(t, peer, &stream) < 0)
 		return;
 	snprintf(number, sizeof(number), "%u", limit);
-	reply_fill(reply.text, slice_from(number), slice_from(client), &text);
+	reply_fill(settings_reply_text(a->settings, why), slice_from(number), slice_from(client),
+		   &(struct reply_subjects) { .client = client, .hostname = a->settings->config->hostname }, &text);
 	if (buffer_error(&text) < 0)
 		return;
 	reply.text = text.data;

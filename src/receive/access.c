@@ -18,18 +18,20 @@ bool access_normalizes(const struct receive_config *config, const struct endpoin
 	return false;
 }
 
+enum reply_id access_listener(enum listen_role role, bool known)
+{
+	return role == ROLE_SUBMISSION && !known ? REPLY_AUTH_FIRST : REPLY_SENDER_OK;
+}
+
 enum reply_id access_sender(const struct session *s)
 {
-	if (s->role == ROLE_SUBMISSION && !s->trusted && !s->user)
-		return REPLY_AUTH_FIRST;
-	return REPLY_SENDER_OK;
+	return access_listener(s->role, s->trusted || s->user);
 }
 
 /* A route may refuse: then it is better said now than in a bounce. */
-static enum reply_id check_route(struct session *s, const struct address *to, const struct address *from, struct arena *a,
+static enum reply_id check_route(struct router *router, const struct address *to, const struct address *from, struct arena *a,
 				 struct reply *ret_custom)
 {
-	struct router *router = session_shared(s)->router;
 	struct ladder ladder;
 
 	if (router_config(router)->n_rules == 0)
@@ -46,18 +48,24 @@ static enum reply_id check_route(struct session *s, const struct address *to, co
 	return REPLY_COUNT;
 }
 
-enum reply_id access_recipient(struct session *s, const struct address *to, const struct address *from, struct arena *a,
-			       struct reply *ret_custom)
+enum reply_id access_address(struct router *router, bool may_relay, const struct address *to, const struct address *from, struct arena *a,
+			     struct reply *ret_custom)
 {
-	switch (route_locality(session_shared(s)->router, to)) {
+	switch (route_locality(router, to)) {
 	case LOCALITY_NO_SUCH_USER:
 		return REPLY_NO_SUCH_USER;
 	case LOCALITY_REMOTE:
-		if (!s->trusted && !s->user)
+		if (!may_relay)
 			return REPLY_RELAY_DENIED;
 		break;
 	case LOCALITY_HERE:
 		break;
 	}
-	return check_route(s, to, from, a, ret_custom);
+	return check_route(router, to, from, a, ret_custom);
+}
+
+enum reply_id access_recipient(struct session *s, const struct address *to, const struct address *from, struct arena *a,
+			       struct reply *ret_custom)
+{
+	return access_address(session_shared(s)->router, s->trusted || s->user, to, from, a, ret_custom);
 }

@@ -1,6 +1,7 @@
 /* EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1). What EHLO offers is made up in offers.c. */
 #include "receive/auth.h"
 #include "receive/commands.h"
+#include "receive/gate_session.h"
 #include "receive/offers.h"
 
 #define LOOKUP_TIME (5 * USEC_SEC)
@@ -41,6 +42,7 @@ int cmd_ehlo(struct session *s, const struct command *c)
 	bool lmtp = s->role == ROLE_LMTP, extended = c->verb != VERB_HELO;
 	struct slice name;
 	char *copy;
+	int r;
 
 	if (lmtp != (c->verb == VERB_LHLO))
 		return session_reply(s, lmtp ? REPLY_USE_LHLO : REPLY_USE_EHLO);
@@ -55,6 +57,11 @@ int cmd_ehlo(struct session *s, const struct command *c)
 		return session_reply(s, REPLY_OUT_OF_MEMORY);
 	session_forget(s);
 	s->helo = copy;
+	r = session_gate_helo(s);
+	if (r <= 0) {
+		session_forget(s);
+		return r;
+	}
 	s->hello = extended ? HELLO_EHLO : HELLO_HELO;
 	look_up_client(s);
 	return extended ? offer(s) : session_put(s, s->settings->wire[lmtp][WIRE_HELO]);

@@ -4,6 +4,7 @@
 #include "receive/access.h"
 #include "receive/auth.h"
 #include "receive/commands.h"
+#include "receive/gate_session.h"
 #include "receive/submission.h"
 #include "receive/transaction.h"
 
@@ -82,6 +83,7 @@ static int take_parameters(struct session *s, const struct path_args *args)
 	struct transaction *t = s->transaction;
 	struct mail_parameters p;
 	struct reply error;
+	int r;
 
 	if (mail_parameters_parse(args, s->offered, session_limits(s)->message_size, t->arena, &p, &error) < 0)
 		return error.code == 552 ? session_reply_number(s, REPLY_TOO_LARGE, session_limits(s)->message_size)
@@ -94,7 +96,8 @@ static int take_parameters(struct session *s, const struct path_args *args)
 	t->envelope.envid = p.envid;
 	t->envelope.ret = p.ret;
 	t->envelope.flags |= p.requiretls ? ENVELOPE_REQUIRETLS : 0;
-	return take_services(s, &p);
+	r = take_services(s, &p);
+	return r <= 0 ? r : session_gate_mail(s, p.size);
 }
 
 /* RFC 6710 section 4.1: that the priority is another one than was asked for is said. */

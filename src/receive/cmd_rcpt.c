@@ -1,6 +1,7 @@
 /* RCPT (RFC 5321 section 4.1.1.3): one more recipient, if it may be. */
 #include "receive/access.h"
 #include "receive/commands.h"
+#include "receive/gate_session.h"
 #include "receive/submission.h"
 #include "receive/transaction.h"
 
@@ -47,6 +48,7 @@ static int take_recipient(struct session *s, struct path_args *args)
 	struct rcpt_parameters p;
 	enum reply_id allowed;
 	struct reply custom;
+	bool discard;
 	int r;
 
 	if (rcpt_parameters_parse(args, s->offered, t->smtputf8, t->arena, &p, &custom) < 0)
@@ -66,6 +68,13 @@ static int take_recipient(struct session *s, struct path_args *args)
 	allowed = submission_check_recipient(s, &args->path, &t->sender);
 	if (allowed != REPLY_RECIPIENT_OK)
 		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
+	r = session_gate_rcpt(s, &args->path, &discard);
+	if (r <= 0)
+		return r;
+	if (discard) {
+		t->accepted++;
+		return 1;
+	}
 	r = transaction_count_domain(t, &args->path);
 	if (r == -E2BIG)
 		return session_reply_number(s, REPLY_TOO_MANY_DOMAINS, session_limits(s)->recipient_domains);
@@ -93,8 +102,8 @@ int cmd_rcpt(struct session *s, const struct command *c)
 	}
 	s->subject = args.path.text;
 	/* RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another message. */
-	if (t->accepted >= session_limits(s)->recipients)
-		return session_reply_number(s, REPLY_TOO_MANY_RECIPIENTS, session_limits(s)->recipients);
+	if (t->accepted >= session_recipients_max(s))
+		return session_reply_number(s, REPLY_TOO_MANY_RECIPIENTS, session_recipients_max(s));
 	r = take_recipient(s, &args);
 	if (r <= 0) {
 		t->refused++;

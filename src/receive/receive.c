@@ -17,6 +17,7 @@ struct places {
 
 struct receiver {
 	struct receive_shared shared;
+	pthread_mutex_t lock; /* around `settings`, for those who look from another thread */
 	struct receive_settings *settings;
 	unsigned n_acceptors;
 	struct acceptor **acceptors;
@@ -227,6 +228,7 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 		*ret_why = NULL;
 	if (!r)
 		return -ENOMEM;
+	pthread_mutex_init(&r->lock, NULL);
 	r->shared = (struct receive_shared) {
 		.world = w,
 		.log = log,
@@ -245,7 +247,9 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 	if (res >= 0)
 		res = attempts_new(w, &r->shared.attempts);
 	if (res >= 0)
-		res = receive_settings_new(w, log, config, &r->settings, ret_why);
+		res = gate_shared_init(&r->shared.gate, w, log, resolver, router, config->gate);
+	if (res >= 0)
+		res = receive_settings_new(w, log, config, &r->shared.gate, &r->settings, ret_why);
 	if (res >= 0)
 		res = make_acceptors(r, loops, n_loops);
 	if (res >= 0)
@@ -254,6 +258,11 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 		return res;
 	*ret = TAKE_PTR(r);
 	return 0;
+}
+
+void receiver_set_verifier(struct receiver *r, const struct verifier *v)
+{
+	r->shared.gate.verifier = *v;
 }
 
 static void open_doors_fiber(void *arg)
@@ -282,6 +291,8 @@ void receiver_free(struct receiver *r)
 	free(r->acceptors);
 	places_done(&r->places);
 	receive_settings_unref(r->settings);
+	pthread_mutex_destroy(&r->lock);
+	gate_shared_done(&r->shared.gate);
 	clients_free(r->shared.clients);
 	duplicates_free(r->shared.duplicates);
 	free(r->renewal_trouble);
@@ -413,6 +424,13 @@ static int send_changes(struct receiver *r, struct receive_settings *settings, s
 	return res;
 }
 
+static void set_settings(struct receiver *r, struct receive_settings *settings)
+{
+	pthread_mutex_lock(&r->lock);
+	r->settings = settings;
+	pthread_mutex_unlock(&r->lock);
+}
+
 int receiver_reload(struct receiver *r, const struct receive_config *config, char **ret_why)
 {
 	_cleanup_(receive_settings_unrefp) struct receive_settings *settings = NULL;
@@ -426,10 +444,10 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 		*ret_why = NULL;
 	res = check_config(config, ret_why);
 	if (res >= 0)
-		res = receive_settings_new(r->shared.world, r->shared.log, config, &settings, ret_why);
+		res = receive_settings_new(r->shared.world, r->shared.log, config, &r->shared.gate, &settings, ret_why);
 	if (res < 0)
 		return res;
-	r->settings = settings; /* open_address asks whether there is TLS */
+	set_settings(r, settings); /* open_address asks whether there is TLS */
 	res = open_missing(r, config, &opened, &places, ret_why);
 	if (res >= 0) {
 		res = send_changes(r, r->settings, opened);
@@ -438,7 +456,7 @@ int receiver_reload(struct receiver *r, const struct receive_config *config, cha
 			places_done(&places);
 	}
 	if (res < 0) {
-		r->settings = before;
+		set_settings(r, before);
 		return res;
 	}
 	settings = before; /* which is let go */
@@ -618,4 +636,15 @@ void receiver_counters(struct receiver *r, struct receive_counters *ret)
 		c.bytes += atomic_load_explicit(&a->bytes, memory_order_relaxed);
 	}
 	*ret = c;
+}
+
+void receiver_report(struct receiver *r, void (*say)(void *context, const char *text), void *context)
+{
+	_cleanup_(receive_settings_unrefp) struct receive_settings *settings = NULL;
+
+	pthread_mutex_lock(&r->lock);
+	settings = receive_settings_ref(r->settings);
+	pthread_mutex_unlock(&r->lock);
+	if (settings->gate->lists)
+		lists_report(settings->gate->lists, say, context);
 }

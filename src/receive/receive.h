@@ -75,6 +75,7 @@ struct receive_listener {
 	bool auth;             /* clients may log in, when there is TLS */
 	bool auth_without_tls; /* and without, by mechanisms that don't show the password */
 };
+struct gate_config;
 struct receive_config {
 	const char *hostname;
 	const struct receive_listener *listeners;
@@ -96,6 +97,8 @@ struct receive_config {
 	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */
 	unsigned duplicate_entries;  /* so many of them at most */
 	const struct users_config *users; /* who may log in; NULL: nobody */
+	const struct gate_config *gate; /* NULL: no rules and no checks */
+	const char *const *replies;  /* [REPLY_COUNT] texts instead of those of replies.c, or NULL where ours stay; NULL: all of them */
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */
 };
 
@@ -105,6 +108,9 @@ struct receiver;
 int receiver_new(struct world *w, const struct log *log, const struct event_sink *events, const struct receive_config *config,
 		 struct router *router, struct resolver *resolver, struct queue *queue, struct loop *const *loops,
 		 unsigned n_loops, struct receiver **ret, char **ret_why);
+/* Before receiver_start: who can tell whether a mailbox exists. */
+struct verifier;
+void receiver_set_verifier(struct receiver *r, const struct verifier *v);
 int receiver_start(struct receiver *r);
 /* After receiver_start. New sessions use the new configuration; listeners are opened and closed as it says. On failure the old one stays
  * in force. The old configuration must stay valid until receiver_free. */
@@ -139,3 +145,5 @@ struct receive_counters {
 };
 /* From a fiber, which it may let sleep. */
 void receiver_counters(struct receiver *r, struct receive_counters *ret);
+/* Says a sentence for each thing that an administrator should know: lists that are switched off. From any thread. */
+void receiver_report(struct receiver *r, void (*say)(void *context, const char *text), void *context);

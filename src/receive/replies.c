@@ -1,8 +1,11 @@
 #include "receive/replies.h"
 
+#include <stdio.h>
+
 #include "base/utf8.h"
 
 #define SHOWN_MAX 300 /* octets of a filled-in part, so that the line stays below REPLY_LINE_MAX */
+#define TEXT_MAX 400u /* octets of a text of the configuration */
 
 static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_DONE] = { 250, { 2, 0, 0 }, "OK" },
@@ -24,7 +27,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_LINE_DEFECT] = { 500, { 5, 5, 2 }, "The line holds %1; lines end with CR LF and hold no other control characters" },
 	[REPLY_LINE_TOO_LONG] = { 500, { 5, 5, 2 }, "The line is too long: %1 octets are allowed" },
 	[REPLY_LINE_ENDLESS] = { 500, { 5, 5, 2 }, "No end of the line after %1 octets; closing" },
-	[REPLY_NOT_A_COMMAND] = { 500, { 5, 5, 2 }, "This is not an SMTP command" },
+	[REPLY_NOT_A_COMMAND] = { 500, { 5, 5, 2 }, "This is not an SMTP command; HELP lists those that are known" },
 	[REPLY_UNKNOWN_COMMAND] = { 500, { 5, 5, 1 }, "The command %1 is not known here; HELP lists what is" },
 	[REPLY_NOT_OFFERED] = { 502, { 5, 5, 1 }, "%1 is not offered to you here" },
 	[REPLY_NO_ARGUMENTS] = { 501, { 5, 5, 4 }, "%1 takes no arguments" },
@@ -47,10 +50,10 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_MAIL_FIRST] = { 503, { 5, 5, 1 }, "Say MAIL first" },
 	[REPLY_NESTED_MAIL] = { 503, { 5, 5, 1 }, "A message was begun already; finish it, or say RSET" },
 	[REPLY_RCPT_FIRST] = { 503, { 5, 5, 1 }, "Say RCPT first" },
-	[REPLY_NO_VALID_RECIPIENTS] = { 554, { 5, 5, 1 }, "No recipient was accepted" },
+	[REPLY_NO_VALID_RECIPIENTS] = { 554, { 5, 5, 1 }, "No recipient was accepted; the replies to RCPT say why" },
 	[REPLY_CHUNKS_BEGUN] = { 503, { 5, 5, 1 }, "%1 can't follow BDAT; go on with BDAT, or say RSET" },
 	[REPLY_BINARY_NEEDS_BDAT] = { 503, { 5, 5, 1 }, "A message with BODY=BINARYMIME comes by BDAT" },
-	[REPLY_TLS_ALREADY] = { 503, { 5, 5, 1 }, "TLS is active already" },
+	[REPLY_TLS_ALREADY] = { 503, { 5, 5, 1 }, "TLS is active already; go on with EHLO" },
 	[REPLY_IN_TRANSACTION] = { 503, { 5, 5, 1 }, "%1 is not possible inside of a message; say RSET first" },
 	[REPLY_OUT_OF_TURN] = { 554, { 5, 5, 0 }, "You sent more before %1; closing, because we are out of step (RFC 2920)" },
 
@@ -77,7 +80,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_RECIPIENT_TOO_LONG] = { 501, { 5, 1, 3 }, "The recipient address is too long (240 octets before the @, 255 behind it)" },
 	[REPLY_RECIPIENT_NOT_UTF8] = { 501, { 5, 1, 3 }, "The recipient address is not valid UTF-8" },
 	[REPLY_BAD_PARAMETERS] = { 501, { 5, 5, 4 }, "The parameters are malformed; expected KEYWORD=value behind the address" },
-	[REPLY_TOO_MANY_PARAMETERS] = { 501, { 5, 5, 4 }, "Too many parameters" },
+	[REPLY_TOO_MANY_PARAMETERS] = { 501, { 5, 5, 4 }, "Too many parameters; leave out what this server did not offer in its reply to EHLO" },
 	[REPLY_HOLD_TOO_LONG] = { 501, { 5, 5, 4 }, "A message can be held for %1 seconds at most" },
 	[REPLY_HOLD_AND_BY] = { 501, { 5, 5, 4 }, "The message would be late before it is released: HOLDFOR or HOLDUNTIL reaches beyond BY" },
 	[REPLY_SOLICITING] = { 550, { 5, 7, 1 }, "Advertisement of this class is refused here: SOLICIT=%1" },
@@ -95,6 +98,31 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_SENDER_NULL_MX] = { 550, { 5, 7, 27 }, "<%1>: the domain of your address takes no mail (RFC 7505), so it can't send any" },
 	[REPLY_RECIPIENT_DOMAIN] = { 550, { 5, 1, 2 }, "<%1>: this domain does not exist, or has no mail server; is it spelt right?" },
 	[REPLY_RECIPIENT_NULL_MX] = { 556, { 5, 1, 10 }, "<%1>: this domain takes no mail (RFC 7505)" },
+	[REPLY_GATE_REFUSED] = { 550, { 5, 7, 1 }, "Refused by a rule of this server (%1); ask postmaster@{hostname} if you think that it is wrong" },
+	[REPLY_GATE_DEFERRED] = { 450, { 4, 7, 1 }, "Put off by a rule of this server (%1); try again later" },
+	[REPLY_LISTED] = { 550, { 5, 7, 1 }, "Your address {client} is listed at %1: %2. Have it removed there, then send again" },
+	[REPLY_LISTED_FOR_NOW] = { 450, { 4, 7, 1 }, "Your address {client} is listed at %1: %2. Have it removed there; your message is "
+						     "taken once it is" },
+	/* RFC 7372 section 3.3 */
+	[REPLY_NO_REVERSE] = { 550, { 5, 7, 25 }, "Your address {client} %1; have its operator set up a PTR record that leads back to it, or "
+						  "send through a server that has one" },
+	[REPLY_NO_REVERSE_FOR_NOW] = { 450, { 4, 7, 25 }, "Your address {client} %1; have its operator set up a PTR record that leads back "
+							  "to it" },
+	[REPLY_HELO_REFUSED] = { 550, { 5, 7, 1 }, "You introduced yourself as {helo}, %1" },
+	/* RFC 7505 section 4.2 */
+	[REPLY_NULL_MX_SENDER] = { 550, { 5, 7, 27 }, "The sender's domain %1 takes no mail at all (null MX), so nobody could answer; use an "
+						      "address that takes mail" },
+	[REPLY_NO_SENDER_DOMAIN] = { 550, { 5, 1, 8 }, "The sender's domain %1 has neither MX nor address records, so nobody could answer; use "
+						       "an address that exists" },
+	[REPLY_DNS_TROUBLE] = { 451, { 4, 4, 3 }, "The DNS could not be asked about %1; try again later" },
+	[REPLY_TOO_FAST] = { 450, { 4, 7, 1 }, "Too many: %1; the next one is possible in %2" },
+	[REPLY_TOO_FAST_CONNECTING] = { 421, { 4, 7, 0 }, "Too many connections: %1; come again in %2" },
+	[REPLY_TOO_MANY_SESSIONS] = { 421, { 4, 7, 0 }, "Too many sessions %1: %2 are allowed at a time; close some first" },
+	[REPLY_TOO_MANY_AT_ONCE] = { 450, { 4, 7, 1 }, "Too many messages %1 at a time: %2 are allowed; try again in a moment" },
+	[REPLY_NO_SUCH_MAILBOX] = { 550, { 5, 1, 1 }, "<%1>: refused by the server that holds this mailbox: %2" },
+	[REPLY_RECIPIENT_UNVERIFIED] = { 450, { 4, 4, 0 }, "<%1>: the server that holds this mailbox can't be asked now; try again later" },
+	/* RFC 6647 section 5 */
+	[REPLY_GREYLISTED] = { 450, { 4, 7, 1 }, "Your first message from this sender to this recipient; send it again in %1 (greylisting)" },
 
 	[REPLY_CONTENT_DEFECT] = { 550, { 5, 5, 2 }, "The message holds %1 at octet %2; lines must end with CR LF, and CR, LF and NUL "
 						     "can't stand alone" },
@@ -127,6 +155,15 @@ const struct reply *reply_of(enum reply_id id)
 	return &replies[id];
 }
 
+enum reply_id reply_from_name(struct slice name)
+{
+	unsigned id = 0;
+
+	while (id < REPLY_COUNT && !slice_eq_str(name, reply_names[id]))
+		id++;
+	return (enum reply_id) id;
+}
+
 /* Characters that a terminal can show, everything else as "?". */
 static void append_shown(struct slice s, struct buffer *out)
 {
@@ -148,14 +185,91 @@ static void append_shown(struct slice s, struct buffer *out)
 		buffer_append_str(out, "...");
 }
 
-void reply_fill(const char *text, struct slice first, struct slice second, struct buffer *out)
-{
-	const char *from = text, *at;
+/* In the order of subject_of. */
+static const char *const subjects[] = { "client", "client_name", "helo", "user", "hostname", "sender", "recipient" };
 
-	while ((at = strchr(from, '%')) && (at[1] == '1' || at[1] == '2')) {
+static struct slice subject_of(const struct reply_subjects *about, size_t which)
+{
+	switch (which) {
+	case 0:
+		return slice_from(about->client);
+	case 1:
+		return slice_from(about->client_name);
+	case 2:
+		return slice_from(about->helo);
+	case 3:
+		return slice_from(about->user);
+	case 4:
+		return slice_from(about->hostname);
+	case 5:
+		return about->sender;
+	default:
+		return about->recipient;
+	}
+}
+
+/* The placeholder at the front of text: its octets, and which it is: 1 or 2 for %1 and %2, 3 + n for subjects[n].
+ * 0 octets: it is none. */
+static size_t placeholder(const char *text, size_t *ret_which)
+{
+	if (text[0] == '%' && (text[1] == '1' || text[1] == '2')) {
+		*ret_which = (size_t) (text[1] - '0');
+		return 2;
+	}
+	for (size_t i = 0; text[0] == '{' && i < ARRAY_LEN(subjects); i++) {
+		size_t n = strlen(subjects[i]);
+
+		if (strncmp(text + 1, subjects[i], n) == 0 && text[1 + n] == '}') {
+			*ret_which = 3 + i;
+			return n + 2;
+		}
+	}
+	return 0;
+}
+
+void reply_fill(const char *text, struct slice first, struct slice second, const struct reply_subjects *about,
+		struct buffer *out)
+{
+	const char *from = text, *at = text;
+
+	while (*(at += strcspn(at, "%{"))) {
+		size_t which, n = placeholder(at, &which);
+
+		if (n == 0 || (which > 2 && !about)) {
+			at++;
+			continue;
+		}
 		buffer_append(out, from, (size_t) (at - from));
-		append_shown(at[1] == '1' ? first : second, out);
-		from = at + 2;
+		append_shown(which == 1 ? first : which == 2 ? second : subject_of(about, which - 3), out);
+		from = at += n;
 	}
 	buffer_append_str(out, from);
+}
+
+const char *reply_check_text(enum reply_id id, const char *text, char out[static 200])
+{
+	const char *original = id < REPLY_COUNT ? replies[id].text : "";
+
+	if (!*text || strlen(text) > TEXT_MAX) {
+		snprintf(out, 200, "a reply has 1 to %u octets of text", TEXT_MAX);
+		return out;
+	}
+	for (const char *at = text; *at; at++) {
+		size_t which, n = placeholder(at, &which), close = strcspn(at, "} ");
+
+		if ((unsigned char) *at < 32 || *at == 127) {
+			snprintf(out, 200, "a reply has no control characters and is one line");
+			return out;
+		}
+		if (n > 0 && which <= 2 && !strstr(original, which == 1 ? "%1" : "%2")) {
+			snprintf(out, 200, "%.2s stands for nothing in this reply", at);
+			return out;
+		}
+		if (n == 0 && *at == '{' && at[close] == '}') {
+			snprintf(out, 200, "%.*s is none of {client}, {client_name}, {helo}, {user}, {hostname}, {sender} and "
+				 "{recipient}", (int) MIN(close + 1, (size_t) 40), at);
+			return out;
+		}
+	}
+	return NULL;
 }

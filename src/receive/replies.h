@@ -97,6 +97,25 @@ enum reply_id {
 	REPLY_RECIPIENT_DOMAIN,    /* the same */
 	REPLY_RECIPIENT_NULL_MX,   /* the same */
 
+	/* the gate */
+	REPLY_GATE_REFUSED,      /* %1: the rule */
+	REPLY_GATE_DEFERRED,     /* the same */
+	REPLY_LISTED,            /* %1: the list, %2: what it says */
+	REPLY_LISTED_FOR_NOW,    /* the same */
+	REPLY_NO_REVERSE,        /* %1: what is wrong with it */
+	REPLY_NO_REVERSE_FOR_NOW, /* the same */
+	REPLY_HELO_REFUSED,      /* %1: what is wrong with it */
+	REPLY_NULL_MX_SENDER,    /* %1: the domain */
+	REPLY_NO_SENDER_DOMAIN,  /* the same */
+	REPLY_DNS_TROUBLE,       /* %1: what was asked for */
+	REPLY_TOO_FAST,          /* %1: the limit, %2: when the next is possible */
+	REPLY_TOO_FAST_CONNECTING, /* the same */
+	REPLY_TOO_MANY_SESSIONS, /* %1: whose, %2: how many are allowed */
+	REPLY_TOO_MANY_AT_ONCE,  /* the same, of messages */
+	REPLY_NO_SUCH_MAILBOX,   /* %1: the address, %2: what its server said */
+	REPLY_RECIPIENT_UNVERIFIED, /* %1: the address */
+	REPLY_GREYLISTED,        /* %1: how long to wait */
+
 	/* the content */
 	REPLY_CONTENT_DEFECT,   /* %1: which, %2: offset */
 	REPLY_TOO_LARGE,        /* %1: octets allowed */
@@ -126,6 +145,20 @@ enum reply_id {
 
 const struct reply *reply_of(enum reply_id id);
 
-/* The text of a reply with %1 and %2 filled in, appended to out. What came from the network is shown as
- * printable ASCII or UTF-8, cut to a length that fits on a line. */
-void reply_fill(const char *text, struct slice first, struct slice second, struct buffer *out);
+/* The name by which the configuration knows it: "no_such_user". And back; REPLY_COUNT: no such name. */
+extern const char *const reply_names[REPLY_COUNT]; /* made by scripts/reply_names.py */
+static inline const char *reply_name(enum reply_id id) { return reply_names[id]; }
+enum reply_id reply_from_name(struct slice name);
+
+/* What a text may speak of beside %1 and %2, as {client}, {helo}...; texts of the configuration do. NULL: "". */
+struct reply_subjects {
+	const char *client, *client_name, *helo, *user, *hostname;
+	struct slice sender, recipient;
+};
+/* The text of a reply with its placeholders filled in, appended to out. What came from the network is shown as
+ * printable ASCII or UTF-8, cut to a length that fits on a line. about may be NULL: then braces mean nothing. */
+void reply_fill(const char *text, struct slice first, struct slice second, const struct reply_subjects *about,
+		struct buffer *out);
+/* May this stand in the configuration instead of the text of `id` (REPLY_COUNT: of a rule, which has no %1)? NULL;
+ * or what is wrong with it, for people, in out. */
+const char *reply_check_text(enum reply_id id, const char *text, char out[static 200]);

@@ -4,6 +4,7 @@
 
 #include "receive/access.h"
 #include "receive/commands.h"
+#include "receive/gate_session.h"
 #include "receive/transaction.h"
 
 #define COMMANDS_PER_TURN 64u
@@ -44,7 +45,8 @@ static void note_refusal(struct session *s, int code, struct slice wire)
 		return;
 	EVENT(session_shared(s)->events, t ? t->envelope.id : MSGID_NONE, EVENT_REFUSED,
 	      F_STR("stage", verb_name(s->verb)), F_SLICE("reply", slice_trim(slice_head(wire, wire.len - 2))),
-	      F_STR("client", s->client), F_STR("helo", s->helo), F_STR("from", t ? t->envelope.reverse_path : NULL),
+	      F_STR("client", s->client), F_STR("helo", s->helo), F_STR("rule", s->refused_by),
+	      F_STR("from", t ? t->envelope.reverse_path : NULL),
 	      s->subject.data ? F_SLICE(s->verb == VERB_MAIL ? "sender" : "to", s->subject) : F_STR("to", NULL));
 }
 
@@ -66,16 +68,47 @@ int session_reply_custom(struct session *s, const struct reply *reply)
 	return put_reply(s, reply->code, buffer_slice(&wire));
 }
 
-int session_format_reply(enum reply_id id, struct slice first, struct slice second, struct buffer *out)
+struct reply_subjects session_subjects(const struct session *s)
+{
+	const struct transaction *t = s->transaction;
+
+	return (struct reply_subjects) {
+		.client = s->client,
+		.client_name = s->client_name,
+		.helo = s->helo,
+		.user = s->user,
+		.hostname = s->settings->config->hostname,
+		.sender = s->verb == VERB_MAIL ? s->subject : t ? slice_from(t->envelope.reverse_path) : SLICE_NULL,
+		.recipient = s->verb == VERB_RCPT ? s->subject : SLICE_NULL,
+	};
+}
+
+int session_reply_text(struct session *s, const struct reply *reply)
+{
+	_cleanup_buffer_ struct buffer text = { 0 };
+	struct reply_subjects about = session_subjects(s);
+	struct reply filled = *reply;
+
+	reply_fill(reply->text, SLICE_NULL, SLICE_NULL, &about, &text);
+	if (buffer_error(&text) < 0)
+		return -ENOMEM;
+	filled.text = text.data;
+	filled.code = s->greeting_code ? s->greeting_code : reply->code;
+	return session_reply_custom(s, &filled);
+}
+
+int session_format_reply(const struct session *s, enum reply_id id, struct slice first, struct slice second, struct buffer *out)
 {
 	char room[REPLY_ROOM];
 	_cleanup_buffer_ struct buffer text = buffer_in(room, sizeof(room));
+	struct reply_subjects about = session_subjects(s);
 	struct reply reply = *reply_of(id);
 
-	reply_fill(reply.text, first, second, &text);
+	reply_fill(settings_reply_text(s->settings, id), first, second, &about, &text);
 	if (buffer_error(&text) < 0)
 		return -ENOMEM;
 	reply.text = text.data;
+	reply.code = s->greeting_code ? s->greeting_code : reply.code;
 	reply_format(&reply, out);
 	return buffer_error(out);
 }
@@ -84,7 +117,7 @@ int session_reply_with(struct session *s, enum reply_id id, struct slice first, 
 {
 	char room[REPLY_ROOM];
 	_cleanup_buffer_ struct buffer wire = buffer_in(room, sizeof(room));
-	int r = session_format_reply(id, first, second, &wire);
+	int r = session_format_reply(s, id, first, second, &wire);
 
 	return r < 0 ? r : put_reply(s, reply_of(id)->code, buffer_slice(&wire));
 }
@@ -101,7 +134,9 @@ int session_reply_number(struct session *s, enum reply_id id, uint64_t number)
 
 int session_reply(struct session *s, enum reply_id id)
 {
-	return put_reply(s, reply_of(id)->code, s->settings->replies[id]);
+	struct slice wire = s->settings->replies[id];
+
+	return wire.data ? put_reply(s, reply_of(id)->code, wire) : session_reply_with(s, id, SLICE_NULL, SLICE_NULL);
 }
 
 int session_close(struct session *s, enum reply_id id)
@@ -200,7 +235,8 @@ static int open_session(struct session *s)
 		/* RFC 5321 section 4.3.1: the client waits for the greeting. */
 		return 0;
 	}
-	return session_put(s, s->settings->wire[s->role == ROLE_LMTP][WIRE_BANNER]);
+	r = session_gate_connect(s);
+	return r <= 0 ? r : session_put(s, s->settings->wire[s->role == ROLE_LMTP][WIRE_BANNER]);
 }
 
 int session_read_line(struct session *s, size_t longest, enum reply_id too_long, struct slice *ret)
@@ -346,6 +382,7 @@ static void session_free(struct session *s)
 {
 	struct receive_shared *shared = session_shared(s);
 
+	session_gate_leave(s);
 	stream_free(s->stream);
 	clients_leave(shared->clients, s->place);
 	link_remove(&s->link);

@@ -18,6 +18,7 @@
 
 struct client_attributes;
 struct transaction;
+struct gate_visit;
 
 enum hello { HELLO_NONE, HELLO_HELO, HELLO_EHLO /* or LHLO */ };
 
@@ -51,6 +52,11 @@ struct session {
 	struct tls_context *tls_rules;     /* of the listener; NULL: no TLS. The settings hold it */
 	struct tls_info *tls;              /* NULL: plain */
 	char client[IP_TEXT];              /* "unix" for a unix socket */
+
+	struct gate_visit *visit;          /* in the arena; from the first stage of the gate on */
+	int gate_stage;                    /* enum gate_stage: the last one that the gate was asked at */
+	const char *refused_by;            /* the rule or check of the gate, while its reply is given */
+	int greeting_code;                 /* instead of that of the reply, in front of the session; 0: none */
 
 	enum verb verb;                    /* of the command that is being run */
 	struct slice subject;              /* the address that it is about, for the event of a refusal */
@@ -98,9 +104,13 @@ int session_reply(struct session *s, enum reply_id id);
 int session_reply_with(struct session *s, enum reply_id id, struct slice first, struct slice second);
 int session_reply_number(struct session *s, enum reply_id id, uint64_t number);
 int session_reply_custom(struct session *s, const struct reply *reply);
+/* The same with placeholders in its text: what the configuration says. */
+int session_reply_text(struct session *s, const struct reply *reply);
 int session_put(struct session *s, struct slice wire);
 /* The whole reply, appended to out, for session_put when no memory may be needed any more. -ENOMEM. */
-int session_format_reply(enum reply_id id, struct slice first, struct slice second, struct buffer *out);
+int session_format_reply(const struct session *s, enum reply_id id, struct slice first, struct slice second, struct buffer *out);
+/* What texts may speak of now. */
+struct reply_subjects session_subjects(const struct session *s);
 /* A reply after which the session ends. */
 int session_close(struct session *s, enum reply_id id);
 int session_close_with(struct session *s, enum reply_id id, struct slice first, struct slice second);

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 
 #include "receive/sasl.h"
+
+static const struct gate_config no_gate;
+
 static void fill_limits(struct receive_limits *l)
 {
 	const struct receive_limits defaults = {
@@ -68,17 +71,25 @@ static void make_hello(struct receive_settings *s, bool lmtp)
 	mark(s, &s->wire[lmtp][WIRE_HELO], from);
 }
 
+const char *settings_reply_text(const struct receive_settings *s, enum reply_id id)
+{
+	const char *const *own = s->config->replies;
+
+	return own && own[id] ? own[id] : reply_of(id)->text;
+}
+
 static int make_texts(struct receive_settings *s)
 {
 	make_hello(s, false);
 	make_hello(s, true);
 	for (unsigned i = 0; i < REPLY_COUNT; i++) {
-		const struct reply *r = reply_of(i);
+		struct reply reply = *reply_of(i);
 		size_t from = s->text.len;
 
-		if (strchr(r->text, '%'))
+		reply.text = settings_reply_text(s, i);
+		if (strpbrk(reply.text, "%{"))
 			continue;
-		reply_format(r, &s->text);
+		reply_format(&reply, &s->text);
 		mark(s, &s->replies[i], from);
 	}
 	if (buffer_error(&s->text) < 0)
@@ -182,7 +193,7 @@ struct tls_context *receive_settings_tls(const struct receive_settings *s, const
 
 /* --- life ----------------------------------------------------------------------------------------------- */
 
-int receive_settings_new(struct world *w, const struct log *log, const struct receive_config *config,
+int receive_settings_new(struct world *w, const struct log *log, const struct receive_config *config, struct gate_shared *gate,
 			 struct receive_settings **ret, char **ret_why)
 {
 	_cleanup_(receive_settings_unrefp) struct receive_settings *s = calloc(1, sizeof(*s));
@@ -207,6 +218,9 @@ int receive_settings_new(struct world *w, const struct log *log, const struct re
 		if (r < 0)
 			return r;
 	}
+	r = gate_new(gate, config->gate ? config->gate : &no_gate, config->hostname, &s->gate, ret_why);
+	if (r < 0)
+		return r;
 	r = make_texts(s);
 	if (r < 0)
 		return r;
@@ -231,6 +245,7 @@ void receive_settings_unref(struct receive_settings *s)
 	file_watch_done(&s->tls_files);
 	sasl_done(s->sasl);
 	users_free(s->users);
+	gate_free(s->gate);
 	buffer_done(&s->text);
 	free(s);
 }

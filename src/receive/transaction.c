@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "mail/received.h"
 #include "receive/access.h"
+#include "receive/gate_session.h"
 #include "receive/submission.h"
 #include "smtp/client_attributes.h"
 
@@ -231,6 +232,7 @@ void transaction_end(struct session *s)
 	s->transaction = NULL;
 	s->forwarded = NULL;
 	s->subject = SLICE_NULL;
+	session_gate_end_message(s);
 	if (s->mail_arena)
 		arena_reset(s->mail_arena);
 }
@@ -384,6 +386,7 @@ int transaction_open_content(struct transaction *t)
 			.when = e->arrival,
 		},
 		&field);
+	session_gate_headers(s, &field);
 	if (buffer_error(&field) < 0)
 		return -ENOMEM;
 	return spool_writer_append(t->writer, buffer_slice(&field));
@@ -394,7 +397,7 @@ void transaction_content_limits(const struct session *s, struct content_limits *
 	const struct receive_limits *l = session_limits(s);
 
 	*ret = (struct content_limits) {
-		.max_octets = l->message_size,
+		.max_octets = session_message_size_max(s),
 		.idle_timeout = l->data_timeout,
 		.tolerated = s->transaction ? s->transaction->tolerated : 0,
 		.deadline = deadline_after(s->progress, l->session_timeout),
@@ -422,7 +425,7 @@ int transaction_reply_refusal(struct session *s, const struct content_facts *fac
 					  slice_new(offset, (size_t) n));
 	}
 	case -E2BIG:
-		return session_reply_number(s, REPLY_TOO_LARGE, l->message_size);
+		return session_reply_number(s, REPLY_TOO_LARGE, session_message_size_max(s));
 	case ERROR_HEADER_TOO_LARGE:
 		return session_reply_number(s, REPLY_HEADER_TOO_LARGE, l->header_size);
 	case SUBMISSION_NO_FROM:
@@ -503,12 +506,39 @@ static void fill_envelope(struct session *s, const struct content_facts *facts)
 		e->priority = MIN(t->header.priority, (int) session_limits(s)->trusted_priority);
 	e->flags |= t->smtputf8 && (facts->eight_bit || utf8) ? ENVELOPE_SMTPUTF8 : 0;
 	e->flags |= s->trusted || s->user ? ENVELOPE_TRUSTED : 0;
+	e->flags |= session_gate_holds(s) ? ENVELOPE_HOLD : 0;
 	e->flags |= s->tls ? ENVELOPE_RECEIVED_TLS : 0;
 	e->flags |= !t->normalizing && !t->binary && t->chunks.defects & CONTENT_BARE_LF ? ENVELOPE_BARE_LF : 0;
 	fill_client(s, e);
 	if (s->tls)
 		e->tls = tls_text(s->tls, t->arena);
 	e->size = spool_writer_size(t->writer);
+}
+
+/* What rules throw away gets its 250 all the same. */
+static bool is_discarded(struct session *s)
+{
+	const struct transaction *t = s->transaction;
+
+	return session_gate_discards(s) || t->envelope.n_recipients == 0;
+}
+
+static void discard(struct session *s)
+{
+	struct transaction *t = s->transaction;
+
+	LOG(session_shared(s)->log, LOG_INFO, "message discarded by a rule of the gate", F_ID("id", t->envelope.id), F_STR("client", s->client));
+	EVENT(session_shared(s)->events, t->envelope.id, EVENT_REMOVED, F_STR("from", t->envelope.reverse_path), F_STR("client", s->client),
+	      F_STR("reason", "a rule of the gate discarded it"));
+	spool_writer_abort(TAKE_PTR(t->writer));
+	s->messages++;
+	s->errors = s->idle_commands = 0;
+	s->progress = now();
+}
+
+static int reply_gate(struct session *s, const void *arg)
+{
+	return session_refuse(s, arg);
 }
 
 static void note_accepted(struct session *s)
@@ -540,7 +570,7 @@ static int acknowledge_again(struct session *s, msgid_t first)
 	s->messages++;
 	s->errors = s->idle_commands = 0;
 	s->progress = now();
-	r = session_format_reply(REPLY_ACCEPTED, slice_from(id_format(first, id)), SLICE_NULL, &accepted);
+	r = session_format_reply(s, REPLY_ACCEPTED, slice_from(id_format(first, id)), SLICE_NULL, &accepted);
 	return r < 0 ? r : reply_to_each(s, s->transaction->accepted, reply_accepted, &accepted);
 }
 
@@ -572,8 +602,10 @@ static int commit(struct session *s, const struct content_facts *facts)
 	char room[256];
 	_cleanup_buffer_ struct buffer accepted = buffer_in(room, sizeof(room));
 	struct content_facts failed = { 0 };
+	struct gate_answer answer;
 	char id[MSGID_TEXT];
 	msgid_t first;
+	int passed;
 
 	s->latest.id = MSGID_NONE;
 	if (is_repeated(s, &first))
@@ -586,9 +618,20 @@ static int commit(struct session *s, const struct content_facts *facts)
 		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
 	if (failed.error >= 0)
-		failed.error = session_format_reply(REPLY_ACCEPTED, slice_from(id_format(t->envelope.id, id)), SLICE_NULL, &accepted);
+		failed.error = session_format_reply(s, REPLY_ACCEPTED, slice_from(id_format(t->envelope.id, id)), SLICE_NULL, &accepted);
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
+	passed = session_gate_data(s, spool_writer_size(t->writer), &answer);
+	if (passed == 0)
+		return reply_to_each(s, t->accepted, reply_gate, &answer);
+	if (passed < 0) {
+		failed.error = passed;
+		return reply_to_each(s, t->accepted, reply_refused, &failed);
+	}
+	if (is_discarded(s)) {
+		discard(s);
+		return reply_to_each(s, t->accepted, reply_accepted, &accepted);
+	}
 	fill_envelope(s, facts);
 	failed.error = queue_submit(session_shared(s)->queue, TAKE_PTR(t->writer), &t->envelope);
 	if (failed.error < 0)

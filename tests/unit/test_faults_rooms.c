@@ -509,6 +509,11 @@ static const char config_text[] =
 	"  - {to: \"*.lan.example\", via: {host: 10.0.0.7}}\n"
 	"  - {to: \"*\", via: [mx, {relay: provider, when: [unreachable, blocked]}]}\n"
 	"dns: {zone: /etc/zone}\n"
+	"gate:\n"
+	"  - {match: {client: [10.0.0.0/8, \"::1\"], sender: \"\"}, unless: {size: \">1M\"}, action: reject, text: \"{client}\", enhanced: 5.7.2}\n"
+	"  - {action: limit, limit: {recipients: 5}}\n"
+	"checks: {lists: [a.example, {zone: b.example, weight: -2, replies: [127.0.0.2]}], helo: own_name}\n"
+	"replies: {goodbye: \"Bye {client}\"}\n"
 	"queue: {retry: [1m, 5m], warn: never}\n";
 
 static void write_files(struct world *w, const char *text)
@@ -537,6 +542,7 @@ static void a_configuration(void *context)
 		faults_check(context == config_text);
 		faults_check(c->route.n_domains == 2 && c->route.n_relays == 1 && c->route.n_rules == 2 && c->receive.n_listeners == 2);
 		faults_check(c->receive.n_trusted == 2 && c->receive.limits.message_size == 1u << 20);
+		faults_check(c->gate.rules.n == 2 && c->gate.rules.rules[0].n_match == 2 && c->gate.checks.n_lists == 2 && c->receive.replies);
 		faults_check(strcmp(c->route.relays[0].password, "password") == 0 && strcmp(c->dns.zone, "/etc/zone") == 0);
 	} else if (r != -ENOMEM) {
 		faults_check(context != config_text && r == -EBADMSG);
