@@ -200,7 +200,6 @@ class Postfix(Peer):
 compatibility_level = 3.6
 myhostname = mx.bench.example
 mydestination =
-mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 queue_directory = {dir}/spool
@@ -219,7 +218,6 @@ initial_destination_concurrency = 20
 smtp_connection_cache_on_demand = yes
 in_flow_delay = 0
 qmgr_message_active_limit = 20000
-smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_timeout = 600s
@@ -228,6 +226,20 @@ smtpd_tls_cert_file = {cert}
 smtpd_tls_key_file = {key}
 meta_directory = /etc/postfix
 {extra}
+"""
+    OPEN = """\
+mynetworks = 127.0.0.0/8
+smtpd_peername_lookup = no
+"""
+    # The same checks as Yizhan's GATE; the namespace's resolver is the bench's own.
+    GATE = """\
+mynetworks = 192.0.2.1
+relay_domains = sink.example
+smtpd_client_restrictions = reject_unknown_client_hostname
+smtpd_helo_required = yes
+smtpd_helo_restrictions = reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname
+smtpd_sender_restrictions = reject_unknown_sender_domain
+smtpd_recipient_restrictions = reject_unauth_destination, reject_rbl_client bl1.bench.example, reject_rbl_client bl2.bench.example
 """
     MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -272,9 +284,11 @@ scache unix - - n - 1 scache
                 key=self.key,
                 processes=processes_per_session(self.sessions),
                 relayhost=f"[127.0.0.1]:{self.sink_port}" if self.scenario == "relay" else "",
-                extra="smtpd_data_restrictions = check_client_access static:HOLD" if self.scenario == "accept" else "",
+                extra=(self.GATE if self.scenario == "gate" else self.OPEN)
+                + ("smtpd_data_restrictions = check_client_access static:HOLD" if self.scenario in ("accept", "gate") else ""),
             )
         )
+        (self.dir / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
         (self.config / "master.cf").write_text(self.MASTER.format(port=self.port))
 
     def start(self):

@@ -16,6 +16,7 @@ TITLES = {
     "accept-large": "Accepting 64 KB messages, with bench_load",
     "accept-large-source": "Accepting 64 KB messages, with smtp-source",
     "accept-source": "Accepting, with smtp-source",
+    "accept-gate": "Accepting from strangers, with the gate's checks on: two DNS lists, confirmed reverse name, EHLO name, sender domain",
     "relay": "Relaying end to end: bench_load, the server, bench_sink",
     "relay-source": "Relaying end to end: smtp-source, the server, smtp-sink",
 }

@@ -52,6 +52,24 @@ class Yizhan:
     half_close = False
     gap_ms, crowd, relay_messages, tls = 0, 1 << 30, 0, True
     idle, idle_tls = 5000, 1000
+    OPEN = """\
+trusted: [127.0.0.0/8]
+dns: {{zone: {dir}/zone}}
+routes:
+  - {{to: "*", via: [{via}]}}
+"""
+    # A stranger, who may send to one domain here, and is looked at as on the open Internet.
+    GATE = """\
+trusted: [192.0.2.1]
+dns: {servers: ["127.0.0.1:53"]}
+domains: {sink.example: {deliver: hold}}
+limits: {connections_per_ip: 100000}
+checks:
+  lists: [bl1.bench.example, bl2.bench.example]
+  reverse: matching
+  helo: [syntax, not_fqdn]
+  sender_domain: exists
+"""
     binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
 
     def __init__(self, scenario, sink_port=0, sessions=0):
@@ -62,18 +80,15 @@ class Yizhan:
         cert, key = certificate()
         (self.dir / "zone").write_text("bench.example. 60 IN A 127.0.0.1\n")
         via = f'{{host: "127.0.0.1:{sink_port}"}}' if scenario == "relay" else "hold"
+        rules = self.GATE if scenario == "gate" else self.OPEN.format(dir=self.dir, via=via)
         self.config.write_text(
             f"""\
 hostname: mx.bench.example
 spool: {self.dir}/spool
-trusted: [127.0.0.0/8]
 listen:
   - {{address: ["127.0.0.1:{self.port}"], role: mx}}
 tls: {{certificate: {cert}, key: {key}}}
-dns: {{zone: {self.dir}/zone}}
-routes:
-  - {{to: "*", via: [{via}]}}
-log: {{format: json, level: info}}
+{rules}log: {{format: json, level: info}}
 """
         )
         self.log = open(self.dir / "log", "wb")
