@@ -174,6 +174,25 @@ def test_accept_at_connect_skips_the_checks_but_does_not_allow_relaying(place):
     assert one(server, to="x@elsewhere.example") == ("rcpt", "550 5.7.1 <x@elsewhere.example>: relaying denied; this server takes mail for its own domains only")
 
 
+def test_a_client_that_a_proxy_names_is_looked_at_anew(place):
+    port = harness.free_port()
+    server = gate_server(
+        place,
+        {"match": {"client": "192.0.2.0/24"}, "action": "reject", "text": "not you, {client}"},
+        {"match": {"user": "joe"}, "action": "reject", "text": "not you, {user}"},
+        listen=[{"address": [f"127.0.0.1:{port}"], "role": "mx", "xclient": [f"{CLIENT}/32"]}],
+    )
+    with server.client(source=CLIENT, port=port) as c:
+        c.hello()
+        c.expect(220, "XCLIENT ADDR=192.0.2.7")
+        assert "550 5.7.1 not you, 192.0.2.7" in c.expect(550, "EHLO client.example")
+    with server.client(source=CLIENT, port=port) as c:
+        c.hello()
+        c.expect(220, "XCLIENT ADDR=198.51.100.7 LOGIN=joe")
+        c.expect(250, "EHLO client.example")
+        assert c.expect(550, "MAIL FROM:<a@good.example>") == "550 5.7.1 not you, joe"
+
+
 def test_what_a_helo_name_earned_ends_with_the_next_one(place):
     server = gate_server(place, {"match": {"helo": "friend.*"}, "action": "accept"}, {"match": {"sender": "*"}, "action": "reject"})
     with server.client(source=CLIENT) as c:
