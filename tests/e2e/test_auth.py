@@ -374,6 +374,23 @@ def test_passwords_are_not_in_the_log(server):
         assert secret not in log
 
 
+def test_a_user_named_by_xclient_has_his_addresses_only(place):
+    s = auth_server(place, listen=[{"role": "submission", "xclient": ["127.0.0.1"]}], users=False)
+    add_user(s.dir, "eve", "x", "--addresses", "eve@example.org")
+    s.start()
+    with s.client() as c:
+        c.hello()
+        c.expect(220, "XCLIENT ADDR=192.0.2.7 LOGIN=eve")
+        c.expect(250, "EHLO client.example")
+        c.starttls()
+        c.expect(250, "EHLO client.example")
+        c.expect(530, "MAIL FROM:<eve@example.org>")
+        c.expect(220, "XCLIENT LOGIN=eve")
+        c.expect(250, "EHLO client.example")
+        c.expect(553, "MAIL FROM:<alice@example.org>")
+        c.expect(250, "MAIL FROM:<eve@example.org>")
+
+
 def memory_holds(pid, texts):
     """Which of these octets the memory of a process holds."""
     found = set()
