@@ -1,0 +1,132 @@
+#include "identity/crypto.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#define SIGNATURE_MAX 2048u /* of RSA with 16384 bits */
+
+static void md_ctx_freep(EVP_MD_CTX **c)
+{
+	EVP_MD_CTX_free(*c);
+}
+
+static void bio_freep(BIO **b)
+{
+	BIO_free(*b);
+}
+
+/* Whether OpenSSL's last complaint was that there is no memory: then nothing is known about the key or the signature.
+ * The complaints are dropped. */
+static bool memory_was_out(void)
+{
+	bool out = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
+
+	ERR_clear_error();
+	return out;
+}
+
+bool crypto_is_ed25519(const EVP_PKEY *key)
+{
+	return EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519;
+}
+
+int crypto_public_key(bool ed25519, struct slice data, EVP_PKEY **ret)
+{
+	const unsigned char *p = (const unsigned char *) data.data;
+	EVP_PKEY *key;
+
+	if (ed25519) {
+		key = data.len == 32 ? EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, p, data.len) : NULL;
+	} else {
+		key = d2i_PUBKEY(NULL, &p, (long) data.len);
+		if (!key) {
+			p = (const unsigned char *) data.data;
+			key = d2i_PublicKey(EVP_PKEY_RSA, NULL, &p, (long) data.len);
+		}
+		if (key && EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA) {
+			EVP_PKEY_free(key);
+			key = NULL;
+		}
+	}
+	if (!key)
+		return memory_was_out() ? -ENOMEM : -EINVAL;
+	ERR_clear_error();
+	*ret = key;
+	return 0;
+}
+
+int crypto_private_key(struct slice pem, EVP_PKEY **ret)
+{
+	_cleanup_(bio_freep) BIO *bio = BIO_new_mem_buf(pem.data, (int) pem.len);
+	EVP_PKEY *key;
+
+	if (!bio)
+		return -ENOMEM;
+	/* A password is never asked for: an empty one is offered. */
+	key = PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *) "");
+	if (!key)
+		return memory_was_out() ? -ENOMEM : -EINVAL;
+	ERR_clear_error();
+	if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA && !crypto_is_ed25519(key)) {
+		EVP_PKEY_free(key);
+		return -ENOPKG;
+	}
+	*ret = key;
+	return 0;
+}
+
+/* RFC 8463 section 3: what Ed25519 signs is the SHA-256 digest of the data. */
+static struct slice message_of(const EVP_PKEY *key, struct slice data, unsigned char digest[static EVP_MAX_MD_SIZE])
+{
+	unsigned len = 0;
+
+	if (!crypto_is_ed25519(key))
+		return data;
+	if (EVP_Digest(data.data, data.len, digest, &len, EVP_sha256(), NULL) != 1)
+		return SLICE_NULL;
+	return slice_new((const char *) digest, len);
+}
+
+int crypto_verify(EVP_PKEY *key, struct slice data, struct slice signature)
+{
+	_cleanup_(md_ctx_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
+	const EVP_MD *digest = crypto_is_ed25519(key) ? NULL : EVP_sha256();
+	unsigned char hash[EVP_MAX_MD_SIZE];
+	struct slice message = message_of(key, data, hash);
+	int r;
+
+	if (!context || !message.data || EVP_DigestVerifyInit(context, NULL, digest, NULL, key) != 1)
+		return -ENOMEM;
+	r = EVP_DigestVerify(context, (const unsigned char *) signature.data, signature.len, (const unsigned char *) message.data,
+			     message.len);
+	return r == 1 ? 1 : memory_was_out() ? -ENOMEM : 0;
+}
+
+char *crypto_base64(struct arena *a, const unsigned char *data, size_t len)
+{
+	char *out = arena_alloc(a, (len + 2) / 3 * 4 + 1);
+
+	if (out)
+		EVP_EncodeBlock((unsigned char *) out, data, (int) len);
+	return out;
+}
+
+int crypto_sign(EVP_PKEY *key, struct slice data, struct arena *a, const char **ret)
+{
+	_cleanup_(md_ctx_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
+	const EVP_MD *digest = crypto_is_ed25519(key) ? NULL : EVP_sha256();
+	unsigned char hash[EVP_MAX_MD_SIZE], signature[SIGNATURE_MAX];
+	struct slice message = message_of(key, data, hash);
+	size_t len = sizeof(signature);
+
+	if (!context || !message.data)
+		return -ENOMEM;
+	if (EVP_DigestSignInit(context, NULL, digest, NULL, key) != 1 ||
+	    EVP_DigestSign(context, signature, &len, (const unsigned char *) message.data, message.len) != 1) {
+		ERR_clear_error();
+		return -EIO;
+	}
+	*ret = crypto_base64(a, signature, len);
+	return *ret ? 0 : -ENOMEM;
+}

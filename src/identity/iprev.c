@@ -1,0 +1,69 @@
+#include "identity/iprev.h"
+
+#include "dns/name.h"
+
+#define NAMES 10u
+
+const char *iprev_word_text(enum iprev_word word)
+{
+	static const char *const words[] = { "pass", "fail", "temperror", "permerror" };
+
+	return words[word];
+}
+
+/* 1, 0, -EAGAIN, -errno. */
+static int has_address(struct resolver *r, const char *name, const struct ip *ip, usec_t deadline, struct arena *a)
+{
+	struct dns_answer answer;
+	int error;
+
+	if (!dns_name_is_host(name))
+		return 0;
+	error = dns_query(r, name, ip->family == 4 ? DNS_A : DNS_AAAA, deadline, a, &answer);
+	if (error < 0)
+		return error;
+	if (DNS_STATUS_TEMPORARY(answer.status))
+		return -EAGAIN;
+	for (unsigned i = 0; i < answer.n_records; i++)
+		if (ip_equal(&answer.records[i].ip, ip))
+			return 1;
+	return 0;
+}
+
+int iprev_check(struct resolver *r, const struct ip *client, unsigned max_names, usec_t deadline, struct arena *a,
+		struct iprev_result *ret)
+{
+	const char *question = dns_reverse_name(a, client, NULL);
+	struct iprev_result result = { .word = IPREV_FAIL, .name = "", .reason = "none of the address's names has this address" };
+	struct dns_answer names;
+	int error;
+
+	if (!question)
+		return -ENOMEM;
+	error = dns_query(r, question, DNS_PTR, deadline, a, &names);
+	if (error < 0)
+		return error;
+	if (DNS_STATUS_TEMPORARY(names.status)) {
+		result.word = IPREV_TEMPERROR;
+		result.reason = names.why;
+	} else if (names.n_records == 0) {
+		/* RFC 8601 section 2.7.3. */
+		result.word = IPREV_PERMERROR;
+		result.reason = "the address has no name";
+	}
+	for (unsigned i = 0; i < names.n_records && i < (max_names ? max_names : NAMES); i++) {
+		error = has_address(r, names.records[i].name, client, deadline, a);
+		if (error > 0) {
+			result = (struct iprev_result) { .word = IPREV_PASS, .name = names.records[i].name, .reason = "the name has the address" };
+			break;
+		}
+		if (error == -EAGAIN) {
+			result.word = IPREV_TEMPERROR;
+			result.reason = "a name of the address can't be looked up now";
+		} else if (error < 0) {
+			return error;
+		}
+	}
+	*ret = result;
+	return 0;
+}

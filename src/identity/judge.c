@@ -1,0 +1,142 @@
+#include "identity/judge.h"
+
+#include "mail/from.h"
+
+#define TIME (60 * USEC_SEC)
+
+struct verification {
+	struct resolver *resolver;
+	const struct content *message;
+	const struct judge_input *in;
+	const struct judge_config *config;
+	usec_t deadline;
+	struct arena *arena;
+	struct judge_result *result;
+	int error;
+};
+
+static void note_error(struct verification *v, int r)
+{
+	if (r < 0 && v->error >= 0)
+		v->error = r;
+}
+
+static void spf_fiber(void *arg)
+{
+	struct verification *v = arg;
+	struct spf_input in = { .client = v->in->client, .helo = v->in->helo, .mail_from = v->in->mail_from,
+				.receiver = v->in->receiver, .time = v->in->now };
+
+	note_error(v, spf_check(v->resolver, &in, &v->config->spf, v->deadline, v->arena, &v->result->spf));
+}
+
+struct dkim_work {
+	struct verification *v;
+	unsigned n;
+};
+
+static void dkim_fiber(void *arg)
+{
+	struct dkim_work *work = arg;
+	struct verification *v = work->v;
+
+	note_error(v, dkim_verify(v->resolver, v->message, work->n, &v->config->dkim, v->in->now, v->deadline, v->arena,
+				  &v->result->dkim[work->n]));
+}
+
+static void arc_fiber(void *arg)
+{
+	struct verification *v = arg;
+
+	note_error(v, arc_verify(v->resolver, v->message, &v->config->dkim, v->config->arc_sets, v->in->now, v->deadline,
+				 v->arena, &v->result->arc));
+}
+
+static int spawn_dkim(struct verification *v, struct fiber_group *group)
+{
+	struct dkim_work *work = arena_new_array(v->arena, struct dkim_work, v->message->n_signatures + 1);
+	int r = 0;
+
+	v->result->n_dkim = v->message->n_signatures;
+	v->result->dkim = arena_new_array(v->arena, struct dkim_result, v->result->n_dkim + 1);
+	if (!work || !v->result->dkim)
+		return -ENOMEM;
+	for (unsigned i = 0; i < v->result->n_dkim && r >= 0; i++) {
+		work[i] = (struct dkim_work) { v, i };
+		r = fiber_group_spawn(group, "dkim", dkim_fiber, &work[i]);
+	}
+	return r;
+}
+
+static int ask_all(struct verification *v)
+{
+	struct fiber_group group;
+	int r = 0;
+
+	fiber_group_init(&group);
+	if (v->in->client)
+		r = fiber_group_spawn(&group, "spf", spf_fiber, v);
+	if (r >= 0 && v->message)
+		r = spawn_dkim(v, &group);
+	if (r >= 0 && v->message)
+		r = fiber_group_spawn(&group, "arc", arc_fiber, v);
+	if (r >= 0)
+		r = fiber_group_wait(&group, DEADLINE_NEVER); /* each has the deadline itself */
+	fiber_group_done(&group);
+	return r < 0 ? r : v->error;
+}
+
+/* RFC 9989 section 5.3.1: exactly one From field, whose addresses can be read. */
+static int read_from(const struct content *m, struct arena *a, struct dmarc_input *ret)
+{
+	const struct header_field *from = content_field(m, SLICE("From"), 0);
+	int r;
+
+	if (m->malformed)
+		ret->trouble = m->malformed;
+	else if (!from)
+		ret->trouble = "the message has no From field";
+	else if (content_field(m, SLICE("From"), 1))
+		ret->trouble = "the message has more than one From field";
+	if (ret->trouble)
+		return 0;
+	r = from_domains(a, from->value, &ret->domains, &ret->n_domains);
+	if (r == -EINVAL)
+		ret->trouble = "the From field can't be read";
+	else if (r == -E2BIG)
+		ret->trouble = "the From field has too many addresses";
+	else if (r >= 0 && ret->n_domains == 0)
+		ret->trouble = "the From field has no address";
+	return r == -ENOMEM ? r : 0;
+}
+
+static int check_dmarc(struct verification *v)
+{
+	struct dmarc_input in = { .spf = v->in->client ? &v->result->spf : NULL, .dkim = v->result->dkim, .n_dkim = v->result->n_dkim };
+	int r = read_from(v->message, v->arena, &in);
+
+	return r < 0 ? r : dmarc_check(v->resolver, &in, v->deadline, v->arena, &v->result->dmarc);
+}
+
+int judge_message(struct resolver *r, const struct content *message, const struct judge_input *in,
+		   const struct judge_config *config, usec_t deadline, struct arena *a, struct judge_result *ret)
+{
+	static const struct judge_config defaults = { .time = TIME };
+	struct judge_result result = {
+		.spf = { .domain = "", .explanation = "", .reason = "the client's address is not known" },
+		.arc = { .domain = "", .reason = "" },
+		.dmarc = { .domain = "", .policy_domain = "", .reason = "" },
+	};
+	struct verification v = { .resolver = r, .message = message, .in = in, .config = config ? config : &defaults,
+				  .arena = a, .result = &result };
+	int error;
+
+	v.deadline = MIN(deadline, deadline_after(world_now(r->world), v.config->time ? v.config->time : TIME));
+	error = ask_all(&v);
+	if (error >= 0 && message)
+		error = check_dmarc(&v);
+	if (error < 0)
+		return error;
+	*ret = result;
+	return 0;
+}
