@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import PROGRAM, wait_for
 
-COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "status"]
+COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "status"]
 
 
 def run(*words, **options):
@@ -56,6 +56,10 @@ def test_help(words):
         ["queue", "frobnicate"],
         ["trace"],
         ["route"],
+        ["verify"],
+        ["verify", "--client-ip", "1.2.3"],
+        ["verify", "a", "b"],
+        ["verify", "--time", "now", "a"],
         ["check", "a", "b", "c"],
         [],
     ],
