@@ -39,6 +39,10 @@ dovecot-core|cmd:dovecot
 postgresql|file:/usr/lib/postgresql
 libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
+python3-dkim|py:dkim
+python3-nacl|py:nacl
+python3-spf|py:spf
+python3-authres|py:authres
 universal-ctags|cmd:ctags
 valgrind|cmd:valgrind
 haproxy|file:/usr/sbin/haproxy
