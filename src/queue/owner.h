@@ -81,6 +81,21 @@ void owner_kick(struct home *h, const char *site);
 const char *site_state(const struct site *s, usec_t t);
 struct site *owner_find(struct home *h, const char *key);
 
+/* --- between site.c and probe.c --------------------------------------------------------------- */
+
+/* Is one of the jobs under way that tell whether the trouble is over? */
+bool site_is_being_tried(const struct site *s);
+void site_set_timer(struct site *s, usec_t at);
+struct site *owner_find_for_path(struct home *h, const struct path *p);
+/* A site whose back-off is over stands in a row with all others of its loop. Is it its turn? */
+bool site_take_turn(struct site *s, usec_t t);
+/* The probe found its site working: it does not count. */
+void owner_give_back_turn(struct home *h);
+/* Time for a probe: somebody has to be there for it. */
+void site_probe(struct site *s);
+/* Asks for all messages that are parked for the site. False: memory; they come by themselves, but much later. */
+bool site_call_all(struct site *s);
+
 /* --- between site.c and slot.c ---------------------------------------------------------------- */
 
 #define PER_CONNECTION 100u

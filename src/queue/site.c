@@ -1,6 +1,5 @@
 #include "queue/owner.h"
 
-#include <limits.h>
 #include <stdlib.h>
 
 #include "queue/ladder.h"
@@ -19,9 +18,6 @@
 #define LOCAL_INITIAL 8u
 #define SITE_WIDEST 20u
 #define SLOTS_MAX 2000u
-#define PROBES_A_SECOND 100u
-#define CALL_AGAIN (30 * USEC_SEC)
-#define PROBES_AT_ONCE USEC_SEC           /* those of one second may go together */
 
 static bool is_local(const struct site *s)
 {
@@ -46,7 +42,7 @@ static unsigned home_slots(const struct home *h)
 	return MAX((all ? all : SLOTS_MAX) / h->queue->n_homes, 1u);
 }
 
-static void set_timer(struct site *s, usec_t at)
+void site_set_timer(struct site *s, usec_t at)
 {
 	if (heap_node_linked(&s->timer))
 		heap_update(&s->home->site_timers, &s->timer, at);
@@ -114,7 +110,7 @@ static unsigned backoff_condition(const struct site *s)
 }
 
 /* Is one of the jobs under way that tell whether the trouble is over? */
-static bool is_being_tried(const struct site *s)
+bool site_is_being_tried(const struct site *s)
 {
 	return s->slots > s->n_idle || s->line.len > 0;
 }
@@ -123,7 +119,7 @@ static bool is_being_tried(const struct site *s)
 static bool escapes_now(struct site *s, struct job *j, usec_t t)
 {
 	if (j->escapes & backoff_condition(s))
-		return s->mode == SITE_BACKOFF || is_being_tried(s);
+		return s->mode == SITE_BACKOFF || site_is_being_tried(s);
 	if (!(j->escapes & s->cool))
 		return false;
 	if (t < s->cool_until || s->canary)
@@ -144,7 +140,7 @@ static enum reply_class trouble_of(const struct site *s, const struct job *j)
 /* May it be parked? One that could go elsewhere when the trouble changes has to stay where the trouble is known. */
 static bool can_park(const struct site *s, const struct job *j)
 {
-	bool is_probe = s->mode == SITE_PROBING && !is_being_tried(s);
+	bool is_probe = s->mode == SITE_PROBING && !site_is_being_tried(s);
 
 	return s->mode != SITE_OPEN && j->escapes == 0 && !j->canary && !is_probe;
 }
@@ -170,7 +166,7 @@ static void sweep(struct site *s)
 
 		if (sent >= SWEEP_BATCH) {
 			s->sweeping = true;
-			set_timer(s, now());
+			site_set_timer(s, now());
 			return;
 		}
 		j = site_take(s);
@@ -186,137 +182,6 @@ static void sweep(struct site *s)
 	}
 	if (s->mode == SITE_BACKOFF)
 		fair_trim(&s->line);
-}
-
-/* --- calling what is parked ------------------------------------------------------------------- */
-
-struct call {
-	struct post post;
-	struct home *home;
-	struct path *path;
-	unsigned n;
-	unsigned others;   /* homes to be asked after this one when it has none */
-	unsigned failures; /* of the site when it called */
-};
-
-static struct site *find_for_path(struct home *h, const struct path *p);
-
-static void call_free(struct call *c)
-{
-	path_unref(c->path);
-	free(c);
-}
-
-/* On the owner's loop: no home had any for the probe. */
-static void call_in_vain(struct post *p)
-{
-	struct call *c = container_of(p, struct call, post);
-	struct site *s = find_for_path(&c->home->queue->homes[c->path->owner], c->path);
-
-	/* Who comes in this state is not parked. */
-	if (s && s->mode == SITE_PROBING && s->failures == c->failures && !is_being_tried(s))
-		s->parked = false;
-	call_free(c);
-}
-
-static void call_run(struct post *p)
-{
-	struct call *c = container_of(p, struct call, post);
-	struct queue *q = c->home->queue;
-
-	if (lot_call(c->home, c->path, c->n) || c->home->stopping || c->n > 1) {
-		call_free(c);
-		return;
-	}
-	if (c->others > 0) {
-		c->others--;
-		c->home = &q->homes[(c->home->index + 1) % q->n_homes];
-		loop_post(c->home->loop, &c->post);
-		return;
-	}
-	c->post.run = call_in_vain;
-	loop_post(q->homes[c->path->owner].loop, &c->post);
-}
-
-static bool call_home(struct site *s, unsigned home, unsigned n, unsigned others)
-{
-	struct call *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return false;
-	*c = (struct call) { .post.run = call_run, .home = &s->home->queue->homes[home], .path = path_ref(s->path),
-			     .n = n, .others = others, .failures = s->failures };
-	loop_post(c->home->loop, &c->post);
-	return true;
-}
-
-/* Asks for one message that is parked for the site, or for all of them. False: memory; they come by themselves, but
- * much later. */
-static bool call_one(struct site *s)
-{
-	unsigned homes = s->home->queue->n_homes;
-
-	return call_home(s, (s->home->index + s->failures) % homes, 1, homes - 1);
-}
-
-static bool call_all(struct site *s)
-{
-	for (unsigned i = 0; i < s->home->queue->n_homes; i++)
-		if (!call_home(s, i, UINT_MAX, 0))
-			return false;
-	return true;
-}
-
-/* --- probes, and how many ---------------------------------------------------------------------- */
-
-/* What one probe takes of the time of its home, at the configured rate. */
-static usec_t probe_share(const struct home *h)
-{
-	unsigned all = queue_configuration(h->queue)->probes;
-
-	return USEC_SEC * h->queue->n_homes / (all ? all : PROBES_A_SECOND);
-}
-
-usec_t owner_probe_time(const struct home *h)
-{
-	return h->probes_paid > PROBES_AT_ONCE ? h->probes_paid - PROBES_AT_ONCE : 0;
-}
-
-/* A site whose back-off is over stands in a row with all others of its loop. Is it its turn? */
-static bool take_turn(struct site *s, usec_t t)
-{
-	struct home *h = s->home;
-
-	if (!link_linked(&s->turn))
-		list_append(&h->turns, &s->turn);
-	if (list_first(&h->turns) != &s->turn || owner_probe_time(h) > t)
-		return false;
-	h->probes_paid = MAX(h->probes_paid, t) + probe_share(h);
-	return true;
-}
-
-static void give_back_turn(struct home *h)
-{
-	h->probes_paid -= MIN(h->probes_paid, probe_share(h));
-	if (!list_empty(&h->turns))
-		home_due(h, owner_probe_time(h));
-}
-
-/* Time for a probe: somebody has to be there for it. Who was called may be gone before it reaches the line. */
-static void probe(struct site *s)
-{
-	s->mode = SITE_PROBING;
-	link_remove(&s->turn);
-	if (s->line.len > 0 || !s->parked)
-		return;
-	if (call_one(s)) {
-		s->call_again = deadline_after(now(), CALL_AGAIN);
-		set_timer(s, s->call_again);
-		return;
-	}
-	s->mode = SITE_BACKOFF;
-	s->until = deadline_after(now(), USEC_SEC);
-	set_timer(s, s->until);
 }
 
 /* --- the mode of the site --------------------------------------------------------------------- */
@@ -370,7 +235,7 @@ static void back_off(struct site *s, const struct verdict *v)
 	    F_STR("site", path_site(s->path)), F_STR("because", s->error),
 	    F_STR("class", reply_class_name(v->class)), F_USEC("retry_in", delay), F_UINT("waiting", s->line.len),
 	    F_UINT("failures", s->failures));
-	set_timer(s, s->until);
+	site_set_timer(s, s->until);
 	end_idle_slots(s);
 	sweep(s);
 }
@@ -381,7 +246,7 @@ static void open_again(struct site *s)
 		LOG(s->home->queue->log, LOG_NOTICE, "A site works again", F_STR("site", path_site(s->path)),
 		    F_UINT("waiting", s->line.len));
 	if (s->mode == SITE_PROBING)
-		give_back_turn(s->home);
+		owner_give_back_turn(s->home);
 	s->mode = SITE_OPEN;
 	link_remove(&s->turn);
 	s->failures = s->faults = 0;
@@ -389,7 +254,7 @@ static void open_again(struct site *s)
 	forget_error(s);
 	window_restart(&s->window);
 	if (s->parked)
-		s->parked = !call_all(s);
+		s->parked = !site_call_all(s);
 }
 
 static void cool_down(struct site *s, const struct verdict *v)
@@ -513,7 +378,7 @@ void site_pump(struct site *s)
 			return;
 		}
 		if (slot_start(s) < 0) {
-			set_timer(s, deadline_after(now(), USEC_SEC));
+			site_set_timer(s, deadline_after(now(), USEC_SEC));
 			return;
 		}
 	}
@@ -542,12 +407,12 @@ void site_slot_ended(struct site *s, bool barren)
 		s->barren = 0;
 		s->mode = SITE_BACKOFF;
 		s->until = deadline_after(now(), USEC_SEC);
-		set_timer(s, s->until);
+		site_set_timer(s, s->until);
 	}
 	if (s->slots == 0 && s->mode != SITE_BACKOFF && !s->sweeping)
-		set_timer(s, deadline_after(now(), IDLE_KEPT));
+		site_set_timer(s, deadline_after(now(), IDLE_KEPT));
 	if (s->slots == 0 && s->line.len == 0 && s->mode == SITE_PROBING)
-		probe(s); /* what was to be tried has gone another way */
+		site_probe(s); /* what was to be tried has gone another way */
 	site_pump(s);
 	feed_the_starved(h);
 	if (h->stopping)
@@ -569,7 +434,7 @@ struct site *owner_find(struct home *h, const char *key)
 	return NULL;
 }
 
-static struct site *find_for_path(struct home *h, const struct path *p)
+struct site *owner_find_for_path(struct home *h, const struct path *p)
 {
 	for (struct hash_node *n = hash_find(&h->sites, p->hash); n; n = hash_find_next(n)) {
 		struct site *s = container_of(n, struct site, node);
@@ -621,7 +486,7 @@ static void site_free(struct site *s)
 
 static void accept_job(struct home *h, struct job *j)
 {
-	struct site *s = find_for_path(h, j->path);
+	struct site *s = owner_find_for_path(h, j->path);
 	usec_t t = now();
 
 	if (!s)
@@ -711,14 +576,14 @@ static void site_tick(struct site *s, usec_t t)
 		if (s->sweeping)
 			return;
 		if (s->mode == SITE_BACKOFF && s->until > t) {
-			set_timer(s, s->until);
+			site_set_timer(s, s->until);
 			return;
 		}
 	}
-	if (s->mode == SITE_BACKOFF && t >= s->until && take_turn(s, t))
-		probe(s);
-	else if (s->mode == SITE_PROBING && s->parked && !is_being_tried(s) && t >= s->call_again)
-		probe(s);
+	if (s->mode == SITE_BACKOFF && t >= s->until && site_take_turn(s, t))
+		site_probe(s);
+	else if (s->mode == SITE_PROBING && s->parked && !site_is_being_tried(s) && t >= s->call_again)
+		site_probe(s);
 	site_pump(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
 		return;
@@ -726,7 +591,7 @@ static void site_tick(struct site *s, usec_t t)
 	    t >= deadline_after(MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0)), IDLE_KEPT))
 		site_free(s);
 	else
-		set_timer(s, deadline_after(t, IDLE_KEPT));
+		site_set_timer(s, deadline_after(t, IDLE_KEPT));
 }
 
 void owner_tick(struct home *h, usec_t t)
@@ -749,7 +614,7 @@ void owner_kick(struct home *h, const char *key)
 		return;
 	s->cool_until = now();
 	if (s->mode == SITE_BACKOFF)
-		probe(s);
+		site_probe(s);
 	site_pump(s);
 }
 
