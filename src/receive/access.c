@@ -10,9 +10,12 @@ bool access_is_trusted(const struct receive_config *config, const struct endpoin
 	return false;
 }
 
-bool access_normalizes(const struct receive_config *config, const struct endpoint *peer)
+bool access_normalizes(const struct session *s)
 {
-	for (unsigned i = 0; i < config->n_normalize && peer->kind == ENDPOINT_IP; i++)
+	const struct receive_config *config = s->settings->config;
+	const struct endpoint *peer = &s->stream->peer;
+
+	for (unsigned i = 0; i < config->n_normalize && peer->kind == ENDPOINT_IP && !s->unnamed; i++)
 		if (cidr_contains(&config->normalize[i], &peer->ip))
 			return true;
 	return false;

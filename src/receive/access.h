@@ -8,7 +8,7 @@
 bool access_is_trusted(const struct receive_config *config, const struct endpoint *peer);
 
 /* Are the line ends of this client made CRLF, whatever they are? */
-bool access_normalizes(const struct receive_config *config, const struct endpoint *peer);
+bool access_normalizes(const struct session *s);
 
 /* May a client send a message at all through a listener of this role? known: it is trusted, or has logged in. */
 enum reply_id access_listener(enum listen_role role, bool known);

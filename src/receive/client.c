@@ -32,6 +32,7 @@ int session_become(struct session *s, const struct endpoint *client, bool may_tr
 	clients_leave(shared->clients, s->place);
 	s->place = place;
 	s->trusted = trusted;
+	s->unnamed = !may_trust;
 	s->stream->peer = *client;
 	s->client_name = NULL;
 	s->looked_up = false;
@@ -39,7 +40,7 @@ int session_become(struct session *s, const struct endpoint *client, bool may_tr
 		memcpy(s->client, "unix", sizeof("unix"));
 	else
 		ip_format(&client->ip, s->client);
-	s->lines.accept_bare_lf = access_normalizes(s->settings->config, client);
+	s->lines.accept_bare_lf = access_normalizes(s);
 	return 0;
 }
 
@@ -125,6 +126,14 @@ static int refuse_client(struct session *s, const struct endpoint *client, int w
 				  slice_from(address));
 }
 
+/* What the proxy may is not for its clients. */
+static int stay_unnamed(struct session *s)
+{
+	s->unnamed = true;
+	s->lines.accept_bare_lf = false;
+	return 0;
+}
+
 static int take_over(struct session *s, const struct proxy_header *h)
 {
 	struct endpoint own = s->stream->peer;
@@ -140,8 +149,8 @@ static int take_over(struct session *s, const struct proxy_header *h)
 	else if (h->kind == PROXY_LOCAL)
 		r = session_become(s, &own, true);
 	else
-		r = 0;
-	s->may_xclient = client_is_listed(s->listener->xclient, s->listener->n_xclient, &s->stream->peer);
+		r = stay_unnamed(s);
+	s->may_xclient = !s->unnamed && client_is_listed(s->listener->xclient, s->listener->n_xclient, &s->stream->peer);
 	LOG(shared->log, LOG_DEBUG, "a proxy said for whom it speaks", F_STR("proxy", proxy),
 	    F_STR("client", h->kind == PROXY_UNKNOWN ? "unknown" : s->client), F_UINT("version", h->version));
 	if (r == 0)

@@ -17,12 +17,13 @@ static int parse(struct session *s, const struct command *c, unsigned takes, str
 			    : session_reply_with(s, REPLY_BAD_ATTRIBUTE, wrong, SLICE_NULL);
 }
 
-/* Where the client is; what was not given stays. An address that isn't known can't be trusted. */
+/* Where the client is; what was not given stays. An address that isn't known can't be trusted, and becomes no known one by a
+ * name. Another client has not logged in because the one before had. */
 static int change_client(struct session *s, const struct client_attributes *c)
 {
 	struct endpoint client = s->stream->peer;
 	const char *name = s->client_name;
-	bool known = s->looked_up, may_trust = true;
+	bool known = s->looked_up, may_trust = !s->unnamed;
 	int r;
 
 	if (c->given & ATTRIBUTE_ADDR) {
@@ -59,7 +60,7 @@ int cmd_xclient(struct session *s, const struct command *c)
 	r = change_client(s, &attributes);
 	if (r < 0)
 		return session_reply_error(s, r == -EUSERS || r == -EDQUOT ? -ENOMEM : r);
-	if (attributes.given & ATTRIBUTE_LOGIN)
+	if (attributes.given & (ATTRIBUTE_LOGIN | ATTRIBUTE_ADDR))
 		r = auth_become(s, attributes.login);
 	session_forget(s);
 	if (r < 0)

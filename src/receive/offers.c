@@ -51,7 +51,7 @@ static bool may_etrn(const struct session *s)
 	if (c->n_etrn_domains == 0 || s->role == ROLE_LMTP)
 		return false;
 	for (unsigned i = 0; i < c->n_etrn_clients; i++)
-		if (peer->kind == ENDPOINT_IP && cidr_contains(&c->etrn_clients[i], &peer->ip))
+		if (peer->kind == ENDPOINT_IP && !s->unnamed && cidr_contains(&c->etrn_clients[i], &peer->ip))
 			return true;
 	return s->trusted;
 }

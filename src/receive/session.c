@@ -211,7 +211,7 @@ void session_forget(struct session *s)
 void session_init_lines(struct session *s)
 {
 	line_reader_init(&s->lines, s->stream);
-	s->lines.accept_bare_lf = access_normalizes(s->settings->config, &s->stream->peer);
+	s->lines.accept_bare_lf = access_normalizes(s);
 }
 
 /* --- the dialogue ----------------------------------------------------------------------------------- */

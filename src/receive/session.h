@@ -40,6 +40,7 @@ struct session {
 	bool trusted;
 	bool proxied;                      /* a header of the PROXY protocol comes first, or came (client.c) */
 	bool may_xclient;
+	bool unnamed;                      /* nobody can say who the client is: no address grants it anything */
 	unsigned mechanisms;               /* enum auth_mechanism in the last reply to EHLO */
 	const char *user;                  /* as whom the client logged in, or was said to have; NULL: it did not */
 	const char *addresses;             /* what is said of the user's addresses, or NULL */

@@ -170,7 +170,7 @@ static void choose_line_ends(struct transaction *t)
 {
 	const struct session *s = t->session;
 
-	t->normalizing = access_normalizes(s->settings->config, &s->stream->peer);
+	t->normalizing = access_normalizes(s);
 	if (t->normalizing)
 		t->tolerated = CONTENT_BARE_CR | CONTENT_BARE_LF;
 }

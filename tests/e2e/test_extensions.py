@@ -722,6 +722,22 @@ def test_xclient_says_who_logged_in(filtered):
         c.expect(250, "RCPT TO:<x@elsewhere.example>")
 
 
+def test_another_client_has_not_logged_in_because_the_one_before_had(filtered):
+    with filtered.client() as c:
+        c.hello()
+        c.expect(220, "XCLIENT ADDR=203.0.113.5 LOGIN=carol")
+        c.expect(250, "EHLO client.example")
+        c.expect(220, "XCLIENT NAME=client.example")  # the same client
+        c.expect(250, "EHLO client.example")
+        c.expect(250, "MAIL FROM:<a@client.example>")
+        c.expect(250, "RCPT TO:<x@elsewhere.example>")
+        c.expect(250, "RSET")
+        c.expect(220, "XCLIENT ADDR=203.0.113.6")
+        c.expect(250, "EHLO client.example")
+        c.expect(250, "MAIL FROM:<a@client.example>")
+        c.expect(550, "RCPT TO:<x@elsewhere.example>")
+
+
 def test_xclient_counts_the_connections_of_the_client_that_it_names(filtered):
     clients = []
 
@@ -891,6 +907,55 @@ def test_trust_is_that_of_the_client_and_never_that_of_the_proxy(behind):
             c.hello()
             c.expect(250, "MAIL FROM:<a@client.example>")
             c.expect(code, "RCPT TO:<x@elsewhere.example>")
+
+
+@pytest.fixture(scope="module")
+def powerful(shared):
+    """A server with a proxy at 127.0.0.1 in front that may do all that an address can allow."""
+    port = free_port("127.0.0.1")
+    return shared.mx(
+        port=port,
+        dns={"reverse_lookup": False},
+        trusted=["127.0.0.1"],
+        line_endings={"normalize": ["127.0.0.1", "203.0.113.7"]},
+        etrn={"domains": ["example.org"], "clients": ["127.0.0.1"]},
+        listen=[{"address": f"127.0.0.1:{port}", "role": "mx", "proxies": ["127.0.0.1"], "xclient": ["127.0.0.1"]}],
+    )
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x21\0\0\0", v2(), v2_ipv6("2001:db8::9")])
+def test_what_the_proxy_may_is_not_for_its_clients(powerful, header):
+    with powerful.client() as c:
+        c.send(header)
+        assert not {"XCLIENT", "XFORWARD", "ETRN"} & set(keywords(c.hello()))
+        c.expect(502, "XCLIENT NAME=client.example")
+        c.expect(250, "MAIL FROM:<a@client.example>")
+        c.expect(550, "RCPT TO:<x@elsewhere.example>")
+        c.expect(250, "RCPT TO:<alice@example.org>")
+        c.send(b"NOOP\n")
+        c.expect(500)
+        c.expect(354, "DATA")
+        c.send(b"Subject: x\r\n\r\na\nb\r\n.\r\n")
+        c.expect(550)
+
+
+def test_what_the_client_may_is_for_it_behind_a_proxy_as_well(powerful):
+    with powerful.client() as c:
+        c.send(v2("203.0.113.7"))
+        c.hello()
+        c.send(b"NOOP\n")
+        c.expect(250)
+
+
+def test_a_name_makes_no_client_known_whose_address_is_not(filtered):
+    with filtered.client() as c:
+        c.hello()
+        c.expect(220, "XCLIENT ADDR=[UNAVAILABLE]")
+        c.expect(250, "EHLO client.example")
+        c.expect(220, "XCLIENT NAME=mail.partner.example")
+        c.expect(250, "EHLO client.example")
+        c.expect(250, "MAIL FROM:<a@client.example>")
+        c.expect(550, "RCPT TO:<x@elsewhere.example>")
 
 
 @pytest.mark.parametrize(
