@@ -349,3 +349,10 @@ void header_scanner_feed(struct header_scanner *s, struct slice piece)
 		scanner_octet(s, piece.data[i++]);
 	}
 }
+
+void header_scanner_end(struct header_scanner *s)
+{
+	if (!s->done && (s->state == AT_LINE_START || s->state == IN_VALUE))
+		field_ends(s);
+	s->done = true;
+}

@@ -79,3 +79,5 @@ struct header_scanner {
 void header_scanner_init(struct header_scanner *s);
 /* Looks at the next piece. Cheap to call when done: it returns at once. */
 void header_scanner_feed(struct header_scanner *s, struct slice piece);
+/* The message is over: a header without a body (RFC 5322 section 3.5) has no blank line behind its last field. */
+void header_scanner_end(struct header_scanner *s);

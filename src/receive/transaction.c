@@ -12,7 +12,6 @@
 #define FIRST_RECIPIENTS 4
 
 #define LINE_OCTETS 998u             /* RFC 5321 section 4.5.3.1.6 */
-#define HEAD_MAX (64u * 1024)        /* of the header is searched for Solicitation */
 
 /* The sink's own errors, beside those of the spool. */
 #define ERROR_LOOP (-ELOOP)
@@ -93,12 +92,12 @@ static int check_solicitation(struct transaction *t)
 
 static int gather_head(struct transaction *t, struct slice data)
 {
-	if (!t->session->listener->no_soliciting || t->head.len >= HEAD_MAX)
+	if (!t->session->listener->no_soliciting)
 		return 0;
-	buffer_append_slice(&t->head, slice_head(data, HEAD_MAX - t->head.len));
+	buffer_append_slice(&t->head, data); /* no more than limits.header_size and a piece */
 	if (buffer_error(&t->head) < 0)
 		return -ENOMEM;
-	return t->header.done || t->head.len >= HEAD_MAX ? check_solicitation(t) : 0;
+	return t->header.done ? check_solicitation(t) : 0;
 }
 
 /* The header is complete, or there is no more of it: what is to stand in its place is written. */
@@ -596,6 +595,22 @@ static int finish_normalizing(struct transaction *t)
 	return end.len > 0 ? take_content(t, end) : 0;
 }
 
+/* What is held or undecided because more could have come. */
+static int finish_content(struct transaction *t)
+{
+	int r = t->normalizing ? finish_normalizing(t) : 0;
+
+	if (r >= 0 && !t->header.done) {
+		header_scanner_end(&t->header);
+		r = t->head.len > 0 ? check_solicitation(t) : 0;
+	}
+	if (r < 0 || t->begun)
+		return r;
+	if (t->rewriting)
+		return write_header(t);
+	return t->n_held > 0 ? write_beginning(t, HEADER_START_TEXT, SLICE_NULL) : 0; /* all of it is a part of a line */
+}
+
 static int commit(struct session *s, const struct content_facts *facts)
 {
 	struct transaction *t = s->transaction;
@@ -610,12 +625,7 @@ static int commit(struct session *s, const struct content_facts *facts)
 	s->latest.id = MSGID_NONE;
 	if (is_repeated(s, &first))
 		return acknowledge_again(s, first);
-	if (t->normalizing)
-		failed.error = finish_normalizing(t);
-	if (failed.error >= 0 && !t->begun && t->rewriting)
-		failed.error = write_header(t);
-	else if (failed.error >= 0 && !t->begun && t->n_held > 0) /* all of it is a part of a line */
-		failed.error = write_beginning(t, HEADER_START_TEXT, SLICE_NULL);
+	failed.error = finish_content(t);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
 	if (failed.error >= 0)
 		failed.error = session_format_reply(s, REPLY_ACCEPTED, slice_from(id_format(t->envelope.id, id)), SLICE_NULL, &accepted);

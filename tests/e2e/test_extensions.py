@@ -276,6 +276,22 @@ def test_a_refused_class_in_the_header_is_refused_as_well(at):
     assert "SOLICIT=net.example:ADLT" in c.expect(550).replace("net.example:ADLT ", "net.example:ADLT")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"Subject: x\r\nSolicitation: org.example:ADV\r\n",  # the message is a header and nothing else
+        b"X-Long: x\r\n" * 10000 + b"Solicitation: org.example:ADV\r\n\r\nx\r\n",
+    ],
+    ids=["header alone", "long header"],
+)
+def test_a_refused_class_is_found_wherever_it_stands_in_the_header(at, header):
+    c = at("full")
+    c.begin()
+    c.expect(354, "DATA")
+    c.send(header + b".\r\n")
+    assert "SOLICIT=org.example:ADV" in c.expect(550)
+
+
 def test_other_classes_are_noted_in_the_trace(doors, at):
     c = at("full")
     c.send_message(
@@ -315,6 +331,12 @@ def test_the_priority_may_stand_in_the_header_of_those_who_are_trusted(doors, at
         identity = re.search(r"queued as (\S+)", text).group(1)
         asked.append(next(e for e in doors.events(identity) if e["event"] == "received").get("asks"))
     assert asked == ["priority 7", None]
+
+
+def test_the_last_field_counts_when_nothing_follows_it(doors, at):
+    text = at("mx", trusted=True).send_message("a@client.example", ["bob@example.org"], b"Subject: header only\r\nMT-Priority: 5\r\n")
+    identity = re.search(r"queued as (\S+)", text).group(1)
+    assert next(e for e in doors.events(identity) if e["event"] == "received")["asks"] == "priority 5"
 
 
 # --- messages on their way ---------------------------------------------------------------------------------------------
