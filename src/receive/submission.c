@@ -58,12 +58,15 @@ static bool parse(struct slice text, struct address *ret)
 	return text.len > 0 && address_parse(text, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_LONG, ret) == 0 && ret->domain.len > 0;
 }
 
-/* <a@b>: from the bracket on. */
+/* <a@b>: from the bracket on. A quoted local part may have a bracket of its own. */
 static bool in_brackets(struct slice v, size_t from, struct address *ret)
 {
-	ssize_t close = slice_find(slice_skip(v, from), '>');
+	size_t i = from + 1;
 
-	return close > 0 && parse(slice_new(v.data + from + 1, (size_t) close - 1), ret);
+	while (i < v.len && v.data[i] != '>')
+		if (v.data[i] != '"' || !skip_aside(v, &i))
+			i++;
+	return i < v.len && parse(slice_new(v.data + from + 1, i - from - 1), ret);
 }
 
 bool submission_field_address(struct slice value, struct address *ret)
@@ -176,7 +179,7 @@ int submission_rewrite(const struct submission_config *c, const struct submissio
 		buffer_append_str(out, "\r\n"); /* the message ends inside of its header */
 	add_missing(c, facts, &found, &from, out);
 	/* What is neither a field nor the blank line begins the body. */
-	if (rest.len > 0 && !slice_istarts(rest, "\r\n"))
+	if (rest.len > 0 && rest.data[0] != '\n' && !slice_istarts(rest, "\r\n"))
 		buffer_append_str(out, "\r\n");
 	buffer_append(out, rest.data, rest.len);
 	return buffer_error(out);

@@ -47,6 +47,15 @@ static void test_a_complete_message_stays_as_it_is(void **state)
 	becomes(text, text);
 }
 
+/* By BDAT lines may end with LF alone, where the configuration says so. */
+static void test_a_complete_message_with_lfs_alone_stays_as_it_is(void **state)
+{
+	static const char text[] = "From: alice@example.org\nDate: x\nMessage-Id: <y>\n\nbody\n";
+
+	becomes(text, text);
+	becomes("From: alice@example.org\nDate: x\n\nbody\n", "From: alice@example.org\nDate: x\n" ID "\nbody\n");
+}
+
 static void test_what_is_missing_is_added_behind_the_last_field(void **state)
 {
 	becomes("From: alice@example.org\r\nSubject: z\r\n\r\nbody\r\n", "From: alice@example.org\r\nSubject: z\r\n" DATE ID "\r\nbody\r\n");
@@ -130,6 +139,9 @@ static void test_the_address_in_a_field_is_found(void **state)
 	address_is(" (x@y) a@b.example (comment)", "a@b.example");
 	address_is(" Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", NULL); /* obsolete: comments inside */
 	address_is("\r\n <a@b.example>", "a@b.example");
+	address_is(" <\"a>b\"@c.example>", "\"a>b\"@c.example");
+	address_is(" <\"a>", NULL);
+	address_is(" <\"a\\", NULL);
 	address_is(" a@b.example,\r\n c@d.example", "a@b.example");
 	address_is(" Mary,\r\n Bob <c@d.example>", "c@d.example");
 	address_is(" A Group:Ed Jones <joe@where.test>,john@one.test;", "joe@where.test");
@@ -150,6 +162,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_complete_message_stays_as_it_is),
+		cmocka_unit_test(test_a_complete_message_with_lfs_alone_stays_as_it_is),
 		cmocka_unit_test(test_what_is_missing_is_added_behind_the_last_field),
 		cmocka_unit_test(test_a_header_without_an_end_or_with_a_body_at_once_gets_a_blank_line),
 		cmocka_unit_test(test_blind_copies_are_taken_away_with_their_folds),
