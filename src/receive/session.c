@@ -41,6 +41,9 @@ static void note_refusal(struct session *s, int code, struct slice wire)
 
 	if (code >= 500)
 		s->errors++;
+	/* A client may go on after these as long as it likes (RCPT beyond limits.recipients): they must not fill the journal. */
+	else if (s->put_off++ >= session_limits(s)->errors)
+		return;
 	if (!verb_is_about_a_message(s->verb))
 		return;
 	EVENT(session_shared(s)->events, t ? t->envelope.id : MSGID_NONE, EVENT_REFUSED,

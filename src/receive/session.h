@@ -62,6 +62,7 @@ struct session {
 	enum verb verb;                    /* of the command that is being run */
 	struct slice subject;              /* the address that it is about, for the event of a refusal */
 	unsigned errors, idle_commands, messages;
+	unsigned put_off;                  /* refusals for a time (4yz); like errors and idle_commands since the last message */
 	usec_t progress;                   /* when the last message was finished, or the session began */
 	struct {
 		msgid_t id;                /* MSGID_NONE: none was accepted yet */

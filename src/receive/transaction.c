@@ -546,7 +546,7 @@ static void note_accepted(struct session *s)
 	struct acceptor *a = s->acceptor;
 
 	s->messages++;
-	s->errors = s->idle_commands = 0;
+	s->errors = s->put_off = s->idle_commands = 0;
 	s->progress = now();
 	atomic_fetch_add_explicit(&a->accepted, e->n_recipients, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->messages, 1, memory_order_relaxed);
@@ -567,7 +567,7 @@ static int acknowledge_again(struct session *s, msgid_t first)
 	s->latest.id = first;
 	s->latest.bytes_in = s->stream->bytes_in;
 	s->messages++;
-	s->errors = s->idle_commands = 0;
+	s->errors = s->put_off = s->idle_commands = 0;
 	s->progress = now();
 	r = session_format_reply(s, REPLY_ACCEPTED, slice_from(id_format(first, id)), SLICE_NULL, &accepted);
 	return r < 0 ? r : reply_to_each(s, s->transaction->accepted, reply_accepted, &accepted);

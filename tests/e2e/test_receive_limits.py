@@ -36,6 +36,22 @@ def test_too_many_messages_in_a_session_get_421(place):
         c.expect(421, "MAIL FROM:<a@client.example>")
 
 
+def test_refusals_without_end_do_not_fill_the_journal(place):
+    server = place.mx(limits={"recipients": 1, "errors": 5})
+    with server.client() as c:
+        c.hello()
+        c.begin()
+        c.send(b"RCPT TO:<bob@example.org>\r\n" * 500)
+        assert {c.reply()[0] for _ in range(500)} == {452}
+        c.expect(354, "DATA")  # nothing is lost by it
+        c.send(b"Subject: one of many\r\n\r\nx\r\n.\r\n")
+        identity = re.search(r"queued as (\S+)", c.expect(250)).group(1)
+        c.begin()
+        c.expect(452, "RCPT TO:<bob@example.org>")
+    arrived(server, "alice", b"one of many")
+    assert [e["event"] for e in server.events(identity)].count("refused") == 5
+
+
 def test_connections_are_limited_per_address_but_not_for_trusted_clients(place):
     server = place.mx(limits={"connections_per_ip": 3})
     held = [server.client() for _ in range(3)]
