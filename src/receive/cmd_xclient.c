@@ -3,6 +3,7 @@
  * XCLIENT_README and XFORWARD_README). */
 #include "receive/auth.h"
 #include "receive/commands.h"
+#include "receive/gate_session.h"
 #include "smtp/client_attributes.h"
 
 /* 1: *ret is filled; else what the reply returned. */
@@ -69,6 +70,11 @@ int cmd_xclient(struct session *s, const struct command *c)
 		s->helo = slice_dup(slice_from(attributes.helo));
 		if (!s->helo)
 			return session_reply(s, REPLY_OUT_OF_MEMORY);
+		r = session_gate_helo(s); /* there may come no EHLO in which it would be asked */
+		if (r <= 0) {
+			session_forget(s);
+			return r;
+		}
 		s->hello = attributes.proto && attributes.proto[0] == 'S' ? HELLO_HELO : HELLO_EHLO;
 	}
 	LOG(session_shared(s)->log, LOG_INFO, "XCLIENT: the client is another one now", F_STR("from", before),

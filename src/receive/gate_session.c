@@ -6,6 +6,14 @@
 
 static const char *const role_names[] = { [ROLE_MX] = "mx", [ROLE_SUBMISSION] = "submission", [ROLE_LMTP] = "lmtp" };
 
+/* Of whom nobody can say who it is, the address is that of a proxy: rules about addresses don't mean it. */
+static struct ip client_address(const struct session *s)
+{
+	const struct endpoint *peer = &s->stream->peer;
+
+	return peer->kind == ENDPOINT_IP && !s->unnamed ? peer->ip : (struct ip) { .family = 0 };
+}
+
 static int new_visit(struct session *s)
 {
 	struct gate_visit *v = s->visit ? s->visit : arena_new_type(s->arena, struct gate_visit);
@@ -17,8 +25,7 @@ static int new_visit(struct session *s)
 	gate_visit_init(v, s->settings->gate, s->arena);
 	v->facts.listener = role_names[s->role];
 	v->facts.trusted = s->trusted;
-	if (s->stream->peer.kind == ENDPOINT_IP)
-		v->facts.client = s->stream->peer.ip;
+	v->facts.client = client_address(s);
 	s->visit = v;
 	return 0;
 }
@@ -169,11 +176,10 @@ int session_gate_connect(struct session *s)
 /* Is it still the client that the visit began with? A trusted proxy may have named another one since. */
 static bool is_same_client(const struct session *s)
 {
-	static const struct ip none;
 	const struct gate_facts *f = &s->visit->facts;
-	const struct endpoint *peer = &s->stream->peer;
+	struct ip client = client_address(s);
 
-	return ip_equal(&f->client, peer->kind == ENDPOINT_IP ? &peer->ip : &none) && f->trusted == s->trusted;
+	return ip_equal(&f->client, &client) && f->trusted == s->trusted;
 }
 
 /* 1, or what the reply returned. */

@@ -193,6 +193,40 @@ def test_a_client_that_a_proxy_names_is_looked_at_anew(place):
         assert c.expect(550, "MAIL FROM:<a@good.example>") == "550 5.7.1 not you, joe"
 
 
+@pytest.fixture
+def fronted(place):
+    """A gate that refuses one network, accepts another, and what the filter and the proxy in front send of their own."""
+    port = harness.free_port("127.0.0.1")
+    return gate_server(
+        place,
+        {"match": {"client": "198.51.100.0/24"}, "action": "reject", "text": "not you"},
+        {"match": {"client": [CLIENT, "127.0.1.6", "203.0.113.0/24"]}, "action": "accept"},
+        {"match": {"sender": "*"}, "action": "reject", "text": "a stranger"},
+        port=port,
+        listen=[{"address": [f"127.0.0.1:{port}"], "role": "mx", "xclient": [CLIENT], "proxies": ["127.0.1.6"]}],
+    )
+
+
+def test_whom_xclient_names_with_helo_is_asked_for_without_ehlo(fronted):
+    with fronted.client(source=CLIENT) as c:
+        c.hello()
+        c.expect(250, "MAIL FROM:<a@good.example>")
+        c.expect(250, "RSET")
+        assert "not you" in c.expect(550, "XCLIENT ADDR=198.51.100.7 HELO=client.example PROTO=SMTP")
+        c.expect(503, "MAIL FROM:<a@good.example>")
+
+
+def test_an_address_that_is_the_proxys_is_not_the_clients(fronted):
+    with fronted.client(source="127.0.1.6") as c:
+        c.send(b"PROXY TCP4 203.0.113.9 198.51.100.1 40000 25\r\n")
+        c.hello()
+        c.expect(250, "MAIL FROM:<a@good.example>")
+    with fronted.client(source="127.0.1.6") as c:
+        c.send(b"PROXY UNKNOWN\r\n")
+        c.hello()
+        assert "a stranger" in c.expect(550, "MAIL FROM:<a@good.example>")
+
+
 def test_what_a_helo_name_earned_ends_with_the_next_one(place):
     server = gate_server(place, {"match": {"helo": "friend.*"}, "action": "accept"}, {"match": {"sender": "*"}, "action": "reject"})
     with server.client(source=CLIENT) as c:
