@@ -10,6 +10,7 @@
 #define COMMANDS_PER_TURN 64u
 #define LINGER_TIME USEC_SEC
 #define LINGER_OCTETS (256u * 1024)
+#define PUT_OFF_NOTED 100u
 #define REPLY_ROOM 256 /* octets of most replies; longer ones go to the heap */
 
 /* --- replies ---------------------------------------------------------------------------------------- */
@@ -42,7 +43,7 @@ static void note_refusal(struct session *s, int code, struct slice wire)
 	if (code >= 500)
 		s->errors++;
 	/* A client may go on after these as long as it likes (RCPT beyond limits.recipients): they must not fill the journal. */
-	else if (s->put_off++ >= session_limits(s)->errors)
+	else if (s->put_off++ >= PUT_OFF_NOTED)
 		return;
 	if (!verb_is_about_a_message(s->verb))
 		return;

@@ -531,7 +531,7 @@ static void discard(struct session *s)
 	      F_STR("reason", "a rule of the gate discarded it"));
 	spool_writer_abort(TAKE_PTR(t->writer));
 	s->messages++;
-	s->errors = s->idle_commands = 0;
+	s->errors = s->put_off = s->idle_commands = 0;
 	s->progress = now();
 }
 
