@@ -91,7 +91,7 @@ bool auth_offer(struct session *s)
 		return false;
 	if (s->mechanisms & SCRAM_PLUS && !has_binding(s))
 		s->mechanisms &= ~(unsigned) SCRAM_PLUS;
-	if (!s->tls || !external_user(users_config(s->settings->users), s->tls, SLICE_NULL))
+	if (!s->tls || s->spoken_for || !external_user(users_config(s->settings->users), s->tls, SLICE_NULL))
 		s->mechanisms &= ~(unsigned) AUTH_EXTERNAL;
 	return s->mechanisms != 0;
 }

@@ -21,6 +21,7 @@ int session_start_tls(struct session *s)
 		return r;
 	}
 	s->tls = info;
+	s->spoken_for = false;
 	session_init_lines(s);
 	return 0;
 }

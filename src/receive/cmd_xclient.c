@@ -38,6 +38,7 @@ static int change_client(struct session *s, const struct client_attributes *c)
 	r = session_become(s, &client, may_trust);
 	if (r < 0)
 		return r;
+	s->spoken_for |= (c->given & ATTRIBUTE_ADDR) != 0;
 	s->looked_up = known || (c->given & ATTRIBUTE_NAME);
 	s->client_name = c->given & ATTRIBUTE_NAME ? c->name : name;
 	return 0;

@@ -40,6 +40,7 @@ struct session {
 	bool trusted;
 	bool proxied;                      /* a header of the PROXY protocol comes first, or came (client.c) */
 	bool may_xclient;
+	bool spoken_for;                   /* XCLIENT named another client: what TLS says is said of whoever speaks for it */
 	bool unnamed;                      /* nobody can say who the client is: no address grants it anything */
 	unsigned mechanisms;               /* enum auth_mechanism in the last reply to EHLO */
 	const char *user;                  /* as whom the client logged in, or was said to have; NULL: it did not */

@@ -681,6 +681,21 @@ def test_external(place):
         c.expect(235, "")
 
 
+def test_a_certificate_is_not_that_of_the_client_whom_xclient_names(place):
+    ca = Authority(place.tmp)
+    s = auth_server(
+        place,
+        {"certificate_email": True},
+        listen=[{"role": "submission", "client_certificates": {"ca": str(ca.cert)}, "xclient": ["127.0.0.1"]}],
+    )
+    s.start()
+    with CertifiedUser(s, ca.issue("filter", "/CN=filter", [ALICE])) as c:
+        assert "EXTERNAL" in offered(c.greeting)
+        c.expect(220, "XCLIENT ADDR=203.0.113.9")
+        assert "EXTERNAL" not in offered(c.expect(250, "EHLO client.example"))
+        c.expect(504, "AUTH EXTERNAL =")
+
+
 # --- the configuration -------------------------------------------------------------------------------------------------
 
 
