@@ -153,7 +153,7 @@ class Office:
             self.server.stop()
             self.server.start()
             self.restarts += 1
-        wait_for(lambda: not self.missing(), 10, f"with {kind}: the arrival of {sorted(self.missing())[:5]}")
+        wait_for(lambda: not self.missing(), 60, f"with {kind}: the arrival of {sorted(self.missing())[:5]}")
 
 
 @pytest.fixture
