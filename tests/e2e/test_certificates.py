@@ -87,7 +87,7 @@ def test_the_name_that_the_client_asks_for_chooses_the_certificate(place, author
         assert shown(server.port, *name, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256") == ("old", "rsa")
         assert shown(server.port, *name, "-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256") == ("old", "rsa")
     text, _ = s_client(server.port, "-servername", "a.example.net", "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256")
-    assert "no shared cipher" in server.log() or "no cipher in common" in server.log(), text
+    wait_for(lambda: "no shared cipher" in server.log() or "no cipher in common" in server.log(), what=f"the line in the log:\n{text}")
 
 
 def test_old_versions_and_ciphers_without_forward_secrecy_are_refused(place, authority):
@@ -135,7 +135,7 @@ def test_renewed_certificates_are_used_without_a_restart(place, authority):
         wait_for(lambda: serial(server.port) != before, what="the renewed certificate")
         held.starttls()  # a session that was there before goes on with what it began with
         held.expect(250, "EHLO client.example")
-    assert "renewed certificates are in use" in server.log()
+    wait_for(lambda: "renewed certificates are in use" in server.log(), what="the line in the log")
 
 
 def test_a_broken_renewal_is_refused_with_one_line_and_the_old_stays(place, authority):
@@ -151,7 +151,7 @@ def test_a_broken_renewal_is_refused_with_one_line_and_the_old_stays(place, auth
     assert "the key does not belong to the certificate" in server.log()
     shutil.copy(authority.dir / "other.key", key)
     wait_for(lambda: serial(server.port) != before, what="the renewed certificate")
-    assert "renewed certificates are in use" in server.log()
+    wait_for(lambda: "renewed certificates are in use" in server.log(), what="the line in the log")
 
 
 def test_a_hangup_reads_the_certificates_again(place, authority):

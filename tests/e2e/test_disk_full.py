@@ -133,7 +133,7 @@ def test_with_little_room_messages_wait_and_with_none_nobody_comes_in(place, sma
     for c in held:
         c.close()
     for line in ("disk of the spool is nearly full", "disk of the spool is full", "disk space enough again"):
-        assert line in server.log()
+        wait_for(lambda: line in server.log(), what=line)
 
 
 def test_a_disk_that_fills_up_inside_of_a_message(place, small_disk):
