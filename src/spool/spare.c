@@ -172,6 +172,8 @@ bool spare_step(struct spool *s, usec_t *deadline)
 	spool_lock(s);
 	enough = s->segments.free_count >= s->config.spare && !(s->config.spare > 0 && s->head->fresh);
 	spool_unlock(s);
+	if (s->spare.file && atomic_load(&s->full))
+		spare_drop(s); /* what it has is wanted for mail */
 	if (enough || atomic_load(&s->full) || atomic_load(&s->failed) || !is_quiet(s, deadline))
 		return false;
 	if (renew_prepared(s))
@@ -180,6 +182,7 @@ bool spare_step(struct spool *s, usec_t *deadline)
 	if (s->segments.free_count >= s->config.spare)
 		return false;
 	r = make(s);
+	(void) fiber_yield();
 	if (r < 0) {
 		if (r != -ENOSPC)
 			LOG(s->log, LOG_WARNING, "cannot prepare a spare file of the spool; tried again in a minute",

@@ -148,6 +148,27 @@ static void test_a_small_disk_gets_no_spare_files(void **state)
 	check(c, 100);
 }
 
+static void test_half_a_spare_file_goes_when_the_disk_fills_up(void **state)
+{
+	struct scene *c = *state;
+
+	scene_close(c);
+	c->config.segment_size = 8u << 20; /* eight steps */
+	c->config.reserve = 4u << 20;
+	assert_int_equal(scene_open(c), 0);
+	commit(c, 1);
+	sim_host_set_disk_speed(c->host, 200 * USEC_MS, 0);
+	for (unsigned i = 0; i < 600 && scene_count_files(c, "/spool", "spare.log") == 0; i++)
+		scene_pass(c, 100 * USEC_MS);
+	assert_int_equal(scene_count_files(c, "/spool", "spare"), 1);
+	sim_host_set_capacity(c->host, sim_host_disk_used(c->host) + (2u << 20));
+	scene_pass(c, QUIET);
+	sim_host_set_disk_speed(c->host, 0, 0);
+	scene_pass(c, USEC_MIN);
+	assert_int_equal(scene_count_files(c, "/spool", "spare"), 0);
+	check(c, 1);
+}
+
 static void test_a_disk_that_fails_a_spare_file_costs_no_mail(void **state)
 {
 	struct scene *c = *state;
@@ -174,6 +195,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_spare_files_are_used_and_made_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_a_crash_left_of_a_spare_file_is_taken_away, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_small_disk_gets_no_spare_files, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_half_a_spare_file_goes_when_the_disk_fills_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_disk_that_fails_a_spare_file_costs_no_mail, set_up, tear_down),
 	};
 
