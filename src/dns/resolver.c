@@ -99,12 +99,13 @@ char *dns_reverse_name(struct arena *a, const struct ip *ip, const char *suffix_
 	return arena_printf(a, "%s%s", nibbles, suffix_or_null ? suffix_or_null : "ip6.arpa");
 }
 
-/* Does the name have this address? 1, 0, -EAGAIN when that can't be told now, or another -errno. */
-static int name_has_address(struct resolver *r, const char *name, const struct ip *ip, usec_t deadline, struct arena *a)
+int dns_has_address(struct resolver *r, const char *name, const struct ip *ip, usec_t deadline, struct arena *a)
 {
 	struct dns_answer answer;
 	int result;
 
+	if (!dns_name_is_host(name))
+		return 0;
 	result = dns_query(r, name, ip->family == 4 ? DNS_A : DNS_AAAA, deadline, a, &answer);
 	if (result < 0)
 		return result;
@@ -133,9 +134,7 @@ int dns_reverse(struct resolver *r, const struct ip *ip, usec_t deadline, struct
 	for (unsigned i = 0; i < answer.n_records && i < REVERSE_NAMES_MAX; i++) {
 		const char *name = answer.records[i].name;
 
-		if (!dns_name_is_host(name))
-			continue;
-		result = name_has_address(r, name, ip, deadline, a);
+		result = dns_has_address(r, name, ip, deadline, a);
 		if (result > 0) {
 			*ret = name;
 			return 0;

@@ -63,6 +63,9 @@ int dns_query(struct resolver *r, const char *name, enum dns_type type, usec_t d
 int dns_query_cached(struct resolver *r, const char *name, enum dns_type type, struct arena *a, struct dns_answer *ret);
 /* 192.0.2.1 -> 1.2.0.192.in-addr.arpa, and the nibbles of IPv6. In the arena. */
 char *dns_reverse_name(struct arena *a, const struct ip *ip, const char *suffix_or_null);
+/* Does the name have this address? 1, 0 (also for what is no host name), -EAGAIN when that can't be told now, or another
+ * -errno. */
+int dns_has_address(struct resolver *r, const char *name, const struct ip *ip, usec_t deadline, struct arena *a);
 /* The name of an address if that name has this address, too (forward-confirmed); "" when it has none. At most
  * 10 names are tried. In the arena. -EAGAIN: temporary trouble. */
 int dns_reverse(struct resolver *r, const struct ip *ip, usec_t deadline, struct arena *a, const char **ret);

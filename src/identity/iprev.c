@@ -1,7 +1,5 @@
 #include "identity/iprev.h"
 
-#include "dns/name.h"
-
 #define NAMES 10u
 
 const char *iprev_word_text(enum iprev_word word)
@@ -9,25 +7,6 @@ const char *iprev_word_text(enum iprev_word word)
 	static const char *const words[] = { "pass", "fail", "temperror", "permerror" };
 
 	return words[word];
-}
-
-/* 1, 0, -EAGAIN, -errno. */
-static int has_address(struct resolver *r, const char *name, const struct ip *ip, usec_t deadline, struct arena *a)
-{
-	struct dns_answer answer;
-	int error;
-
-	if (!dns_name_is_host(name))
-		return 0;
-	error = dns_query(r, name, ip->family == 4 ? DNS_A : DNS_AAAA, deadline, a, &answer);
-	if (error < 0)
-		return error;
-	if (DNS_STATUS_TEMPORARY(answer.status))
-		return -EAGAIN;
-	for (unsigned i = 0; i < answer.n_records; i++)
-		if (ip_equal(&answer.records[i].ip, ip))
-			return 1;
-	return 0;
 }
 
 int iprev_check(struct resolver *r, const struct ip *client, unsigned max_names, usec_t deadline, struct arena *a,
@@ -52,7 +31,7 @@ int iprev_check(struct resolver *r, const struct ip *client, unsigned max_names,
 		result.reason = "the address has no name";
 	}
 	for (unsigned i = 0; i < names.n_records && i < (max_names ? max_names : NAMES); i++) {
-		error = has_address(r, names.records[i].name, client, deadline, a);
+		error = dns_has_address(r, names.records[i].name, client, deadline, a);
 		if (error > 0) {
 			result = (struct iprev_result) { .word = IPREV_PASS, .name = names.records[i].name, .reason = "the name has the address" };
 			break;
