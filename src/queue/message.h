@@ -6,12 +6,13 @@
  * It is kept small, because a million of them may wait, most of them for hours. So the envelope is in memory while
  * a job of the message is out, and as long as somebody is at it; when the last one has come home it is forgotten,
  * and whoever needs it next reads it from the spool (home_load). What is asked of many messages at once has its
- * place here: age, size, the sender's hash, the domains, the marks of the local parts. */
+ * place here: age, size, the sender's hash, the domains, the marks of the local parts (marks.h). */
 #pragma once
 
 #include "base/heap.h"
 #include "base/list.h"
 #include "base/pool.h"
+#include "queue/marks.h"
 #include "queue/recipient.h"
 #include "spool/spool.h"
 
@@ -48,8 +49,9 @@ struct message {
 	int64_t arrived;      /* in monotonic time: negative when it is older than the clock. One that its sender wants
 			       * to be held arrives when that is over (envelope_begin) */
 	uint32_t sender;      /* hash of the reverse-path, for fairness and for filters */
-	uint32_t locals;      /* marks of the recipients' local parts (name.h) */
 	struct name *sender_domain; /* NULL: not known */
+	uint64_t sender_marks; /* what a filter can know of the local part (marks.h) */
+	uint64_t marks;        /* the same of all recipients */
 	char *packed;         /* the envelope, see above; NULL: in the spool */
 	struct job *jobs;     /* that are out */
 	struct lot *lot;      /* where it is parked, or NULL */
@@ -62,7 +64,7 @@ struct message {
 	uint16_t users;       /* who wait for the disk with it in their hands: it must not go away */
 	struct recipient recipients[];
 };
-_Static_assert(sizeof(struct message) <= 136, "with one recipient it has 176 bytes in its pool");
+_Static_assert(sizeof(struct message) <= 152, "with one recipient it has 192 bytes in its pool");
 
 #define MESSAGE_SINGLE (sizeof(struct message) + sizeof(struct recipient))
 

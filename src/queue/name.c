@@ -65,33 +65,3 @@ bool name_may_match(const struct name *domain, const char *pattern)
 
 	return !domain || !at || wildcard_match(slice_from(at + 1), slice_new(domain->text, domain->len));
 }
-
-static uint32_t marks_of(const struct hash_key *key, struct slice local)
-{
-	uint64_t h = hash_bytes_nocase(key, local.data, local.len);
-	uint32_t marks = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		marks |= 1u << (h >> (5 * i) & 31);
-	return marks;
-}
-
-uint32_t local_marks(const struct hash_key *key, const char *address)
-{
-	const char *at = strchr(address, '@');
-
-	return at ? marks_of(key, slice_new(address, (size_t) (at - address))) : 0;
-}
-
-/* Up to its first @ such a pattern stands for itself, so the address begins with the same text, and its own first @
- * is the same one, quoted or not. */
-bool locals_may_match(const struct hash_key *key, uint32_t marks, const char *pattern)
-{
-	size_t len = strcspn(pattern, "@*?");
-	uint32_t wanted;
-
-	if (pattern[len] != '@')
-		return true;
-	wanted = marks_of(key, slice_new(pattern, len));
-	return (marks & wanted) == wanted;
-}

@@ -20,10 +20,3 @@ void name_unref(struct name *n); /* NULL is fine */
 
 /* Can an address with this domain match the pattern (base/wildcard.h)? domain may be NULL: yes, perhaps. */
 bool name_may_match(const struct name *domain, const char *pattern);
-
-/* The local parts of a message's recipients leave marks: four of 32 bits for each, chosen by its hash. A pattern whose
- * local part has no wildcard, like bob@*, rules out whom its marks are missing. For one recipient one of some 30,000
- * others looks the same; the more recipients, the less the marks say. */
-uint32_t local_marks(const struct hash_key *key, const char *address);
-/* Can one of them match the pattern? */
-bool locals_may_match(const struct hash_key *key, uint32_t marks, const char *pattern);

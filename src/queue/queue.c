@@ -171,11 +171,12 @@ static int take_envelope(struct home *h, struct message *m, const struct envelop
 		return r;
 	m->sender = (uint32_t) hash_bytes_nocase(&key, e->reverse_path, strlen(e->reverse_path));
 	m->sender_domain = name_of(&h->names, &key, e->reverse_path);
+	m->sender_marks = marks_of_address(e->reverse_path);
 	if (e->reverse_path[0] == '\0')
 		m->flags |= MESSAGE_NULL_SENDER;
 	for (unsigned i = 0; i < e->n_recipients; i++) {
 		m->recipients[i].domain = name_of(&h->names, &key, e->recipients[i].address);
-		m->locals |= local_marks(&key, e->recipients[i].address);
+		m->marks |= marks_of_address(e->recipients[i].address);
 		if ((e->recipients[i].notify & NOTIFY_SUCCESS) || e->deliver_by)
 			m->flags |= MESSAGE_WANTS_SUCCESS;
 	}

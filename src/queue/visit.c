@@ -55,7 +55,7 @@ static bool sender_may_match(const struct home *h, const struct message *m, cons
 {
 	if (!has_wildcard(pattern))
 		return (uint32_t) hash_bytes_nocase(&h->queue->key, pattern, strlen(pattern)) == m->sender;
-	return name_may_match(m->sender_domain, pattern);
+	return marks_may_match(m->sender_marks, m->sender_domain, pattern);
 }
 
 static bool states_match(const struct message *m, const struct queue_filter *f)
@@ -67,7 +67,7 @@ static bool states_match(const struct message *m, const struct queue_filter *f)
 
 		held = held || r->state == STATE_HELD;
 		class = class || (r->last && r->last->class == (uint8_t) f->class);
-		to = to || name_may_match(r->domain, f->recipient);
+		to = to || marks_may_match(m->marks, r->domain, f->recipient);
 	}
 	return held && class && to;
 }
@@ -102,7 +102,6 @@ bool home_may_match(const struct home *h, const struct message *m, const struct 
 	if (f->id != MSGID_NONE && f->id != m->entry.id)
 		return false;
 	return message_age(m, t) >= f->older_than && (!f->sender || sender_may_match(h, m, f->sender)) &&
-	       (!f->recipient || locals_may_match(&h->queue->key, m->locals, f->recipient)) &&
 	       states_match(m, f) && (!f->site || site_fits(m, slice_from(f->site)) != FITS_NOT);
 }
 
