@@ -29,6 +29,8 @@ struct admin_traffic {
 	uint64_t connections, accepted, refused, messages, bytes;
 	unsigned sessions; /* now */
 	uint64_t repeated; /* messages that came once more and were not queued again */
+	uint64_t gate_rejected, gate_deferred;         /* of the refused ones, by the gate */
+	uint64_t logins, logins_failed, logins_locked; /* locked: not looked at, because too many had failed */
 	bool crowded;      /* all connections that may be are there */
 	uint64_t refused_crowded, refused_addresses, refused_networks; /* connections refused by a limit */
 	unsigned limited_addresses, limited_networks;                  /* at their limit now */

@@ -34,6 +34,19 @@ static void add_limits(const struct admin_traffic *t, struct making *receive)
 	json_put(receive, "pressure", &pressure);
 }
 
+static void add_gate_and_logins(const struct admin_traffic *t, struct making *receive)
+{
+	struct making gate = making_object(), logins = making_object();
+
+	json_set_number(&gate, "rejected", t->gate_rejected);
+	json_set_number(&gate, "deferred", t->gate_deferred);
+	json_put(receive, "gate", &gate);
+	json_set_number(&logins, "ok", t->logins);
+	json_set_number(&logins, "failed", t->logins_failed);
+	json_set_number(&logins, "locked", t->logins_locked);
+	json_put(receive, "logins", &logins);
+}
+
 static void add_traffic(const struct admin_parts *p, struct making *result)
 {
 	struct admin_traffic t = { 0 };
@@ -48,6 +61,7 @@ static void add_traffic(const struct admin_parts *p, struct making *result)
 	json_set_number(o, "messages", t.messages);
 	json_set_number(o, "bytes", t.bytes);
 	json_set_number(o, "repeated", t.repeated);
+	add_gate_and_logins(&t, o);
 	add_limits(&t, o);
 	json_put(result, "receive", o);
 }

@@ -60,6 +60,13 @@ static void traffic_metrics(const struct admin_parts *p, struct buffer *out)
 	metric(out, "bytes_received_total", "counter", "octets of these messages", t.bytes);
 	metric(out, "messages_repeated_total", "counter", "messages that came once more, their 250 lost, and were not queued again",
 	       t.repeated);
+	heading(out, "gate_refusals_total", "counter", "refused by a rule or check of the gate");
+	labelled(out, "gate_refusals_total", "for", "good", t.gate_rejected);
+	labelled(out, "gate_refusals_total", "for", "now", t.gate_deferred);
+	heading(out, "logins_total", "counter", "logins by what came of them; locked: too many had failed");
+	labelled(out, "logins_total", "result", "ok", t.logins);
+	labelled(out, "logins_total", "result", "failed", t.logins_failed);
+	labelled(out, "logins_total", "result", "locked", t.logins_locked);
 	limit_metrics(&t, out);
 }
 

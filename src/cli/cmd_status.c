@@ -18,6 +18,16 @@ static void print_pressure(const json_t *receive)
 	printf("\n");
 }
 
+static void print_gate_and_logins(const json_t *receive)
+{
+	const json_t *gate = json_object_get(receive, "gate"), *logins = json_object_get(receive, "logins");
+
+	printf("gate    %llu refused, %llu put off; logins: %llu, %llu failed, %llu locked out\n",
+	       (unsigned long long) cli_number(gate, "rejected"), (unsigned long long) cli_number(gate, "deferred"),
+	       (unsigned long long) cli_number(logins, "ok"), (unsigned long long) cli_number(logins, "failed"),
+	       (unsigned long long) cli_number(logins, "locked"));
+}
+
 static void print_status(const json_t *o)
 {
 	const json_t *receive = json_object_get(o, "receive"), *deliver = json_object_get(o, "deliver");
@@ -33,6 +43,7 @@ static void print_status(const json_t *o)
 	       (unsigned long long) cli_number(receive, "sessions"), (unsigned long long) cli_number(receive, "connections"),
 	       (unsigned long long) cli_number(receive, "messages"), cli_size(cli_number(receive, "bytes"), bytes),
 	       (unsigned long long) cli_number(receive, "refused"));
+	print_gate_and_logins(receive);
 	print_pressure(receive);
 	printf("queue   %llu messages, %llu recipients, %s, oldest %s; %llu active, %llu deferred, %llu held; %llu sites\n",
 	       (unsigned long long) cli_number(o, "messages"), (unsigned long long) cli_number(o, "recipients"),

@@ -221,6 +221,8 @@ static void count_traffic(struct admin_traffic *ret, void *context)
 		.connections = c.connections, .accepted = c.accepted, .refused = c.refused, .messages = c.messages,
 		.bytes = c.bytes, .sessions = c.sessions,
 		.repeated = c.duplicates.recognized,
+		.gate_rejected = c.gate_rejected, .gate_deferred = c.gate_deferred,
+		.logins = c.logins, .logins_failed = c.logins_failed, .logins_locked = c.logins_locked,
 		.crowded = c.crowded, .refused_crowded = c.refused_crowded,
 		.refused_addresses = c.clients.refused_addresses, .refused_networks = c.clients.refused_networks,
 		.limited_addresses = c.clients.limited_addresses, .limited_networks = c.clients.limited_networks,

@@ -41,6 +41,8 @@ struct acceptor {
 	struct users_turns passwords;       /* for its sessions that log in */
 	bool stopping;
 	atomic_ullong connections, accepted, refused, messages, bytes;
+	atomic_ullong gate_rejected, gate_deferred; /* by its rules and checks */
+	atomic_ullong logins, logins_failed, logins_locked;
 };
 
 struct door {

@@ -112,7 +112,7 @@ static const char *what_is_wrong(int error)
 	}
 }
 
-static int refuse_client(struct session *s, const struct endpoint *client, int why)
+int session_refuse_client(struct session *s, const struct endpoint *client, int why)
 {
 	const struct receive_limits *l = session_limits(s);
 	bool network = why == -EDQUOT;
@@ -157,7 +157,7 @@ static int take_over(struct session *s, const struct proxy_header *h)
 		return 0;
 	if (s->implicit_tls)
 		return r; /* plain text would not be understood */
-	return refuse_client(s, &h->client, r);
+	return session_refuse_client(s, &h->client, r);
 }
 
 int session_read_proxy_header(struct session *s)

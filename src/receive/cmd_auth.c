@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/base64.h"
+#include "receive/acceptor.h"
 #include "receive/auth.h"
 #include "receive/commands.h"
 #include "receive/external.h"
@@ -198,6 +199,7 @@ static enum login_end locked(struct login *l, enum attempts_key key, usec_t left
 {
 	char text[32];
 
+	atomic_fetch_add_explicit(&l->s->acceptor->logins_locked, 1, memory_order_relaxed);
 	duration_for_people(left, text, sizeof(text));
 	LOG(session_shared(l->s)->log, LOG_INFO, "no login: locked out", F_STR("client", l->s->client),
 	    F_STR("user", key == ATTEMPTS_ACCOUNT ? l->claimed : NULL), F_USEC("left", left));
@@ -405,6 +407,7 @@ static int accept_user(struct login *l)
 	s->user = user;
 	s->addresses = addresses;
 	s->progress = now();
+	atomic_fetch_add_explicit(&s->acceptor->logins, 1, memory_order_relaxed);
 	LOG(session_shared(s)->log, LOG_INFO, "a user logged in", F_STR("user", user), F_STR("client", s->client),
 	    F_STR("mechanism", auth_mechanism_name(l->mechanism)), F_BOOL("tls", s->tls != NULL));
 	return session_reply(s, REPLY_AUTH_DONE);
@@ -419,6 +422,7 @@ static void note_failure(struct login *l)
 	unsigned locks = l->counted ? attempts_failed(shared->attempts, limits, &l->attempt) : 0;
 	char text[32];
 
+	atomic_fetch_add_explicit(&l->s->acceptor->logins_failed, 1, memory_order_relaxed);
 	LOG(shared->log, LOG_NOTICE, "a login failed", F_STR("client", client), F_STR("user", l->claimed),
 	    F_STR("mechanism", auth_mechanism_name(l->mechanism)), F_STR("reason", why));
 	EVENT(shared->events, MSGID_NONE, EVENT_LOGIN_FAILED, F_STR("client", client), F_STR("user", l->claimed),

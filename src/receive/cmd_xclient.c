@@ -9,7 +9,7 @@
 /* 1: *ret is filled; else what the reply returned. */
 static int parse(struct session *s, const struct command *c, unsigned takes, struct arena *a, struct client_attributes *ret)
 {
-	struct slice wrong = c->args;
+	struct slice wrong = c->args.len > 0 ? c->args : c->name;
 	int r = c->args.len > 0 ? client_attributes_parse(c->args, takes, a, ret, &wrong) : -EINVAL;
 
 	if (r == 0)
@@ -60,8 +60,12 @@ int cmd_xclient(struct session *s, const struct command *c)
 		return r;
 	memcpy(before, s->client, sizeof(before));
 	r = change_client(s, &attributes);
-	if (r < 0)
-		return session_reply_error(s, r == -EUSERS || r == -EDQUOT ? -ENOMEM : r);
+	if (r < 0) {
+		/* Going on would mean to take the next client's mail as that of the program that speaks for it. */
+		const struct endpoint client = { .kind = ENDPOINT_IP, .ip = attributes.addr };
+
+		return session_refuse_client(s, &client, r);
+	}
 	if (attributes.given & (ATTRIBUTE_LOGIN | ATTRIBUTE_ADDR))
 		r = auth_become(s, attributes.login);
 	session_forget(s);

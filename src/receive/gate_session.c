@@ -1,5 +1,6 @@
 #include "receive/gate_session.h"
 
+#include "receive/acceptor.h"
 #include "receive/transaction.h"
 
 /* --- facts --------------------------------------------------------------------------------------------- */
@@ -60,10 +61,13 @@ static int domain_text(struct arena *a, const struct address *address, const cha
 
 int session_refuse(struct session *s, const struct gate_answer *answer)
 {
+	const struct reply *reply = answer->id == REPLY_COUNT ? &answer->custom : reply_of(answer->id);
 	const struct transaction *t = s->transaction;
 	int r;
 
 	s->refused_by = answer->by;
+	atomic_fetch_add_explicit(reply->code >= 500 ? &s->acceptor->gate_rejected : &s->acceptor->gate_deferred, 1,
+				  memory_order_relaxed);
 	LOG(session_shared(s)->log, LOG_INFO, "refused by the gate", F_STR("rule", answer->by), F_STR("client", s->client),
 	    F_STR("helo", s->helo), F_STR("stage", gate_stage_name(s->gate_stage)),
 	    F_STR("from", t ? t->envelope.reverse_path : NULL),

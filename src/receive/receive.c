@@ -634,6 +634,11 @@ void receiver_counters(struct receiver *r, struct receive_counters *ret)
 		c.refused += atomic_load_explicit(&a->refused, memory_order_relaxed);
 		c.messages += atomic_load_explicit(&a->messages, memory_order_relaxed);
 		c.bytes += atomic_load_explicit(&a->bytes, memory_order_relaxed);
+		c.gate_rejected += atomic_load_explicit(&a->gate_rejected, memory_order_relaxed);
+		c.gate_deferred += atomic_load_explicit(&a->gate_deferred, memory_order_relaxed);
+		c.logins += atomic_load_explicit(&a->logins, memory_order_relaxed);
+		c.logins_failed += atomic_load_explicit(&a->logins_failed, memory_order_relaxed);
+		c.logins_locked += atomic_load_explicit(&a->logins_locked, memory_order_relaxed);
 	}
 	*ret = c;
 }

@@ -136,6 +136,8 @@ struct receive_pressure {
 };
 struct receive_counters {
 	uint64_t connections, accepted, refused, messages, bytes;
+	uint64_t gate_rejected, gate_deferred;         /* of the refused ones, by rules and checks of the gate */
+	uint64_t logins, logins_failed, logins_locked; /* locked: not looked at, because too many had failed */
 	unsigned sessions; /* now */
 	struct duplicates_counts duplicates;
 	bool crowded;      /* all connections that may be are there */

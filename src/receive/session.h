@@ -136,6 +136,8 @@ int session_read_proxy_header(struct session *s);
 /* From now on the client is this one: its trust, its place among the connections, what is logged and noted. may_trust:
  * its address decides; otherwise it isn't trusted. -EUSERS, -EDQUOT: too many from there; -ENOMEM; nothing changed then. */
 int session_become(struct session *s, const struct endpoint *client, bool may_trust);
+/* It returned an error: says so to that client, and closes. */
+int session_refuse_client(struct session *s, const struct endpoint *client, int why);
 
 /* EHLO, HELO, STARTTLS: forgets what the client said before (RFC 5321 section 4.1.4, RFC 3207 section 4.2). */
 void session_forget(struct session *s);

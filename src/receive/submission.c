@@ -99,6 +99,31 @@ bool submission_field_address(struct slice value, struct address *ret)
 	return word < value.len && parse(slice_skip(value, word), ret);
 }
 
+static struct slice skip_blanks(struct slice v)
+{
+	size_t i = 0;
+
+	while (i < v.len && (is_space(v.data[i]) || v.data[i] == '('))
+		if (v.data[i] != '(' || !skip_aside(v, &i))
+			i++;
+	return slice_skip(v, MIN(i, v.len));
+}
+
+/* "Undisclosed:;" has no address and is right all the same (RFC 6854 section 2). */
+static bool is_empty_group(struct slice v)
+{
+	size_t i = 0;
+
+	v = skip_blanks(v);
+	while (i < v.len && !strchr(":;,<>", v.data[i]))
+		if (!skip_aside(v, &i))
+			i++;
+	if (i == 0 || i >= v.len || v.data[i] != ':')
+		return false;
+	v = skip_blanks(slice_skip(v, i + 1));
+	return slice_istarts(v, ";") && skip_blanks(slice_skip(v, 1)).len == 0;
+}
+
 /* --- the header ----------------------------------------------------------------------------------------------------- */
 
 bool submission_changes_headers(const struct submission_config *c)
@@ -136,7 +161,7 @@ static struct slice copy_fields(const struct submission_config *c, struct slice 
 
 static int check_from(const struct submission_config *c, const struct found *found, struct address *ret)
 {
-	bool has_address = found->from > 0 && submission_field_address(found->from_value, ret);
+	bool has_address = found->from > 0 && (submission_field_address(found->from_value, ret) || is_empty_group(found->from_value));
 
 	if (c->missing_from == MISSING_FROM_ACCEPT)
 		return 0;

@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -219,6 +220,17 @@ class Server:
 
     def json(self, *words):
         return json.loads(self.command(*words, "--json").stdout)
+
+    def metrics(self):
+        port = json.loads(self.config.read_text())["admin"]["listen"].split(":")[1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10 * SLOW) as r:
+            return r.read().decode()
+
+    def metric(self, name):
+        """Its value; name: without yizhan_, with labels."""
+        found = re.search(rf"^yizhan_{re.escape(name)} (\d+)$", self.metrics(), re.M)
+        assert found, name
+        return int(found.group(1))
 
     def summary(self):
         r = self.command("queue", "summary", "--json")

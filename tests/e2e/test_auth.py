@@ -167,6 +167,15 @@ def test_a_wrong_password_and_a_stranger_are_told_the_same(server):
         assert c.plain()[0] == 235
 
 
+def test_logins_are_counted(server):
+    before = server.json("status")["receive"]["logins"]
+    with User(server) as c:
+        c.plain(password="wrong")
+        assert c.plain()[0] == 235
+    after = server.json("status")["receive"]["logins"]
+    assert after == {"ok": before["ok"] + 1, "failed": before["failed"] + 1, "locked": before["locked"]}
+
+
 def test_scram_shows_a_stranger_the_same_salt_each_time(server):
     def first(name):
         with User(server) as c:

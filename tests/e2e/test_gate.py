@@ -145,6 +145,20 @@ def test_a_refusal_has_the_codes_and_the_text_of_its_rule(place):
     wait_for(lambda: 'rule="no news"' in server.log(), what="the line in the log")
 
 
+def test_refusals_of_the_gate_are_counted(place):
+    server = gate_server(
+        place,
+        {"match": {"sender": "news@*"}, "action": "reject"},
+        {"match": {"sender": "later@*"}, "action": "defer"},
+        admin={"listen": f"127.0.0.1:{harness.free_port()}"},
+    )
+    one(server, sender="news@good.example"), one(server, sender="news@good.example"), one(server, sender="later@good.example")
+    assert server.json("status")["receive"]["gate"] == {"rejected": 2, "deferred": 1}
+    assert server.metric('gate_refusals_total{for="good"}') == 2
+    assert server.metric('gate_refusals_total{for="now"}') == 1
+    assert "gate    2 refused, 1 put off" in server.command("status").stdout
+
+
 def test_the_rule_stands_in_the_event(place):
     server = gate_server(place, {"name": "no-bob", "match": {"recipient": "bob@*"}, "action": "reject"})
     with server.client(source=CLIENT) as c:

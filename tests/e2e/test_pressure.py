@@ -6,22 +6,9 @@ import resource
 import selectors
 import socket
 import time
-import urllib.request
 
 import harness
 from harness import wait_for
-
-
-def metrics(server):
-    port = json.loads(server.config.read_text())["admin"]["listen"].split(":")[1]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10 * harness.SLOW) as r:
-        return r.read().decode()
-
-
-def metric(server, name):
-    found = re.search(rf"^yizhan_{re.escape(name)} (\d+)$", metrics(server), re.M)
-    assert found, name
-    return int(found.group(1))
 
 
 def with_http(place, **options):
@@ -56,8 +43,8 @@ def test_connections_are_limited_per_network_with_a_way_back(place):
     with server.client(source="127.0.8.1") as c:  # another network
         c.hello()
     assert server.json("status")["receive"]["limits"]["limited_networks"] == 1
-    assert metric(server, 'connections_limited{by="network"}') == 1
-    assert metric(server, 'connections_refused_total{by="network"}') == 4
+    assert server.metric('connections_limited{by="network"}') == 1
+    assert server.metric('connections_refused_total{by="network"}') == 4
     held.pop().close()
     wait_for(lambda: server.json("status")["receive"]["sessions"] == 9, what="the end of a session")
     with server.client(source="127.0.7.30") as c:
@@ -66,7 +53,7 @@ def test_connections_are_limited_per_network_with_a_way_back(place):
     wait_for(lambda: server.json("status")["receive"]["sessions"] == 8, what="the end of a session")
     with server.client(source="127.0.7.30") as c:
         c.hello()
-        assert metric(server, 'connections_limited{by="network"}') == 0
+        assert server.metric('connections_limited{by="network"}') == 0
     assert lines(server, "too many connections from one network") == 1
     assert lines(server, "the network may connect again") == 1
     for c in held:
@@ -95,7 +82,7 @@ def test_connections_in_all_have_a_way_back_and_one_line_for_each_change(place):
         with server.client(source="127.1.1.1") as c:
             c.expect(421)
     assert server.json("status")["receive"]["limits"]["state"] == "all taken"
-    assert metric(server, 'connections_limited{by="all"}') == 1
+    assert server.metric('connections_limited{by="all"}') == 1
     for left in (9, 8):
         held.pop().close()
         wait_for(lambda: server.json("status")["receive"]["sessions"] == left, what="the end of a session")
@@ -136,9 +123,9 @@ def test_short_of_memory_new_sessions_and_messages_wait(place):
         inside.send(b"Subject: under-pressure\r\n\r\nx\r\n.\r\n")
         inside.expect(250)
         assert "4.3.0" in inside.expect(452, "MAIL FROM:<a@client.example>")
-        assert metric(server, 'pressure_level{of="memory"}') == 1
-        assert metric(server, 'pressure_refusals_total{of="memory"}') >= 2
-        assert metric(server, 'pressure_value{of="memory"}') > metric(server, 'pressure_mark{of="memory"}') > 0
+        assert server.metric('pressure_level{of="memory"}') == 1
+        assert server.metric('pressure_refusals_total{of="memory"}') >= 2
+        assert server.metric('pressure_value{of="memory"}') > server.metric('pressure_mark{of="memory"}') > 0
         reload(server, pressure=ENOUGH)
         settled(server, "memory", "enough")
         inside.send_message("a@client.example", ["alice@example.org"])
@@ -175,10 +162,10 @@ def test_a_full_disk_at_two_levels(place):
         with server.client() as other:
             other.hello()  # whoever has something else to say may come in
             other.expect(452, "MAIL FROM:<a@client.example>")
-        assert metric(server, 'pressure_level{of="disk"}') == 1
+        assert server.metric('pressure_level{of="disk"}') == 1
         reload(server, pressure={**ENOUGH, "disk_high": "1000T", "disk_critical": "900T"})
         settled(server, "disk", "critical")
-        assert metric(server, 'pressure_level{of="disk"}') == 2
+        assert server.metric('pressure_level{of="disk"}') == 2
         reload(server, pressure=ENOUGH)
         settled(server, "disk", "enough")
         c.send_message("a@client.example", ["alice@example.org"])

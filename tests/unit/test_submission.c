@@ -89,6 +89,23 @@ static void test_who_writes_must_be_said_once(void **state)
 	is_refused("From: Alice <alice@>\r\n\r\n", SUBMISSION_BAD_FROM);
 }
 
+static void test_a_group_without_members_may_stand_in_from(void **state)
+{
+	static const char *const groups[] = { "Undisclosed:;", " \"A: B\" (x) : (y)\r\n ; (z)", " G:\r\n ;" };
+	static const char *const others[] = { ":;", " G:", " G:,;", " G:; x", " <G:;>", " G: a;", " \"G:;", "G:(;" };
+	char before[128], after[256];
+
+	for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
+		snprintf(before, sizeof(before), "From:%s\r\n\r\n", groups[i]);
+		snprintf(after, sizeof(after), "From:%s\r\n" DATE ID "\r\n", groups[i]);
+		becomes(before, after);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		snprintf(before, sizeof(before), "From:%s\r\n\r\n", others[i]);
+		is_refused(before, SUBMISSION_BAD_FROM);
+	}
+}
+
 static void test_a_missing_from_can_be_added_or_accepted(void **state)
 {
 	struct submission_config c = usual;
@@ -167,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_a_header_without_an_end_or_with_a_body_at_once_gets_a_blank_line),
 		cmocka_unit_test(test_blind_copies_are_taken_away_with_their_folds),
 		cmocka_unit_test(test_who_writes_must_be_said_once),
+		cmocka_unit_test(test_a_group_without_members_may_stand_in_from),
 		cmocka_unit_test(test_a_missing_from_can_be_added_or_accepted),
 		cmocka_unit_test(test_sender_is_added_where_from_names_somebody_else),
 		cmocka_unit_test(test_the_address_in_a_field_is_found),
