@@ -363,7 +363,8 @@ static usec_t time_of_taking(const struct scene *s, const struct copy *c)
 /* The copy that was taken first may be the second to arrive: its server died before it could say that it has it.
  *
  * Under two: the server before sent it twice, because it died, or the connection did, or the disk failed, between the
- * other's commit and the record of its reply. */
+ * other's commit and the record of its reply. Or the other's disk failed at the commit, so that it said no, and for long
+ * enough that it could not write down that this commit is void: its next start finds the message (spool/spool.h). */
 static void judge_sent_pair(struct scene *s, const struct copy *first, const struct copy *second, struct tally *tally)
 {
 	const struct letter *l = first->letter;
@@ -376,7 +377,7 @@ static void judge_sent_pair(struct scene *s, const struct copy *first, const str
 		tally->twice_by_network++;
 	else if (scene_was_troubled(s, TROUBLE_DEATH, l->entry, from, until) || (to && scene_was_troubled(s, TROUBLE_DEATH, to, from, until)))
 		tally->twice_by_death++;
-	else if (scene_was_troubled(s, TROUBLE_DISK, l->entry, 0, until))
+	else if (scene_was_troubled(s, TROUBLE_DISK, l->entry, 0, until) || (to && scene_was_troubled(s, TROUBLE_DISK, to, 0, until)))
 		tally->twice_by_disk++;
 	else if (first->at_remote && l->unsure > 0)
 		tally->twice_at_remote++;
