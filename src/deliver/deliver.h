@@ -6,6 +6,13 @@
 #include "queue/site.h"
 #include "tls/tls.h"
 
+/* Content for a server that can't take it as it is. */
+enum convert_policy {
+	CONVERT_NEVER,    /* it is returned */
+	CONVERT_UNSIGNED, /* it is encoded unless that breaks a signature */
+	CONVERT_ALWAYS,
+};
+
 struct deliver_config {
 	const char *hostname;        /* EHLO name */
 	usec_t connect_timeout;      /* 0: 30 s per address */
@@ -15,6 +22,7 @@ struct deliver_config {
 	unsigned messages_per_connection; /* 0: 100 */
 	const char *ca_file;         /* for tls: verify; NULL: the system's */
 	bool no_chunking, no_pipelining; /* for tests and odd peers */
+	enum convert_policy convert;
 };
 struct deliverer;
 int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,

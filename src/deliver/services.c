@@ -19,14 +19,6 @@ static bool refuse(struct refusal *ret, int code, int subject, int detail, const
 	return true;
 }
 
-/* RFC 3030 section 3. It is not made text here: that could break what it signs. */
-static bool binary_is_missing(const struct envelope *e, const struct next_server *to, struct refusal *ret)
-{
-	if (e->body != BODY_BINARYMIME || (offers(to, EXT_BINARYMIME) && offers(to, EXT_CHUNKING) && to->may_chunk))
-		return false;
-	return refuse(ret, 554, 6, 3, "can't take binary content (it does not offer BINARYMIME)");
-}
-
 /* RFC 2852 section 4.1.4.1: what is to be returned when it is late goes only to servers that can do that, too. */
 static bool time_is_missing(const struct envelope *e, const struct next_server *to, struct arena *a, struct refusal *ret)
 {
@@ -46,7 +38,7 @@ static bool time_is_missing(const struct envelope *e, const struct next_server *
 
 bool services_are_missing(const struct envelope *e, const struct next_server *to, struct arena *a, struct refusal *ret)
 {
-	return binary_is_missing(e, to, ret) || time_is_missing(e, to, a, ret);
+	return time_is_missing(e, to, a, ret);
 }
 
 void services_write_mail(const struct envelope *e, const struct next_server *to, struct buffer *out)

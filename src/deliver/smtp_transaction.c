@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "deliver/convert.h"
 #include "deliver/lmtp.h"
 #include "deliver/services.h"
 #include "mail/xtext.h"
@@ -15,6 +16,7 @@ struct transaction {
 	struct next_server to;
 	struct remote remote;  /* the client's, with strings in the delivery's arena: the outcomes live longer */
 	struct spool_reader *reader;
+	struct downgrade *conversion; /* of the content, or NULL */
 	unsigned n;            /* recipients that take part; the rest is not tried */
 	bool *pending;         /* [n]: accepted, waits for the reply to the content */
 	unsigned accepted;
@@ -51,15 +53,35 @@ static int check_abilities(struct transaction *t)
 	/* RFC 6531 section 3.2. */
 	if ((e->flags & ENVELOPE_SMTPUTF8) && !(x->bits & EXT_SMTPUTF8))
 		return cannot(t, 553, 6, 7, CLASS_POLICY, "can't take internationalized mail (it does not offer SMTPUTF8)");
-	/* RFC 6152 section 3. */
-	if (e->body == BODY_8BITMIME && !(x->bits & EXT_8BITMIME))
-		return cannot(t, 554, 6, 3, CLASS_POLICY, "can't take 8-bit content (it does not offer 8BITMIME)");
 	/* RFC 1870 section 5. */
 	if ((x->bits & EXT_SIZE) && x->size > 0 && e->size > x->size)
 		return cannot(t, 552, 3, 4, CLASS_TOO_BIG,
 			      arena_printf(t->d->arena, "takes messages of at most %llu octets, and this one has %llu",
 					   (unsigned long long) x->size, (unsigned long long) e->size));
 	return 0;
+}
+
+/* 1: it can't be sent there, and the outcomes say so; -errno of the spool. */
+static int prepare_conversion(struct transaction *t)
+{
+	struct refusal why;
+	int r;
+
+	if (!convert_is_needed(t->d->envelope, &t->to))
+		return 0;
+	r = convert_plan(t->reader, t->d->envelope, &t->to, t->client->settings->config.convert, t->d->arena, &t->conversion, &why);
+	if (r > 0)
+		return cannot(t, why.code, why.subject, why.detail, CLASS_POLICY, why.what);
+	t->chunking = false; /* how long it becomes is not known in front */
+	return r;
+}
+
+/* What the content is when it goes out. */
+static enum body_type body_of(const struct transaction *t)
+{
+	if (!t->conversion)
+		return t->d->envelope->body;
+	return t->to.extensions->bits & EXT_8BITMIME ? BODY_8BITMIME : BODY_7BIT;
 }
 
 /* --- commands ------------------------------------------------------------------------------------------------- */
@@ -72,10 +94,10 @@ static void write_mail(const struct transaction *t, struct buffer *out)
 	buffer_append_str(out, "MAIL FROM:<");
 	buffer_append_str(out, e->reverse_path);
 	buffer_append_char(out, '>');
-	if (offered & EXT_SIZE)
+	if ((offered & EXT_SIZE) && !t->conversion)
 		buffer_printf(out, " SIZE=%llu", (unsigned long long) spool_reader_size(t->reader));
-	if (e->body != BODY_7BIT)
-		buffer_append_str(out, e->body == BODY_BINARYMIME ? " BODY=BINARYMIME" : " BODY=8BITMIME");
+	if (body_of(t) != BODY_7BIT)
+		buffer_append_str(out, body_of(t) == BODY_BINARYMIME ? " BODY=BINARYMIME" : " BODY=8BITMIME");
 	if (t->utf8)
 		buffer_append_str(out, " SMTPUTF8");
 	/* RFC 3461 section 5.2.1. */
@@ -344,6 +366,38 @@ static int put_bdat_command(struct transaction *t, bool *ret_add_crlf)
 	return put(t, &b);
 }
 
+static int put_converted(struct transaction *t, struct stuffer *stuffer, struct buffer *converted, usec_t timeout)
+{
+	int r = stuffer_put(stuffer, t->client->stream, buffer_slice(converted), deadline_after(now(), timeout));
+
+	buffer_clear(converted);
+	return r;
+}
+
+static int copy_converted(struct transaction *t, struct stuffer *stuffer, int *ret_spool_error)
+{
+	_cleanup_buffer_ struct buffer converted = { 0 };
+	usec_t timeout = t->client->settings->config.block_timeout;
+	uint64_t size = spool_reader_size(t->reader), offset = 0;
+	struct slice chunk;
+	int r = 0;
+
+	while (r >= 0 && offset < size) {
+		r = spool_reader_view(t->reader, offset, &chunk);
+		if (r >= 0)
+			r = downgrade_write(t->conversion, chunk, &converted);
+		if (r < 0) {
+			*ret_spool_error = r;
+			return r;
+		}
+		r = put_converted(t, stuffer, &converted, timeout);
+		offset += chunk.len;
+	}
+	if (r >= 0)
+		*ret_spool_error = r = downgrade_end(t->conversion, &converted);
+	return r < 0 ? r : put_converted(t, stuffer, &converted, timeout);
+}
+
 static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret_spool_error)
 {
 	usec_t timeout = t->client->settings->config.block_timeout;
@@ -406,7 +460,7 @@ static int send_content(struct transaction *t)
 	if (t->chunking)
 		r = put_bdat_command(t, &add_crlf);
 	if (r >= 0)
-		r = copy_content(t, &stuffer, &spool_error);
+		r = t->conversion ? copy_converted(t, &stuffer, &spool_error) : copy_content(t, &stuffer, &spool_error);
 	if (spool_error < 0)
 		return unreadable(t, spool_error);
 	if (r >= 0)
@@ -591,17 +645,24 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 
 	if (check_abilities(&t) > 0)
 		return 0;
-	t.n = fit_limits(d, settle_rrvs(&t), &c->extensions);
-	if (t.n == 0)
-		return 0;
-	t.pending = arena_new_array(d->arena, bool, t.n);
-	r = t.pending ? spool_reader_open(c->deliverer->spool, d->id, &reader) : -ENOMEM;
-	if (r < 0) {
-		(void) unreadable(&t, r);
-		return 0;
-	}
+	r = spool_reader_open(c->deliverer->spool, d->id, &reader);
 	t.reader = reader;
-	r = run(&t);
-	c->proven |= r >= 0;
+	if (r >= 0)
+		r = prepare_conversion(&t);
+	if (r == 0) {
+		t.n = fit_limits(d, settle_rrvs(&t), &c->extensions);
+		t.pending = arena_new_array(d->arena, bool, MAX(t.n, 1u));
+		if (!t.pending)
+			r = -ENOMEM;
+	}
+	if (r < 0)
+		(void) unreadable(&t, r);
+	if (r == 0 && t.n > 0) {
+		r = run(&t);
+		c->proven |= r >= 0;
+	} else {
+		r = 0;
+	}
+	downgrade_done(t.conversion);
 	return r;
 }

@@ -24,57 +24,113 @@ struct encoding_needs encoding_look(struct slice content)
 #define QP_LINE 76
 
 /* RFC 2045 section 6.7. */
-void quoted_printable_encode(struct slice text, struct buffer *out)
+static void qp_octet(struct quoted_printable *q, unsigned char c, bool at_end, struct buffer *out)
 {
-	size_t column = 0;
+	bool plain = (c > ' ' && c <= '~' && c != '=') || ((c == ' ' || c == '\t') && !at_end);
+	unsigned width;
 
+	/* A leading "From " is spoiled by mailbox files, a leading dot by bad relays. */
+	if (q->column == 0 && (c == '.' || c == 'F'))
+		plain = false;
+	width = plain ? 1 : 3;
+	if (q->column + width > QP_LINE - 1) {
+		buffer_append_str(out, "=\r\n");
+		q->column = 0;
+	}
+	if (plain)
+		buffer_append_char(out, (char) c);
+	else
+		buffer_printf(out, "=%02X", c);
+	q->column += width;
+}
+
+/* What is held: a blank, a CR, or a blank and a CR. */
+static void qp_release(struct quoted_printable *q, bool line_ends, bool crlf, struct buffer *out)
+{
+	unsigned n = q->n_held - (crlf ? 1 : 0);
+
+	for (unsigned i = 0; i < n; i++)
+		qp_octet(q, (unsigned char) q->held[i], line_ends && i + 1 == n, out);
+	q->n_held = 0;
+	if (!crlf)
+		return;
+	buffer_append_str(out, "\r\n");
+	q->column = 0;
+}
+
+void quoted_printable_feed(struct quoted_printable *q, struct slice text, struct buffer *out)
+{
 	for (size_t i = 0; i < text.len; i++) {
-		unsigned char c = (unsigned char) text.data[i];
-		bool crlf = c == '\r' && i + 1 < text.len && text.data[i + 1] == '\n';
-		bool line_ends = i + 1 == text.len || (i + 2 < text.len && text.data[i + 1] == '\r' && text.data[i + 2] == '\n');
-		bool plain = (c > ' ' && c <= '~' && c != '=') || ((c == ' ' || c == '\t') && !line_ends);
-		size_t width = plain ? 1 : 3;
+		char c = text.data[i];
+		bool after_cr = q->n_held > 0 && q->held[q->n_held - 1] == '\r';
 
-		if (crlf) {
-			buffer_append_str(out, "\r\n");
-			column = 0;
-			i++;
+		if (c == '\n' && after_cr) {
+			qp_release(q, true, true, out);
 			continue;
 		}
-		/* A leading "From " is spoiled by mailbox files, a leading dot by bad relays. */
-		if (column == 0 && (c == '.' || c == 'F'))
-			plain = false, width = 3;
-		if (column + width > QP_LINE - 1) {
-			buffer_append_str(out, "=\r\n");
-			column = 0;
-		}
-		if (plain)
-			buffer_append_char(out, (char) c);
+		if (after_cr || (q->n_held > 0 && c != '\r'))
+			qp_release(q, false, false, out);
+		if (c == ' ' || c == '\t' || c == '\r')
+			q->held[q->n_held++] = c;
 		else
-			buffer_printf(out, "=%02X", c);
-		column += width;
+			qp_octet(q, (unsigned char) c, false, out);
 	}
+}
+
+void quoted_printable_end(struct quoted_printable *q, struct buffer *out)
+{
+	qp_release(q, true, false, out);
+}
+
+void quoted_printable_encode(struct slice text, struct buffer *out)
+{
+	struct quoted_printable q = { 0 };
+
+	quoted_printable_feed(&q, text, out);
+	quoted_printable_end(&q, out);
+}
+
+static void base64_quad(struct base64_lines *b, struct buffer *out)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	uint32_t v = 0;
+	char quad[4];
+
+	for (unsigned k = 0; k < 3; k++)
+		v = v << 8 | (k < b->n_held ? b->held[k] : 0);
+	for (unsigned k = 0; k < 4; k++)
+		quad[k] = k <= b->n_held ? digits[v >> (18 - 6 * k) & 63] : '=';
+	buffer_append(out, quad, sizeof(quad));
+	b->n_held = 0;
+	b->column += 4;
+	if (b->column < 76)
+		return;
+	buffer_append_str(out, "\r\n");
+	b->column = 0;
+}
+
+void base64_lines_feed(struct base64_lines *b, struct slice data, struct buffer *out)
+{
+	for (size_t i = 0; i < data.len; i++) {
+		b->held[b->n_held++] = (unsigned char) data.data[i];
+		if (b->n_held == 3)
+			base64_quad(b, out);
+	}
+}
+
+void base64_lines_end(struct base64_lines *b, struct buffer *out)
+{
+	if (b->n_held > 0)
+		base64_quad(b, out);
+	if (b->column > 0)
+		buffer_append_str(out, "\r\n");
+	b->column = 0;
 }
 
 void base64_encode_lines(struct slice data, struct buffer *out)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	size_t column = 0;
+	struct base64_lines b = { 0 };
 
-	for (size_t i = 0; i < data.len; i += 3) {
-		size_t n = MIN(data.len - i, (size_t) 3);
-		uint32_t v = 0;
-		char quad[4];
-
-		for (size_t k = 0; k < 3; k++)
-			v = v << 8 | (k < n ? (unsigned char) data.data[i + k] : 0);
-		for (size_t k = 0; k < 4; k++)
-			quad[k] = k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
-		buffer_append(out, quad, sizeof(quad));
-		column += 4;
-		if (column == 76 || i + 3 >= data.len) {
-			buffer_append_str(out, "\r\n");
-			column = 0;
-		}
-	}
+	base64_lines_feed(&b, data, out);
+	base64_lines_end(&b, out);
 }

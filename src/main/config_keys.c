@@ -10,6 +10,7 @@
 static const char *const role_words[] = { "mx", "submission", "lmtp", NULL };       /* enum listen_role */
 static const char *const listen_tls_words[] = { "starttls", "implicit", NULL };     /* enum listen_tls */
 static const char *const client_words[] = { "request", "require", NULL };           /* enum client_certificates */
+static const char *const convert_words[] = { "never", "unsigned", "always", NULL };          /* enum convert_policy */
 static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
 static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
@@ -326,6 +327,10 @@ const struct config_key config_keys[] = {
 	{ "deliver.chunking", CONFIG_TYPE_NOT, AT(TOP, deliver.no_chunking), .fallback = "true", .doc = "use BDAT where it is offered" },
 	{ "deliver.pipelining", CONFIG_TYPE_NOT, AT(TOP, deliver.no_pipelining), .fallback = "true",
 	  .doc = "use PIPELINING where it is offered" },
+
+	{ "deliver.convert", CONFIG_TYPE_CHOICE, AT(TOP, deliver.convert), .fallback = "unsigned", .choices = convert_words,
+	  .doc = "8-bit and binary content for servers that can't take it: encoded always, unless that breaks a signature, or never (then it "
+		 "is returned)" },
 
 	{ "queue", CONFIG_TYPE_SECTION, .doc = "when mail is tried again, and when senders are told" },
 	{ "queue.retry", CONFIG_TYPE_DURATIONS, LIST_AT(TOP, queue.retry, queue.n_retry), .fallback = "5m 15m 30m 1h 2h 4h",

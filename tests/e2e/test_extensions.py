@@ -404,8 +404,8 @@ def test_binary_content_passes_octet_for_octet(way):
     assert "BODY=BINARYMIME" in message["from"]
 
 
-def test_binary_content_goes_back_from_a_server_that_can_not_take_it(way):
-    server, peer = way()
+def test_binary_content_goes_back_from_a_server_that_can_not_take_it_where_nothing_is_converted(way):
+    server, peer = way(deliver={"convert": "never"})
     send_binary(server)
     report = bounce(server)
     assert report.recipients[0]["Status"] == "5.6.3" and "BINARYMIME" in report.text

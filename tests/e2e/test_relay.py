@@ -286,14 +286,6 @@ def test_eight_bit_content_says_so(place):
     assert "BODY=8BITMIME" in arrival(peer)["from"]
 
 
-@pytest.mark.parametrize("parameters", [" BODY=8BITMIME", ""])
-def test_eight_bit_content_bounces_where_it_can_not_go(place, parameters):
-    peer, server = one_host(place, extensions=["PIPELINING"])
-    server.submit(SENDER, "bob@dest.example", "Subject: x\r\n\r\ngrüße\r\n".encode(), parameters)
-    assert bounce(server).recipients[0]["Status"] in ("5.6.3", "5.6.7")
-    assert peer.messages == []
-
-
 def test_seven_bit_content_goes_everywhere(place):
     peer, server = one_host(place, extensions=[])
     server.submit(SENDER, "bob@dest.example", b"Subject: x\r\n\r\nhello\r\n", " BODY=8BITMIME SMTPUTF8")

@@ -203,7 +203,7 @@ static void called_and_gone(struct office *s)
 	/* Its envelope is being read when it goes. */
 	sim_host_set_disk_speed(s->host, reading, 0);
 	while (!probed && now() < 5 * USEC_MIN) {
-		office_wait(100 * USEC_MS);
+		office_wait(30 * USEC_MS);
 		assert_int_equal(queue_sites(s->queue, note_state, &probed), 0);
 	}
 	if (!probed)
@@ -219,7 +219,7 @@ static void called_and_gone(struct office *s)
 static void test_when_the_called_message_is_gone_another_one_is_called(void **state)
 {
 	caught = 0;
-	for (reading = USEC_SEC; reading < 6 * USEC_SEC; reading += 300 * USEC_MS)
+	for (reading = USEC_SEC; reading < 6 * USEC_SEC; reading += 110 * USEC_MS)
 		office_play(down_at_first, called_and_gone, NULL);
 	assert_true(caught > 0);
 }
