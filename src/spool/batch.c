@@ -143,7 +143,7 @@ static void stage_record(struct spool *s, const struct record *r, const struct e
 	memset(stage(c, padding), 0, padding);
 }
 
-static int keep_extent(struct spool_writer *w, struct extent x)
+static int keep_extent(struct spool_writer *w, struct extent x, bool front)
 {
 	if (w->extent_count == w->extent_capacity) {
 		uint32_t capacity = MIN(2 * w->extent_capacity + 6, RECORD_MAX_EXTENTS);
@@ -159,7 +159,10 @@ static int keep_extent(struct spool_writer *w, struct extent x)
 		w->extents = grown;
 		w->extent_capacity = capacity;
 	}
-	w->extents[w->extent_count++] = x;
+	if (front)
+		memmove(w->extents + 1, w->extents, w->extent_count * sizeof(x));
+	w->extents[front ? 0 : w->extent_count] = x;
+	w->extent_count++;
 	return 0;
 }
 
@@ -176,7 +179,8 @@ static int place_chunk(struct spool *s, struct chunk *k)
 	e = take_place(s, &k->item, &r, &offset);
 	if (e < 0)
 		return e;
-	e = keep_extent(w, (struct extent) { .segment = s->head->number, .offset = offset, .length = k->len });
+	e = keep_extent(w, (struct extent) { .segment = s->head->number, .offset = offset, .length = k->len },
+			k->front);
 	if (e < 0) {
 		s->head->used = offset;
 		return e;

@@ -79,13 +79,17 @@ int quarantine_bytes(struct spool *s, struct segment *g, struct file *f, uint32_
 static int save_body(struct spool *s, msgid_t id, const unsigned char *commit, const struct record *record,
 		     struct file *to)
 {
+	uint64_t at = 0;
+
 	for (unsigned i = 0; i < record->extents; i++) {
 		struct extent x = record_extent(commit, i);
+		uint64_t start = at;
 		struct record shape = { .length = x.length }, chunk;
 		unsigned char *data = NULL;
 		struct segment *g;
 		int r;
 
+		at += x.length;
 		if (x.length > RECORD_MAX_PAYLOAD)
 			continue;
 		spool_lock(s);
@@ -97,8 +101,9 @@ static int save_body(struct spool *s, msgid_t id, const unsigned char *commit, c
 			continue;
 		r = read_record(s, g, x.offset, record_size(&shape), &chunk, &data);
 		segment_unuse(s, g);
-		if (r >= 0 && chunk.type == RECORD_CHUNK && chunk.id == id)
-			r = write_at(to, data + RECORD_HEADER, chunk.length, chunk.aux);
+		if (r >= 0 && chunk.type == RECORD_CHUNK && chunk.id == id &&
+		    chunk.length == x.length)
+			r = write_at(to, data + RECORD_HEADER, chunk.length, start);
 		else
 			r = 0;
 		free(data);

@@ -95,6 +95,12 @@ uint64_t spool_reader_size(const struct spool_reader *r)
 	return r->size;
 }
 
+/* Is that its offset? A chunk that was put in front does not count for those behind it. */
+static bool is_offset(const struct spool_reader *r, uint64_t aux)
+{
+	return aux == r->current_start || (r->current > 0 && aux == r->current_start - r->extents[0].length);
+}
+
 /* Makes the chunk that holds `offset` the current one, which must lie before the end. */
 static int go_to(struct spool_reader *r, uint64_t offset)
 {
@@ -124,7 +130,7 @@ static int go_to(struct spool_reader *r, uint64_t offset)
 	if (e < 0)
 		return e;
 	if (record.type != RECORD_CHUNK || record.id != r->id || record.length != x->length ||
-	    record.aux != r->current_start) {
+	    !is_offset(r, record.aux)) {
 		freep(&r->record);
 		r->record = NULL;
 		return -EBADMSG;

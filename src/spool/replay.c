@@ -113,20 +113,34 @@ static int replay_chunk(struct recovery *v, struct segment *g, const struct walk
 	return 0;
 }
 
+/* The index of the chunk at this place, looked for from `at` on; p->count: it was not found. */
+static uint32_t find_chunk(const struct pending *p, uint32_t at, struct extent x)
+{
+	while (at < p->count && (p->chunks[at].extent.segment != x.segment || p->chunks[at].extent.offset != x.offset))
+		at++;
+	return at;
+}
+
 /* Whether all chunks that the commit lists were found, and make a body without holes. Both are in the order of the
- * log, so one pass over the chunks is enough. */
+ * log, so one pass over the chunks is enough; but the first of the list may have been written last, to stand in front:
+ * then the others count without it. */
 static bool is_whole(const struct pending *p, const struct walk_item *item)
 {
-	uint64_t size = 0;
+	unsigned n = item->record.extents;
+	uint64_t size = 0, front = 0;
 	uint32_t at = 0;
 
-	for (unsigned i = 0; i < item->record.extents; i++) {
+	if (n > 0 && !p)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
 		struct extent x = record_extent(item->extents_at, i);
 
-		while (p && at < p->count &&
-		       (p->chunks[at].extent.segment != x.segment || p->chunks[at].extent.offset != x.offset))
-			at++;
-		if (!p || at == p->count || p->chunks[at].extent.length != x.length || p->chunks[at].body_offset != size)
+		at = find_chunk(p, at, x);
+		if (at == p->count && i == 1) {
+			front = size;
+			at = find_chunk(p, 0, x);
+		}
+		if (at == p->count || p->chunks[at].extent.length != x.length || p->chunks[at].body_offset != size - front)
 			return false;
 		size += x.length;
 	}

@@ -79,7 +79,12 @@ int spool_writer_append(struct spool_writer *w, struct slice data);
 /* Room in the chunk buffer for writing in place (at least 1 byte, at most `want`): then commit what was used. */
 int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t *ret_len);
 void spool_writer_used(struct spool_writer *w, size_t len);
-uint64_t spool_writer_size(const struct spool_writer *w); /* bytes appended so far */
+/* Puts data before everything there is so far: for what is known only when the content was seen. Best called once, when
+ * all is appended; without it nothing is held back or copied for its sake. While the body still lies in its only chunk it
+ * goes there, else into one of its own, which the commit then lists first (docs/SPOOL.md). Never waits. Bytes are copied.
+ * Errors as above, nothing changed then; -EFBIG: more than a chunk of 128 KiB in all. */
+int spool_writer_front(struct spool_writer *w, struct slice data);
+uint64_t spool_writer_size(const struct spool_writer *w); /* bytes appended and put in front so far */
 /* Makes the message exist; returns when it is durable (0), or -errno: then it does not exist, and won't after
  * a recovery either, except that after -EIO a crash may still bring it back (say 4xx). Not cancellable.
  * -EIO: the disk failed. -ENOSPC, -EROFS as above. -EEXIST: there is a message with this id. -EFBIG: the envelope and

@@ -46,6 +46,7 @@ struct chunk {
 	struct spool_writer *writer;
 	uint64_t body_offset;
 	uint32_t len, capacity, crc;
+	bool front; /* it comes first in the body, though the log has it last */
 	unsigned char head[RECORD_HEADER];
 	unsigned char data[]; /* capacity, and RECORD_ALIGN more for the padding */
 };
@@ -69,6 +70,7 @@ struct spool_writer {
 	msgid_t id;
 	uint64_t size;
 	struct chunk *chunk; /* being filled */
+	struct chunk *front; /* goes to the log with the commit, and comes first in its list; mostly NULL */
 	unsigned under_way;  /* chunks handed over and not waited for */
 	uint32_t handed_over; /* chunks in all */
 	bool coming;          /* counted in spool->coming: its commit may be expected */

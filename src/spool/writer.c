@@ -126,6 +126,8 @@ void writer_unref(struct spool_writer *w)
 		tidy_wake(s);
 	if (w->chunk)
 		chunk_put(s, w->chunk);
+	if (w->front)
+		chunk_put(s, w->front);
 	if (w->extents != &w->first_extent)
 		free(w->extents);
 	w->magic = 0;
@@ -140,17 +142,24 @@ static bool fills_a_piece(struct spool *s, uint32_t bytes)
 	return before / WRITE_PIECE != (before + bytes) / WRITE_PIECE;
 }
 
+static struct item *ready(struct spool_writer *w, struct chunk *k, bool front, uint64_t body_offset)
+{
+	k->item = (struct item) { .kind = ITEM_CHUNK, .id = w->id };
+	k->writer = w;
+	k->front = front;
+	k->body_offset = body_offset;
+	k->crc = crc32c(0, k->data, k->len);
+	atomic_fetch_add_explicit(&w->refs, 1, memory_order_relaxed);
+	return &k->item;
+}
+
+/* Its offset is the one in what was appended: how long the front will be is not known yet. */
 static struct item *chunk_ready(struct spool_writer *w)
 {
 	struct chunk *k = TAKE_PTR(w->chunk);
 
 	w->handed_over++;
-	k->item = (struct item) { .kind = ITEM_CHUNK, .id = w->id };
-	k->writer = w;
-	k->body_offset = w->size - k->len;
-	k->crc = crc32c(0, k->data, k->len);
-	atomic_fetch_add_explicit(&w->refs, 1, memory_order_relaxed);
-	return &k->item;
+	return ready(w, k, false, w->size - (w->front ? w->front->len : 0) - k->len);
 }
 
 /* Hands the full chunk over; waits when that makes too many, so that a fast sender can't fill the memory. */
@@ -213,7 +222,7 @@ int spool_writer_reserve(struct spool_writer *w, size_t want, char **ret, size_t
 	if (r < 0)
 		return r;
 	if (!w->chunk) {
-		if (w->handed_over == RECORD_MAX_EXTENTS - 1)
+		if (w->handed_over == RECORD_MAX_EXTENTS - 1) /* and one may come in front */
 			return -EFBIG;
 		w->chunk = chunk_get(w->spool, w->size > 0);
 		if (!w->chunk)
@@ -250,16 +259,88 @@ int spool_writer_append(struct spool_writer *w, struct slice data)
 	return 0;
 }
 
+/* The place for len bytes before what the chunk has; NULL: it has no room. */
+static unsigned char *make_room_before(struct chunk *k, size_t len)
+{
+	if (!k || len > k->capacity - k->len)
+		return NULL;
+	memmove(k->data + len, k->data, k->len);
+	k->len += (uint32_t) len;
+	return k->data;
+}
+
+/* What is in front already moves to a chunk that has room for more before it. */
+static int front_grow(struct spool_writer *w, size_t len)
+{
+	size_t had = w->front ? w->front->len : 0;
+	struct chunk *k;
+
+	if (len > w->spool->chunk_large - had)
+		return -EFBIG;
+	k = chunk_get(w->spool, had + len > w->spool->chunk_small);
+	if (!k)
+		return -ENOMEM;
+	if (w->front) {
+		memcpy(k->data, w->front->data, had);
+		k->len = (uint32_t) had;
+		chunk_put(w->spool, w->front);
+	}
+	w->front = k;
+	return 0;
+}
+
+int spool_writer_front(struct spool_writer *w, struct slice data)
+{
+	unsigned char *at;
+	int r;
+
+	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
+	r = atomic_load_explicit(&w->error, memory_order_relaxed);
+	if (r < 0 || data.len == 0)
+		return r;
+	/* Most messages still lie in their only chunk. */
+	at = make_room_before(w->front || w->handed_over ? w->front : w->chunk, data.len);
+	if (!at) {
+		r = front_grow(w, data.len);
+		if (r < 0)
+			return r;
+		at = make_room_before(w->front, data.len);
+	}
+	memcpy(at, data.data, data.len);
+	w->size += data.len;
+	return 0;
+}
+
 uint64_t spool_writer_size(const struct spool_writer *w)
 {
 	CHECK_MAGIC(w, SPOOL_WRITER_MAGIC);
 	return w->size;
 }
 
+/* What is not in the log yet of the body, in front of the commit. Returns the first. */
+static struct item *last_chunks(struct spool_writer *w)
+{
+	struct item *first = &w->item, *i;
+
+	w->item.next = NULL;
+	if (w->front) {
+		i = ready(w, w->front, true, 0);
+		i->next = first;
+		first = i;
+	}
+	if (w->chunk && w->chunk->len > 0) {
+		i = chunk_ready(w);
+		i->next = first;
+		first = i;
+	}
+	w->front = NULL;
+	return first;
+}
+
 int writer_submit(struct spool_writer *w, struct slice envelope, struct slice note, struct waiter *waiter)
 {
-	struct item *first = &w->item;
-	enum urgency urgency = URGENCY_NOW;
+	uint32_t bytes = (w->chunk ? w->chunk->len : 0) + (w->front ? w->front->len : 0);
+	enum urgency urgency;
 	int r = atomic_load_explicit(&w->error, memory_order_relaxed);
 
 	if (r < 0)
@@ -271,15 +352,9 @@ int writer_submit(struct spool_writer *w, struct slice envelope, struct slice no
 	w->note = note;
 	w->payload_crc = crc32c(crc32c(0, note.data, note.len), envelope.data, envelope.len);
 	w->item.waiter = waiter;
-	w->item.next = NULL;
-	if (w->chunk && w->chunk->len > 0) {
-		if (fills_a_piece(w->spool, w->chunk->len))
-			urgency = URGENCY_STILL;
-		first = chunk_ready(w);
-		first->next = &w->item;
-	}
+	urgency = bytes > 0 && fills_a_piece(w->spool, bytes) ? URGENCY_STILL : URGENCY_NOW;
 	arrived(w);
-	spool_submit(w->spool, first, urgency);
+	spool_submit(w->spool, last_chunks(w), urgency);
 	return 0;
 }
 

@@ -158,7 +158,25 @@ char scene_byte(msgid_t id, uint64_t i)
 	return (char) (id * 31 + i * 7 + (i >> 8) + (i >> 16));
 }
 
+static int put_in_front(struct spool_writer *w, msgid_t id, uint64_t front)
+{
+	char *data = malloc((size_t) front);
+	int r = data ? 0 : -ENOMEM;
+
+	for (uint64_t i = 0; data && i < front; i++)
+		data[i] = scene_byte(id, i);
+	if (r >= 0)
+		r = spool_writer_front(w, slice_new(data, (size_t) front));
+	free(data);
+	return r;
+}
+
 int scene_commit(struct scene *c, msgid_t id, uint64_t size)
+{
+	return scene_commit_front(c, id, size, 0);
+}
+
+int scene_commit_front(struct scene *c, msgid_t id, uint64_t size, uint64_t front)
 {
 	struct spool_writer *w;
 	char text[64];
@@ -166,19 +184,22 @@ int scene_commit(struct scene *c, msgid_t id, uint64_t size)
 
 	if (r < 0)
 		return r;
-	while (spool_writer_size(w) < size) {
+	while (r >= 0 && spool_writer_size(w) < size - front) {
 		uint64_t done = spool_writer_size(w);
-		size_t room;
+		size_t room = 0;
 		char *at;
 
-		r = spool_writer_reserve(w, (size_t) (size - done), &at, &room);
-		if (r < 0) {
-			spool_writer_abort(w);
-			return r;
-		}
-		for (size_t i = 0; i < room; i++)
-			at[i] = scene_byte(id, done + i);
-		spool_writer_used(w, room);
+		r = spool_writer_reserve(w, (size_t) (size - front - done), &at, &room);
+		for (size_t i = 0; r >= 0 && i < room; i++)
+			at[i] = scene_byte(id, front + done + i);
+		if (r >= 0)
+			spool_writer_used(w, room);
+	}
+	if (r >= 0 && front > 0)
+		r = put_in_front(w, id, front);
+	if (r < 0) {
+		spool_writer_abort(w);
+		return r;
 	}
 	(void) snprintf(text, sizeof(text), "envelope of %llu", (unsigned long long) id);
 	return spool_writer_commit(w, slice_from(text), SLICE_NULL);

@@ -47,6 +47,8 @@ void scene_pass(struct scene *c, usec_t time); /* lets time pass */
 /* The following from within a fiber. Content: byte i of message id is scene_byte(id, i). */
 char scene_byte(msgid_t id, uint64_t i);
 int scene_commit(struct scene *c, msgid_t id, uint64_t size);
+/* The same, but its first bytes, so many, are put in front when the others are there. */
+int scene_commit_front(struct scene *c, msgid_t id, uint64_t size, uint64_t front);
 int scene_note(struct scene *c, msgid_t id, uint32_t note, bool sync);
 /* Reads the whole message: 0 when every byte is right, -EILSEQ when one is not, or what the spool returned. */
 int scene_check(struct scene *c, msgid_t id, uint64_t size);

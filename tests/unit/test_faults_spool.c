@@ -49,7 +49,7 @@ static int live(struct scene *c, void *arg)
 	struct life *l = arg;
 
 	for (unsigned i = 0; i < MESSAGES; i++) {
-		int r = expect(l, scene_commit(c, i + 1, size_of(i)));
+		int r = expect(l, scene_commit_front(c, i + 1, size_of(i), i % 5 < 2 ? 500 : 0));
 
 		l->fates[i] = r >= 0 ? FATE_COMMITTED : r == -EIO ? FATE_UNSURE : FATE_REFUSED;
 		if (r >= 0 && i % 2 == 1) {

@@ -73,7 +73,7 @@ static void commit(struct model *k)
 
 	m->size = dice(k, 4) ? dice(k, 3000) : dice(k, 90000);
 	m->state = MODEL_UNSURE;
-	r = scene_commit(k->c, id, m->size);
+	r = scene_commit_front(k->c, id, m->size, id % 3 ? 0 : MIN(m->size, 1 + dice(k, 900)));
 	if (r >= 0) {
 		m->state = MODEL_THERE;
 		k->last_commit = sim_now(k->c->sim);
