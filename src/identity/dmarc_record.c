@@ -70,6 +70,7 @@ void dmarc_record_parse(struct slice text, struct dmarc_record *ret)
 	valid = read_policy(get(&t, "np"), &record.np) && valid;
 	record.rua = get(&t, "rua");
 	record.ruf = get(&t, "ruf");
+	record.fo = get(&t, "fo");
 	if (!valid) {
 		record.p = DMARC_POLICY_NONE;
 		record.sp = record.np = DMARC_POLICY_ABSENT;

@@ -11,7 +11,7 @@ struct dmarc_record {
 	bool strict_dkim, strict_spf;
 	bool testing;                /* t=y */
 	enum dmarc_psd psd;
-	struct slice rua, ruf;       /* data NULL: absent */
+	struct slice rua, ruf, fo;   /* data NULL: absent */
 	/* p is not valid, or sp or np aren't, and there is nobody to report that to: no DMARC is applied (RFC 9989
 	 * section 4.10.1). */
 	bool unusable;
