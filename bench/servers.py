@@ -64,6 +64,7 @@ trusted: [192.0.2.1]
 dns: {servers: ["127.0.0.1:53"]}
 domains: {sink.example: {deliver: hold}}
 limits: {connections_per_ip: 100000}
+identity: false
 checks:
   lists: [bl1.bench.example, bl2.bench.example]
   reverse: matching

@@ -11,6 +11,7 @@
 /* Kinds. Each names what happened, in the past tense where it is done. */
 #define EVENT_RECEIVED "received"     /* accepted and durable: from, client, helo, protocol, tls, user, size, recipients */
 #define EVENT_REPEATED "repeated"     /* offered once more by a client that had not had our 250: client, helo; not queued again */
+#define EVENT_VERIFIED "verified"     /* who it is really: spf, dkim, arc, dmarc, iprev, each a word and its reason */
 #define EVENT_REFUSED "refused"       /* refused at the door: stage, reply, client, from, to */
 #define EVENT_ROUTED "routed"         /* to, rule, ladder, rung, hop, site */
 #define EVENT_ATTEMPT "attempt"       /* to, host, address, tls, reply, class, outcome */
@@ -21,7 +22,7 @@
 #define EVENT_BOUNCED "bounced"       /* dsn (id of the new message), action */
 #define EVENT_LOGIN_FAILED "login_failed" /* client, user (as given), mechanism, reason */
 #define EVENT_LOCKED_OUT "locked_out"     /* client or user, for (how long): too many logins failed */
-#define EVENT_HELD "held"
+#define EVENT_HELD "held"             /* to, reason; or the rule that held it when it came */
 #define EVENT_RELEASED "released"
 #define EVENT_REMOVED "removed"       /* by an administrator */
 #define EVENT_DONE "done"             /* nothing is left of it in the spool */

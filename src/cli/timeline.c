@@ -9,6 +9,7 @@ static const struct {
 } templates[] = {
 	{ EVENT_RECEIVED, "from <{from}> by {client}[ {client_name}][ (helo {helo})][ with {protocol}][ {tls}][, logged in as {user}][, {size} bytes][, {recipients} recipient(s)]", "" },
 	{ EVENT_REPEATED, "once more from {client}[ (helo {helo})], which had not had our 250; not queued again", "" },
+	{ EVENT_VERIFIED, "spf {spf}[; dkim {dkim}][; arc {arc}][; dmarc {dmarc}][; iprev {iprev}]", "" },
 	{ EVENT_REFUSED, "[{to}: ][{reply}][, said at {stage}][ to {client}][, because of {rule}]", "" },
 	{ EVENT_ROUTED, "{to} by {hop}[, because of {rule}][, site {site}]", "{ladder}{rung}" },
 	{ EVENT_ATTEMPT, "{to}[ at {host}][ ({address})][ {tls}][: {outcome}][, {class}][: {reply}]", "{stage}{rule}{site}" },

@@ -30,6 +30,11 @@ static void spf_fiber(void *arg)
 	note_error(v, spf_check(v->resolver, &in, &v->config->spf, v->deadline, v->arena, &v->result->spf));
 }
 
+static bool has_spf(const struct verification *v)
+{
+	return v->in->spf || v->in->client;
+}
+
 struct dkim_work {
 	struct verification *v;
 	unsigned n;
@@ -68,18 +73,25 @@ static int spawn_dkim(struct verification *v, struct fiber_group *group)
 	return r;
 }
 
+static bool has_arc(const struct content *m)
+{
+	return m->n_sets > 0 || m->arc_error;
+}
+
 static int ask_all(struct verification *v)
 {
 	struct fiber_group group;
 	int r = 0;
 
 	fiber_group_init(&group);
-	if (v->in->client)
+	if (v->in->client && !v->in->spf)
 		r = fiber_group_spawn(&group, "spf", spf_fiber, v);
 	if (r >= 0 && v->message)
 		r = spawn_dkim(v, &group);
-	if (r >= 0 && v->message)
+	if (r >= 0 && v->message && has_arc(v->message))
 		r = fiber_group_spawn(&group, "arc", arc_fiber, v);
+	else if (r >= 0 && v->message)
+		arc_fiber(v); /* it asks nobody */
 	if (r >= 0)
 		r = fiber_group_wait(&group, DEADLINE_NEVER); /* each has the deadline itself */
 	fiber_group_done(&group);
@@ -112,7 +124,7 @@ static int read_from(const struct content *m, struct arena *a, struct dmarc_inpu
 
 static int check_dmarc(struct verification *v)
 {
-	struct dmarc_input in = { .spf = v->in->client ? &v->result->spf : NULL, .dkim = v->result->dkim, .n_dkim = v->result->n_dkim };
+	struct dmarc_input in = { .spf = has_spf(v) ? &v->result->spf : NULL, .dkim = v->result->dkim, .n_dkim = v->result->n_dkim };
 	int r = read_from(v->message, v->arena, &in);
 
 	return r < 0 ? r : dmarc_check(v->resolver, &in, v->deadline, v->arena, &v->result->dmarc);
@@ -132,6 +144,8 @@ int judge_message(struct resolver *r, const struct content *message, const struc
 	int error;
 
 	v.deadline = MIN(deadline, deadline_after(world_now(r->world), v.config->time ? v.config->time : TIME));
+	if (in->spf)
+		result.spf = *in->spf;
 	error = ask_all(&v);
 	if (error >= 0 && message)
 		error = check_dmarc(&v);

@@ -19,6 +19,7 @@ struct judge_input {
 	const struct ip *client; /* NULL: not known, then SPF is none */
 	const char *helo, *mail_from, *receiver;
 	wall_t now;
+	const struct spf_result *spf; /* known already; NULL: it is asked for here */
 };
 
 struct judge_result {

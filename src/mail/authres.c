@@ -57,7 +57,8 @@ static void append_comment(struct slice comment, struct buffer *out)
 	for (size_t i = 0; i < comment.len; i++) {
 		unsigned char c = (unsigned char) comment.data[i];
 
-		buffer_append_char(out, c < ' ' || c == 0x7f || c == '(' || c == ')' || c == '\\' ? '?' : (char) c);
+		/* 8-bit text would make a message that has none one that not everybody takes. */
+		buffer_append_char(out, c < ' ' || c >= 0x7f || c == '(' || c == ')' || c == '\\' ? '?' : (char) c);
 	}
 	buffer_append_char(out, ')');
 }
@@ -364,13 +365,37 @@ bool authres_claims(struct slice value, bool arc, const char *authserv_id)
 	return claims;
 }
 
+/* The next field up to the blank line. A line that is none ends the header for one reader and not for another: what
+ * stands behind it is looked at, too. */
+static bool next_field(struct slice *rest, struct header_field *f)
+{
+	while (!header_next(rest, f)) {
+		ssize_t lf = slice_find(*rest, '\n');
+
+		if (lf <= 0 || (lf == 1 && rest->data[0] == '\r'))
+			return false;
+		*rest = slice_skip(*rest, (size_t) lf + 1);
+	}
+	return true;
+}
+
+bool authres_has_forged_arc(struct slice message, const char *authserv_id)
+{
+	struct header_field f;
+
+	while (next_field(&message, &f))
+		if (slice_ieq_str(f.name, "ARC-Authentication-Results") && authres_claims(f.value, true, authserv_id))
+			return true;
+	return false;
+}
+
 unsigned authres_remove_forged(struct slice message, const char *authserv_id, bool arc, struct buffer *out)
 {
 	struct slice rest = message, kept = message;
 	struct header_field f;
 	unsigned removed = 0;
 
-	while (header_next(&rest, &f)) {
+	while (next_field(&rest, &f)) {
 		bool ours = slice_ieq_str(f.name, "Authentication-Results") ? authres_claims(f.value, false, authserv_id)
 			    : arc && slice_ieq_str(f.name, "ARC-Authentication-Results") && authres_claims(f.value, true, authserv_id);
 

@@ -45,6 +45,8 @@ int authres_parse(struct arena *a, struct slice value, struct authres *ret);
 /* Whose field is it: as much as can be told of a value that may be wrong behind that. False: not even that. arc: the
  * value begins with "i=3;", as that of ARC-Authentication-Results does. */
 bool authres_claims(struct slice value, bool arc, const char *authserv_id);
+/* Has it an ARC-Authentication-Results field that claims to be ours? Then it matters whether its chain holds. */
+bool authres_has_forged_arc(struct slice message, const char *authserv_id);
 /* Appends a header section (or a whole message) without the fields that claim to be ours: Authentication-Results, and
  * with arc, ARC-Authentication-Results of which no chain vouches. Returns how many were left out. */
 unsigned authres_remove_forged(struct slice message, const char *authserv_id, bool arc, struct buffer *out);

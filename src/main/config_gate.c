@@ -90,15 +90,11 @@ static void find_stage(struct config_reader *reader, const struct config_node *n
 	enum gate_stage earliest = MAX(gate_conditions_earliest(rule->match, rule->n_match), gate_conditions_earliest(rule->unless, rule->n_unless));
 
 	rule->stage = s->at == GATE_STAGES ? by_match : (enum gate_stage) s->at;
-	/* What it does must be possible there, too. */
-	if (s->at == GATE_STAGES && rule->action == GATE_ADD_HEADER && rule->stage == GATE_DATA && earliest < GATE_DATA)
-		rule->stage = GATE_RCPT;
 	if (rule->stage < earliest)
 		config_error(reader->errors, &node->mark, "at: %s is too early: what the rule matches is known from %s on", gate_stage_name(rule->stage),
 			     gate_stage_name(earliest));
-	if (rule->stage == GATE_DATA && (rule->action == GATE_ADD_HEADER || rule->action == GATE_LIMIT))
-		config_error(reader->errors, &node->mark, "%s works up to rcpt only: the content has been received at data",
-			     gate_action_words[rule->action]);
+	if (rule->stage == GATE_DATA && rule->action == GATE_LIMIT)
+		config_error(reader->errors, &node->mark, "limit works up to rcpt only: the content has been received at data");
 }
 
 /* "5.7.1" */

@@ -22,6 +22,8 @@ static const char *const reverse_words[] = { "any", "present", "matching", NULL 
 static const char *const refusal_words[] = { "off", "defer", "reject", NULL };                /* enum gate_policy */
 static const char *const sender_words[] = { "any", "null_mx", "exists", NULL };               /* enum gate_sender_domain */
 static const char *const scope_words[] = { "off", "local", "all", NULL };                     /* enum recipient_scope */
+static const char *const dmarc_words[] = { "observe", "quarantine-as-header", "enforce", NULL }; /* enum dmarc_mode */
+static const char *const quarantine_words[] = { "header", "hold", NULL };                       /* enum dmarc_quarantine */
 static const char *const level_words[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
 const struct config_key config_keys[] = {
@@ -228,6 +230,38 @@ const struct config_key config_keys[] = {
 	{ "gate[].limit", CONFIG_TYPE_NODE, AT(struct gate_section, limit), .doc = "of limit: recipients, message_size" },
 	{ "gate[].limit.recipients", CONFIG_TYPE_UINT, AT(struct gate_limit_section, recipients), .fallback = "0", .doc = "of one message" },
 	{ "gate[].limit.message_size", CONFIG_TYPE_SIZE, AT(struct gate_limit_section, message_size), .fallback = "0", .doc = "of one message" },
+
+	{ "identity", CONFIG_TYPE_SECTION, .scalar_key = "verify", .doc = "who is it really: SPF, DKIM, ARC, DMARC and the name of the client's address" },
+	{ "identity.verify", CONFIG_TYPE_BOOL, AT(TOP, receive.identity.verify), .fallback = "true",
+	  .doc = "judge the mail of strangers: clients that are not trusted and not logged in, on listeners of role mx" },
+	{ "identity.name", CONFIG_TYPE_DOMAIN, AT(TOP, receive.identity.name),
+	  .doc = "the authserv-id in Authentication-Results, and whose fields of that kind are taken out as forged; absent: hostname" },
+	{ "identity.dmarc", CONFIG_TYPE_CHOICE, AT(TOP, receive.identity.dmarc), .fallback = "observe", .choices = dmarc_words,
+	  .doc = "what comes of the policies of DMARC: nothing, a header field, or what they ask for" },
+	{ "identity.quarantine", CONFIG_TYPE_CHOICE, AT(TOP, receive.identity.quarantine), .fallback = "header", .choices = quarantine_words,
+	  .doc = "with dmarc: enforce, what p=quarantine means: a header field, or hold until an administrator releases it" },
+	{ "identity.received_spf", CONFIG_TYPE_BOOL, AT(TOP, receive.identity.received_spf), .fallback = "false",
+	  .doc = "add Received-SPF, too (RFC 7208 section 9.1)" },
+	{ "identity.logins", CONFIG_TYPE_BOOL, AT(TOP, receive.identity.logins), .fallback = "false",
+	  .doc = "mail of users who logged in gets Authentication-Results with auth=pass, which tells every recipient the login's name" },
+	{ "identity.sealers", CONFIG_TYPE_PATTERNS, LIST_AT(TOP, receive.identity.sealers, receive.identity.n_sealers),
+	  .doc = "domains whose ARC seals are believed: what passed DMARC there is excused here" },
+	{ "identity.signatures", CONFIG_TYPE_UINT, AT(TOP, receive.identity.content.signatures), .fallback = "10", .min = 1, .max = 30,
+	  .doc = "DKIM signatures that are verified; the others are \"policy\"" },
+	{ "identity.keys", CONFIG_TYPE_UINT, AT(TOP, receive.identity.judge.dkim.keys), .fallback = "4", .min = 1, .max = 16,
+	  .doc = "key records at one selector that are tried" },
+	{ "identity.headers", CONFIG_TYPE_UINT, AT(TOP, receive.identity.content.fields), .fallback = "2000", .min = 10, .max = 100000,
+	  .doc = "header fields; of a message with more nothing is verified" },
+	{ "identity.arc_sets", CONFIG_TYPE_UINT, AT(TOP, receive.identity.judge.arc_sets), .fallback = "50", .min = 1, .max = 50,
+	  .doc = "links of an ARC chain; longer ones fail" },
+	{ "identity.lookups", CONFIG_TYPE_UINT, AT(TOP, receive.identity.judge.spf.lookups), .fallback = "10", .min = 1, .max = 30,
+	  .doc = "terms of an SPF record that ask the DNS (RFC 7208 section 4.6.4)" },
+	{ "identity.void_lookups", CONFIG_TYPE_UINT, AT(TOP, receive.identity.judge.spf.void_lookups), .fallback = "2", .min = 1, .max = 30,
+	  .doc = "of them, those that find nothing" },
+	{ "identity.spf_time", CONFIG_TYPE_DURATION, AT(TOP, receive.identity.judge.spf.time), .fallback = "20s", .min = 10 * USEC_MS, .max = 5 * USEC_MIN,
+	  .doc = "for SPF; then it is temperror" },
+	{ "identity.time", CONFIG_TYPE_DURATION, AT(TOP, receive.identity.judge.time), .fallback = "30s", .min = 10 * USEC_MS, .max = 5 * USEC_MIN,
+	  .doc = "for everything else, from the end of the message on" },
 
 	{ "checks", CONFIG_TYPE_SECTION, .doc = "ready-made checks of strangers: clients that are not trusted, on listeners of role mx" },
 	{ "checks.lists", CONFIG_TYPE_LIST, AT(TOP, raw.lists), .doc = "DNS block and white lists (RFC 5782): zones, or maps" },

@@ -26,6 +26,7 @@ struct receive_shared {
 	struct duplicates *duplicates;
 	struct attempts *attempts;
 	struct gate_shared gate;
+	struct dmarc_sink dmarc_sink;
 	atomic_uint sessions; /* on all loops */
 	atomic_bool crowded;  /* they reached their limit, and did not fall far enough since */
 	atomic_ullong refused_crowded;

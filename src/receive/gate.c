@@ -89,11 +89,20 @@ void gate_visit_init(struct gate_visit *v, struct gate *g, struct arena *a)
 	*v = (struct gate_visit) { .gate = g, .arena = a };
 }
 
+/* They lie in the message's arena. */
+static void forget_verdicts(struct gate_visit *v)
+{
+	v->facts.known &= (unsigned) ~GATE_NEEDS_SPF;
+	v->facts.spf = v->facts.dkim = v->facts.arc = v->facts.dmarc = NULL;
+	v->spf = NULL;
+}
+
 void gate_message_done(struct gate_visit *v)
 {
 	for (; v->held; v->held = v->held->next)
 		rates_leave(v->gate->shared->rates, v->held->place);
 	v->message = (struct gate_effects) { 0 };
+	forget_verdicts(v);
 	v->facts.is_mail = v->facts.is_rcpt = false;
 	v->mail_arena = NULL;
 }
@@ -172,6 +181,25 @@ static int gather_helo(struct gate_visit *v, struct resolver *resolver, usec_t d
 	return r < 0 ? r : gate_resolve_helo(resolver, deadline, a, &v->facts, &temporary);
 }
 
+/* It has a time of its own (identity.spf_time): it may need many answers. */
+static int gather_spf(struct gate_visit *v)
+{
+	struct gate_facts *f = &v->facts;
+	struct spf_result *result = arena_new_type(v->mail_arena, struct spf_result);
+	struct spf_input in = { .client = &f->client, .helo = f->helo ? f->helo : "", .receiver = v->gate->hostname, .time = f->now };
+	int r;
+
+	in.mail_from = arena_slice(v->mail_arena, f->sender.text);
+	if (!result || !in.mail_from)
+		return -ENOMEM;
+	r = spf_check(v->gate->shared->resolver, &in, &v->identity->judge.spf, DEADLINE_NEVER, v->mail_arena, result);
+	if (r < 0)
+		return r;
+	v->spf = result;
+	f->spf = spf_word_text(result->word);
+	return 0;
+}
+
 int gate_gather(struct gate_visit *v, unsigned needs)
 {
 	struct gate_facts *f = &v->facts;
@@ -190,6 +218,8 @@ int gate_gather(struct gate_visit *v, unsigned needs)
 		r = gather_helo(v, resolver, deadline);
 	if (r >= 0 && (needs & GATE_NEEDS_SENDER_DOMAIN) && resolver)
 		r = gate_find_sender_domain(resolver, deadline, v->mail_arena ? v->mail_arena : v->arena, f);
+	if (r >= 0 && (needs & GATE_NEEDS_SPF) && resolver && f->client.family && v->identity && v->mail_arena)
+		r = gather_spf(v);
 	if (r < 0)
 		return r;
 	f->known |= needs; /* what could not be found out is not asked for again */
@@ -382,6 +412,7 @@ int gate_at_mail(struct gate_visit *v, struct gate_answer *ret)
 	set_time(v); /* a session may last */
 	v->message = (struct gate_effects) { 0 };
 	v->facts.known &= (unsigned) ~GATE_NEEDS_SENDER_DOMAIN;
+	forget_verdicts(v);
 	v->facts.is_mail = true;
 	v->facts.is_rcpt = false;
 	v->facts.recipients = 0;

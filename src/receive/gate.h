@@ -18,6 +18,7 @@
 #include "receive/dnslist.h"
 #include "receive/gate_rules.h"
 #include "receive/greylist.h"
+#include "receive/identity_config.h"
 #include "receive/rate.h"
 #include "receive/recipient_check.h"
 #include "receive/replies.h"
@@ -132,6 +133,8 @@ struct gate_visit {
 	unsigned n_places;
 	struct rate_place *places[GATE_PLACES_MAX];
 	struct gate_held *held;    /* of the message */
+	const struct identity_config *identity; /* the mail at hand is judged by it; NULL: it is not */
+	const struct spf_result *spf; /* when GATE_NEEDS_SPF is known; NULL: it was not asked for */
 	bool began;                /* gate_at_connect was called */
 	bool places_of_user;       /* those by user are taken */
 	bool look_only;            /* nothing is counted or remembered, no delay is waited for */
@@ -159,5 +162,8 @@ bool gate_acts_early(const struct gate *g);
 bool gate_is_stranger(const struct gate_visit *v);
 /* Is the client on a white list? (Only when the lists were asked.) */
 bool gate_is_welcome(const struct gate_visit *v);
+/* A message of this client was taken that has a valid signature of that domain: the greylist remembers it, if that is worth
+ * while. True: it does. From a fiber. */
+bool gate_remember_signer(struct gate_visit *v, const char *domain);
 /* Gathers what is asked for and not known yet (enum gate_need). 0, -ECANCELED, -ENOMEM. */
 int gate_gather(struct gate_visit *v, unsigned needs);

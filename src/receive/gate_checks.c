@@ -372,9 +372,36 @@ int gate_check_recipient(struct gate_visit *v, struct gate_answer *ret)
 	return 1;
 }
 
+static bool passes_spf(const struct gate_visit *v)
+{
+	return v->facts.spf && strcmp(v->facts.spf, "pass") == 0;
+}
+
+/* Is the sender's domain that one, or below it? */
+static bool is_of_domain(const char *sender, const char *domain)
+{
+	size_t n = strlen(sender), m = strlen(domain);
+
+	return n == m ? strcasecmp(sender, domain) == 0 : n > m && sender[n - m - 1] == '.' && strcasecmp(sender + n - m, domain) == 0;
+}
+
+bool gate_remember_signer(struct gate_visit *v, const char *domain)
+{
+	const struct greylist_config *c = &v->gate->config->checks.greylist;
+	const struct gate_facts *f = &v->facts;
+
+	/* Whom SPF proves, the greylist doesn't ask. */
+	if (!c->enabled || v->look_only || !gate_is_stranger(v) || passes_spf(v) || !f->sender_domain || !f->sender_domain[0] ||
+	    !is_of_domain(f->sender_domain, domain))
+		return false;
+	greylist_note_signer(v->gate->shared->greylist, c, &f->client, f->sender_domain);
+	return true;
+}
+
 int gate_check_greylist(struct gate_visit *v, struct gate_answer *ret)
 {
-	static const char *const words[] = { "came again", "the network is known", "first visit", "came again too early", "the file could not be asked" };
+	static const char *const words[] = { "came again", "the network is known", "first visit", "came again too early",
+					     "the network has sent signed mail of this domain", "the file could not be asked" };
 	const struct greylist_config *c = &v->gate->config->checks.greylist;
 	const struct gate_facts *f = &v->facts;
 	enum greylist_answer answer;
@@ -385,8 +412,13 @@ int gate_check_greylist(struct gate_visit *v, struct gate_answer *ret)
 	if (!c->enabled)
 		return 1;
 	/* Who proved who he is can be held responsible otherwise, and many large senders come from a new address each time. */
-	if (gate_is_welcome(v) || (f->spf && strcmp(f->spf, "pass") == 0) || (f->dkim && strcmp(f->dkim, "pass") == 0)) {
-		gate_found(v, GATE_RCPT, "checks.greylist", "skipped: %s", gate_is_welcome(v) ? "on a white list" : "the sender is verified");
+	if (!gate_is_welcome(v)) {
+		r = gate_gather(v, GATE_NEEDS_SPF);
+		if (r < 0)
+			return r;
+	}
+	if (gate_is_welcome(v) || passes_spf(v)) {
+		gate_found(v, GATE_RCPT, "checks.greylist", "skipped: %s", gate_is_welcome(v) ? "on a white list" : "SPF proves the sender");
 		return 1;
 	}
 	r = greylist_ask(v->gate->shared->greylist, c, &f->client, f->sender.text, f->recipient.text, v->look_only, &answer, &wait);

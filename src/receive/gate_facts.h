@@ -2,8 +2,8 @@
  * by stage (gate.c) and that rules are matched against (gate_match.h). Nothing here asks anybody.
  *
  * What costs a question to the DNS is gathered when the first rule needs it; `known` says what was. A fact whose
- * time has not come, or that could not be found out, matches nothing. The results of SPF, DKIM and DMARC are NULL
- * ("none") until something verifies; a rule never takes that for a pass. */
+ * time has not come, or that could not be found out, matches nothing. The results of SPF, DKIM, ARC and DMARC are NULL
+ * ("none") where nothing was verified: of mail that is not a stranger's, and before the end of the content. */
 #pragma once
 
 #include "base/time.h"
@@ -20,6 +20,7 @@ enum gate_need {
 	GATE_NEEDS_HELO = 4,          /* does the EHLO name resolve? */
 	GATE_NEEDS_SENDER_DOMAIN = 8,
 	GATE_NEEDS_COUNTRY = 16,
+	GATE_NEEDS_SPF = 32,
 };
 
 enum gate_reverse {
@@ -88,7 +89,7 @@ struct gate_facts {
 	const char *sender_domain; /* lower case, A-labels; "" of the null path */
 	enum gate_domain sender_domain_state;
 	uint64_t size;          /* as announced in MAIL; at the end of the content the real one; 0: not known */
-	const char *spf, *dkim, *dmarc; /* words of RFC 8601; NULL: nothing was verified, which is "none" */
+	const char *spf, *dkim, *arc, *dmarc; /* words of RFC 8601; NULL: nothing was verified, which is "none" */
 
 	/* rcpt */
 	bool is_rcpt;

@@ -131,6 +131,7 @@ static bool sender_holds(const struct gate_condition *c, const struct gate_facts
 static bool sender_domain_holds(const struct gate_condition *c, const struct gate_facts *f) { return f->sender_domain_state && word_matches(c, f->sender_domain_state); }
 static bool spf_holds(const struct gate_condition *c, const struct gate_facts *f) { return result_matches(c, f->spf); }
 static bool dkim_holds(const struct gate_condition *c, const struct gate_facts *f) { return result_matches(c, f->dkim); }
+static bool arc_holds(const struct gate_condition *c, const struct gate_facts *f) { return result_matches(c, f->arc); }
 static bool dmarc_holds(const struct gate_condition *c, const struct gate_facts *f) { return result_matches(c, f->dmarc); }
 static bool size_holds(const struct gate_condition *c, const struct gate_facts *f) { return f->size && number_matches(c, (int64_t) MIN(f->size, (uint64_t) INT64_MAX)); }
 static bool recipient_holds(const struct gate_condition *c, const struct gate_facts *f) { return f->is_rcpt && address_matches(c, &f->recipient, f->recipient_domain); }
@@ -158,11 +159,12 @@ const struct gate_key gate_keys[] = {
 	{ "user", GATE_KIND_PATTERN, GATE_MAIL, GATE_MAIL, 0, NULL, user_holds, "who logged in; none: nobody" },
 	{ "sender", GATE_KIND_ADDRESS, GATE_MAIL, GATE_MAIL, 0, NULL, sender_holds, "the envelope's sender" },
 	{ "sender_domain_state", GATE_KIND_WORD, GATE_MAIL, GATE_MAIL, GATE_NEEDS_SENDER_DOMAIN, domain_words, sender_domain_holds, "could its domain be answered to?" },
-	{ "spf", GATE_KIND_WORD, GATE_MAIL, GATE_MAIL, 0, result_words, spf_holds, "the result of SPF" },
+	{ "spf", GATE_KIND_WORD, GATE_MAIL, GATE_MAIL, GATE_NEEDS_SPF, result_words, spf_holds, "the result of SPF" },
 	{ "recipient", GATE_KIND_ADDRESS, GATE_RCPT, GATE_RCPT, 0, NULL, recipient_holds, "the envelope's recipient" },
 	{ "recipients", GATE_KIND_RANGE, GATE_RCPT, GATE_RCPT, 0, NULL, recipients_holds, "how many were accepted before" },
 	{ "size", GATE_KIND_RANGE, GATE_DATA, GATE_MAIL, 0, NULL, size_holds, "octets; before the end of the content those that MAIL announced" },
 	{ "dkim", GATE_KIND_WORD, GATE_DATA, GATE_DATA, 0, result_words, dkim_holds, "the result of DKIM" },
+	{ "arc", GATE_KIND_WORD, GATE_DATA, GATE_DATA, 0, result_words, arc_holds, "the result of ARC" },
 	{ "dmarc", GATE_KIND_WORD, GATE_DATA, GATE_DATA, 0, result_words, dmarc_holds, "the result of DMARC" },
 };
 const size_t gate_n_keys = ARRAY_LEN(gate_keys);
@@ -426,6 +428,7 @@ static const char *fact_text(const struct gate_key *key, const struct gate_facts
 	       : IS(sender_domain_holds) ? domain_words[f->sender_domain_state]
 	       : IS(spf_holds)		? f->spf
 	       : IS(dkim_holds)		? f->dkim
+	       : IS(arc_holds)		? f->arc
 					: f->dmarc;
 #undef IS
 }

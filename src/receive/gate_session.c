@@ -253,6 +253,7 @@ int session_gate_mail(struct session *s, uint64_t announced_size)
 		return session_reply_error(s, r);
 	v = s->visit;
 	v->mail_arena = t->arena;
+	v->identity = session_is_judged(s) ? &s->settings->config->identity : NULL;
 	v->facts.sender = t->sender;
 	v->facts.size = announced_size;
 	r = domain_text(t->arena, &t->sender, &v->facts.sender_domain);
@@ -329,14 +330,24 @@ bool session_gate_discards(const struct session *s)
 	return s->visit->message.discard || s->visit->session.discard;
 }
 
-void session_gate_headers(const struct session *s, struct buffer *out)
+static void append_headers(const struct session *s, const struct gate_effects *e, unsigned from, struct buffer *out)
 {
-	const struct gate_effects *effects[] = { &s->visit->session, &s->visit->message };
 	const struct reply_subjects about = session_subjects(s);
 
-	for (unsigned i = 0; i < ARRAY_LEN(effects); i++)
-		for (unsigned k = 0; k < effects[i]->n_headers; k++) {
-			reply_fill(effects[i]->headers[k], SLICE_NULL, SLICE_NULL, &about, out);
-			buffer_append_str(out, "\r\n");
-		}
+	for (unsigned k = from; k < e->n_headers; k++) {
+		reply_fill(e->headers[k], SLICE_NULL, SLICE_NULL, &about, out);
+		buffer_append_str(out, "\r\n");
+	}
+}
+
+unsigned session_gate_headers(const struct session *s, struct buffer *out)
+{
+	append_headers(s, &s->visit->session, 0, out);
+	append_headers(s, &s->visit->message, 0, out);
+	return s->visit->message.n_headers;
+}
+
+void session_gate_late_headers(const struct session *s, unsigned from, struct buffer *out)
+{
+	append_headers(s, &s->visit->message, from, out);
 }

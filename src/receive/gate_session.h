@@ -25,5 +25,7 @@ uint64_t session_message_size_max(const struct session *s);
 /* The rule that holds the message, or NULL; is it to be thrown away? */
 const char *session_gate_holds(const struct session *s);
 bool session_gate_discards(const struct session *s);
-/* The header fields that rules add, each with its line end. */
-void session_gate_headers(const struct session *s, struct buffer *out);
+/* The header fields that rules add, each with its line end. Returns how many of them are the message's: what rules at the
+ * end of the content add comes behind that, and is got with from. */
+unsigned session_gate_headers(const struct session *s, struct buffer *out);
+void session_gate_late_headers(const struct session *s, unsigned from, struct buffer *out);

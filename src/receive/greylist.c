@@ -23,7 +23,7 @@ struct remembered {
 	usec_t until;
 };
 
-enum statement { FIND, INSERT, TOUCH, FIND_NETWORK, COUNT_NETWORK, TOUCH_NETWORK, STATEMENTS };
+enum statement { FIND, INSERT, TOUCH, FIND_NETWORK, COUNT_NETWORK, TOUCH_NETWORK, FIND_SIGNER, NOTE_SIGNER, STATEMENTS };
 static const char *const texts[STATEMENTS] = {
 	[FIND] = "SELECT first, passed, last FROM triplets WHERE network = ?1 AND sender = ?2 AND recipient = ?3",
 	[INSERT] = "INSERT OR REPLACE INTO triplets (network, sender, recipient, first, last, passed) VALUES (?1, ?2, ?3, ?4, ?4, 0)",
@@ -32,6 +32,8 @@ static const char *const texts[STATEMENTS] = {
 	[COUNT_NETWORK] = "INSERT INTO networks (network, passes, last) VALUES (?1, 1, ?2) "
 			  "ON CONFLICT (network) DO UPDATE SET passes = passes + 1, last = ?2",
 	[TOUCH_NETWORK] = "UPDATE networks SET last = ?2 WHERE network = ?1",
+	[FIND_SIGNER] = "SELECT last FROM signers WHERE network = ?1 AND domain = ?2 AND last >= ?3",
+	[NOTE_SIGNER] = "INSERT OR REPLACE INTO signers (network, domain, last) VALUES (?1, ?2, ?3)",
 };
 
 struct greylist {
@@ -125,6 +127,8 @@ struct question {
 	const struct greylist_config *config;
 	struct ip network;
 	char sender[400], recipient[400]; /* folded and cut: what is longer is compared by its beginning */
+	const char *domain; /* of the sender, behind its @ */
+	bool notes_signer;  /* nothing is asked: the domain signs */
 	int64_t at; /* seconds since 1970 */
 	bool look_only;
 	enum greylist_answer answer;
@@ -155,7 +159,9 @@ static int open_file(struct question *q)
 				 "CREATE TABLE IF NOT EXISTS triplets (network BLOB, sender TEXT, recipient TEXT, first INTEGER, last INTEGER,"
 				 " passed INTEGER, PRIMARY KEY (network, sender, recipient)) WITHOUT ROWID;"
 				 "CREATE INDEX IF NOT EXISTS triplets_last ON triplets (last);"
-				 "CREATE TABLE IF NOT EXISTS networks (network BLOB PRIMARY KEY, passes INTEGER, last INTEGER) WITHOUT ROWID;",
+				 "CREATE TABLE IF NOT EXISTS networks (network BLOB PRIMARY KEY, passes INTEGER, last INTEGER) WITHOUT ROWID;"
+				 "CREATE TABLE IF NOT EXISTS signers (network BLOB, domain TEXT, last INTEGER,"
+				 " PRIMARY KEY (network, domain)) WITHOUT ROWID;",
 				 NULL, NULL, NULL);
 	for (unsigned i = 0; i < STATEMENTS && r == SQLITE_OK; i++)
 		r = sqlite3_prepare_v3(g->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &g->statements[i], NULL);
@@ -191,6 +197,22 @@ static int64_t seconds(usec_t d)
 	return (int64_t) (d / USEC_SEC);
 }
 
+/* The same for the statements about signers: network, domain, a time. */
+static int run_signer(struct question *q, enum statement which, int64_t time, bool *ret_row)
+{
+	sqlite3_stmt *s = q->greylist->statements[which];
+	int r;
+
+	sqlite3_reset(s);
+	sqlite3_bind_blob(s, 1, &q->network, sizeof(q->network), SQLITE_STATIC);
+	sqlite3_bind_text(s, 2, q->domain, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(s, 3, time);
+	r = sqlite3_step(s);
+	*ret_row = r == SQLITE_ROW;
+	sqlite3_reset(s);
+	return r == SQLITE_ROW || r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
 static int network_is_known(struct question *q, bool *ret)
 {
 	sqlite3_stmt *s = q->greylist->statements[FIND_NETWORK];
@@ -212,10 +234,18 @@ static int judge(struct question *q)
 	sqlite3_stmt *s = q->greylist->statements[FIND];
 	int64_t first = 0, last = 0;
 	bool row, passed = false, known;
-	int r = network_is_known(q, &known);
+	int r;
 
+	if (q->notes_signer)
+		return run_signer(q, NOTE_SIGNER, q->at, &row);
+	r = network_is_known(q, &known);
 	if (r != SQLITE_OK || known) {
 		q->answer = GREYLIST_KNOWN;
+		return r;
+	}
+	r = run_signer(q, FIND_SIGNER, q->at - seconds(q->config->keep), &known);
+	if (r != SQLITE_OK || known) {
+		q->answer = GREYLIST_SIGNER;
 		return r;
 	}
 	r = run(q, FIND, NULL, 0, true, &row);
@@ -255,9 +285,10 @@ static int clean(struct question *q)
 	if (q->look_only || q->greylist->questions++ % CLEAN_EVERY)
 		return SQLITE_OK;
 	snprintf(text, sizeof(text),
-		 "DELETE FROM triplets WHERE last < %lld AND (passed = 0 OR last < %lld); DELETE FROM networks WHERE last < %lld",
+		 "DELETE FROM triplets WHERE last < %lld AND (passed = 0 OR last < %lld); DELETE FROM networks WHERE last < %lld;"
+		 "DELETE FROM signers WHERE last < %lld",
 		 (long long) (q->at - seconds(q->config->window)), (long long) (q->at - seconds(q->config->keep)),
-		 (long long) (q->at - seconds(q->config->keep)));
+		 (long long) (q->at - seconds(q->config->keep)), (long long) (q->at - seconds(q->config->keep)));
 	return sqlite3_exec(q->greylist->db, text, NULL, NULL, NULL);
 }
 
@@ -392,6 +423,48 @@ static int ask_bounded(struct greylist *g, struct question *q)
 	return r;
 }
 
+static void note_trouble(struct greylist *g, const struct question *q, usec_t at)
+{
+	atomic_store(&g->retry_at, deadline_after(at, OPEN_AGAIN));
+	LOG(g->log, LOG_WARNING, "the greylist can't be used; mail passes without it until it can",
+	    F_STR("file", q->config->path), F_STR("reason", q->error));
+}
+
+/* A network and a domain in the place of the former: the address of the client and the name together are the key. */
+static struct ip signer_of(const struct greylist *g, const struct ip *network, const char *domain)
+{
+	struct ip key = *network;
+	uint64_t h = hash_bytes(&g->key, domain, strlen(domain));
+
+	key.family = 255; /* no network is like this */
+	for (unsigned i = 0; i < sizeof(h); i++)
+		key.bytes[15 - i] ^= (uint8_t) (h >> 8 * i);
+	return key;
+}
+
+void greylist_note_signer(struct greylist *g, const struct greylist_config *config, const struct ip *client, const char *domain)
+{
+	usec_t at = world_now(g->world);
+	struct question q = {
+		.greylist = g,
+		.config = config,
+		.network = network_of(client),
+		.domain = domain,
+		.notes_signer = true,
+		.at = world_wall(g->world) / (wall_t) USEC_SEC,
+	};
+	struct ip key = signer_of(g, &q.network, domain);
+	int r;
+
+	if (is_remembered(g, &key, at) || at < atomic_load(&g->retry_at))
+		return;
+	r = ask_bounded(g, &q);
+	if (r == -EIO)
+		note_trouble(g, &q, at);
+	else if (r >= 0)
+		remember(g, &key, at);
+}
+
 int greylist_ask(struct greylist *g, const struct greylist_config *config, const struct ip *client, struct slice sender,
 		 struct slice recipient, bool look_only, enum greylist_answer *ret, usec_t *ret_wait)
 {
@@ -413,14 +486,12 @@ int greylist_ask(struct greylist *g, const struct greylist_config *config, const
 		return 0;
 	copy_folded(sender, q.sender, sizeof(q.sender));
 	copy_folded(recipient, q.recipient, sizeof(q.recipient));
+	q.domain = strrchr(q.sender, '@') ? strrchr(q.sender, '@') + 1 : q.sender;
 	r = ask_bounded(g, &q);
 	if (r == -ENOMEM)
 		return r;
-	if (r == -EIO) {
-		atomic_store(&g->retry_at, deadline_after(at, OPEN_AGAIN));
-		LOG(g->log, LOG_WARNING, "the greylist can't be used; mail passes without it until it can",
-		    F_STR("file", config->path), F_STR("reason", q.error));
-	}
+	if (r == -EIO)
+		note_trouble(g, &q, at);
 	if (r < 0)
 		return 0;
 	*ret = q.answer;

@@ -3,7 +3,8 @@
  *
  * What is remembered is the client's network (/24 or /64, because large senders try again from a neighbour), sender and
  * recipient. A triplet that comes again after `delay` and within `window` passes, and so it does for `keep` after it was
- * last seen. A network that has brought `passes` different triplets through is not asked any more at all.
+ * last seen. A network that has brought `passes` different triplets through is not asked any more at all; and of one that has
+ * brought a valid DKIM signature, messages from that domain pass.
  *
  * It lies in a SQLite file, so that a restart forgets nothing, and every question runs on the worker pool. The networks
  * that are known are also remembered here for a while, so that they cost no question. Trouble with the file lets
@@ -25,6 +26,7 @@ enum greylist_answer {
 	GREYLIST_KNOWN,       /* the network is known */
 	GREYLIST_NEW,         /* never seen */
 	GREYLIST_EARLY,       /* came again too early */
+	GREYLIST_SIGNER,      /* the network has sent signed mail of this domain */
 	GREYLIST_BROKEN,      /* the file could not be asked: let it pass */
 };
 
@@ -37,3 +39,6 @@ DEFINE_FREEP(struct greylist, greylist_free)
  * GREYLIST_EARLY. 0 or -ENOMEM. */
 int greylist_ask(struct greylist *g, const struct greylist_config *config, const struct ip *client, struct slice sender,
 		 struct slice recipient, bool look_only, enum greylist_answer *ret, usec_t *ret_wait);
+/* A message from there, whose sender is in this domain (lower case, A-labels), was taken and had a valid signature of it. From
+ * a fiber. Trouble is logged. */
+void greylist_note_signer(struct greylist *g, const struct greylist_config *config, const struct ip *client, const char *domain);

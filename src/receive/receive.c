@@ -265,6 +265,11 @@ void receiver_set_verifier(struct receiver *r, const struct verifier *v)
 	r->shared.gate.verifier = *v;
 }
 
+void receiver_set_dmarc_sink(struct receiver *r, const struct dmarc_sink *sink)
+{
+	r->shared.dmarc_sink = *sink;
+}
+
 static void open_doors_fiber(void *arg)
 {
 	acceptor_open_doors(arg);

@@ -5,9 +5,11 @@
  * client is in `trusted` or has logged in. */
 #pragma once
 
+#include "identity/dmarc_sink.h"
 #include "queue/queue.h"
 #include "receive/clients.h"
 #include "receive/duplicates.h"
+#include "receive/identity_config.h"
 #include "tls/tls.h"
 #include "users/users.h"
 
@@ -85,6 +87,7 @@ struct receive_config {
 	struct receive_limits limits;
 	struct pressure_config pressure;
 	struct submission_config submission; /* for listeners of that role */
+	struct identity_config identity;
 	const char *const *etrn_domains; /* patterns: their waiting mail may be asked for (RFC 1985) */
 	unsigned n_etrn_domains;
 	const struct cidr *etrn_clients; /* by these, beside the trusted ones */
@@ -111,6 +114,8 @@ int receiver_new(struct world *w, const struct log *log, const struct event_sink
 /* Before receiver_start: who can tell whether a mailbox exists. */
 struct verifier;
 void receiver_set_verifier(struct receiver *r, const struct verifier *v);
+/* Before receiver_start: who counts the verdicts of DMARC. */
+void receiver_set_dmarc_sink(struct receiver *r, const struct dmarc_sink *sink);
 int receiver_start(struct receiver *r);
 /* After receiver_start. New sessions use the new configuration; listeners are opened and closed as it says. On failure the old one stays
  * in force. The old configuration must stay valid until receiver_free. */

@@ -123,6 +123,9 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_RECIPIENT_UNVERIFIED] = { 450, { 4, 4, 0 }, "<%1>: the server that holds this mailbox can't be asked now; try again later" },
 	/* RFC 6647 section 5 */
 	[REPLY_GREYLISTED] = { 450, { 4, 7, 1 }, "Your first message from this sender to this recipient; send it again in %1 (greylisting)" },
+	/* RFC 9989 section 7.2, RFC 7372 section 3.4 */
+	[REPLY_DMARC_REJECTED] = { 550, { 5, 7, 26 }, "From names %1, but neither SPF nor DKIM proves that it comes from there, and the DMARC policy of %2 "
+						      "is to reject that; send through a server of that domain" },
 
 	[REPLY_CONTENT_DEFECT] = { 550, { 5, 5, 2 }, "The message holds %1 at octet %2; lines must end with CR LF, and CR, LF and NUL "
 						     "can't stand alone" },

@@ -115,6 +115,7 @@ enum reply_id {
 	REPLY_NO_SUCH_MAILBOX,   /* %1: the address, %2: what its server said */
 	REPLY_RECIPIENT_UNVERIFIED, /* %1: the address */
 	REPLY_GREYLISTED,        /* %1: how long to wait */
+	REPLY_DMARC_REJECTED,    /* %1: the domain in From, %2: whose policy says so */
 
 	/* the content */
 	REPLY_CONTENT_DEFECT,   /* %1: which, %2: offset */

@@ -97,6 +97,9 @@ void session_init_lines(struct session *s);
 /* When a wait that begins now has to end. */
 usec_t session_deadline(const struct session *s);
 
+/* Is it asked of this client's mail who it is really? (judging.c) */
+bool session_is_judged(const struct session *s);
+
 /* A line of the client: 1; 0: it was refused (if it was too long, with that reply, whose %1 is the length allowed), or the
  * session is over; -errno: the connection is lost. */
 int session_read_line(struct session *s, size_t longest, enum reply_id too_long, struct slice *ret);

@@ -6,6 +6,7 @@
 #include "mail/received.h"
 #include "receive/access.h"
 #include "receive/gate_session.h"
+#include "receive/judging.h"
 #include "receive/submission.h"
 #include "smtp/client_attributes.h"
 
@@ -104,7 +105,7 @@ static int gather_head(struct transaction *t, struct slice data)
 static int write_header(struct transaction *t)
 {
 	const struct receive_config *config = t->session->settings->config;
-	_cleanup_buffer_ struct buffer out = { 0 };
+	_cleanup_buffer_ struct buffer out = { 0 }, own = { 0 };
 	char id[MSGID_TEXT];
 	const struct submission_facts facts = {
 		.sender = t->envelope.reverse_path,
@@ -112,8 +113,13 @@ static int write_header(struct transaction *t)
 		.hostname = config->hostname,
 		.when = t->envelope.arrival,
 	};
-	int r = submission_rewrite(&config->submission, &facts, buffer_slice(&t->held_header), &out);
+	int r;
 
+	if (t->judging)
+		judging_remove_forged(t->judging, buffer_slice(&t->held_header), &own);
+	r = buffer_error(&own);
+	if (r >= 0)
+		r = submission_rewrite(&config->submission, &facts, buffer_slice(t->judging ? &own : &t->held_header), &out);
 	t->begun = true;
 	buffer_done(&t->held_header);
 	return r < 0 ? r : spool_writer_append(t->writer, buffer_slice(&out));
@@ -145,8 +151,13 @@ static int take_content(struct transaction *t, struct slice data)
 		if (r < 0)
 			return r;
 	}
+	r = t->judging ? judging_watch(t->judging, data) : 0;
+	if (r < 0)
+		return r;
 	if (t->begun)
 		return spool_writer_append(t->writer, data);
+	if (t->judging && !t->rewriting)
+		return judging_hold(t->judging, data, &t->begun);
 	return t->rewriting ? hold_header(t, data) : look_at_beginning(t, data);
 }
 
@@ -224,6 +235,7 @@ int transaction_begin(struct session *s, const struct address *sender)
 void transaction_end(struct session *s)
 {
 	if (s->transaction) {
+		judging_done(TAKE_PTR(s->transaction->judging));
 		spool_writer_abort(TAKE_PTR(s->transaction->writer));
 		buffer_done(&s->transaction->held_header);
 		buffer_done(&s->transaction->head);
@@ -385,9 +397,15 @@ int transaction_open_content(struct transaction *t)
 			.when = e->arrival,
 		},
 		&field);
-	session_gate_headers(s, &field);
+	t->late_headers = session_gate_headers(s, &field);
 	if (buffer_error(&field) < 0)
 		return -ENOMEM;
+	if (judging_wanted(s)) {
+		int r = judging_begin(s, t->rewriting ? SLICE_NULL : buffer_slice(&field), &t->judging);
+
+		if (r < 0 || !t->rewriting)
+			return r;
+	}
 	return spool_writer_append(t->writer, buffer_slice(&field));
 }
 
@@ -551,6 +569,10 @@ static void note_accepted(struct session *s)
 	atomic_fetch_add_explicit(&a->accepted, e->n_recipients, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->messages, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&a->bytes, e->size, memory_order_relaxed);
+	if (session_gate_holds(s))
+		EVENT(session_shared(s)->events, e->id, EVENT_HELD, F_STR("rule", session_gate_holds(s)));
+	if (s->transaction->judging)
+		judging_remember(s->transaction->judging);
 }
 
 /* RFC 1047: we have this message, and its client does not know. It is told so again. */
@@ -608,7 +630,39 @@ static int finish_content(struct transaction *t)
 		return r;
 	if (t->rewriting)
 		return write_header(t);
+	if (t->judging)
+		return judging_release(t->judging);
 	return t->n_held > 0 ? write_beginning(t, HEADER_START_TEXT, SLICE_NULL) : 0; /* all of it is a part of a line */
+}
+
+/* The rules at the end of the content, then DMARC. 1; 0: refused, *ret says how; -errno. */
+static int pass_gate(struct session *s, struct gate_answer *ret)
+{
+	struct transaction *t = s->transaction;
+	int passed = session_gate_data(s, spool_writer_size(t->writer), ret);
+
+	if (!t->judging || passed < 0)
+		return passed;
+	if (passed > 0)
+		return judging_decide(t->judging, ret);
+	judging_refused(t->judging);
+	return 0;
+}
+
+/* What is known only now, and stands above everything else. */
+static int put_in_front(struct transaction *t)
+{
+	char room[1024];
+	_cleanup_buffer_ struct buffer front = buffer_in(room, sizeof(room));
+	int r = t->judging ? judging_front(t->judging, &front) : 0;
+
+	if (r < 0)
+		return r;
+	session_gate_late_headers(t->session, t->late_headers, &front);
+	if (t->judging)
+		judging_append_waiting(t->judging, &front);
+	r = buffer_error(&front);
+	return r < 0 || front.len == 0 ? r : spool_writer_front(t->writer, buffer_slice(&front));
 }
 
 static int commit(struct session *s, const struct content_facts *facts)
@@ -626,12 +680,14 @@ static int commit(struct session *s, const struct content_facts *facts)
 	if (is_repeated(s, &first))
 		return acknowledge_again(s, first);
 	failed.error = finish_content(t);
+	if (failed.error >= 0 && t->judging)
+		failed.error = judging_end(t->judging);
 	/* Made now, because it must not fail when the message has been taken: the client would send it again. */
 	if (failed.error >= 0)
 		failed.error = session_format_reply(s, REPLY_ACCEPTED, slice_from(id_format(t->envelope.id, id)), SLICE_NULL, &accepted);
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
-	passed = session_gate_data(s, spool_writer_size(t->writer), &answer);
+	passed = pass_gate(s, &answer);
 	if (passed == 0)
 		return reply_to_each(s, t->accepted, reply_gate, &answer);
 	if (passed < 0) {
@@ -642,8 +698,11 @@ static int commit(struct session *s, const struct content_facts *facts)
 		discard(s);
 		return reply_to_each(s, t->accepted, reply_accepted, &accepted);
 	}
-	fill_envelope(s, facts);
-	failed.error = queue_submit(session_shared(s)->queue, TAKE_PTR(t->writer), &t->envelope);
+	failed.error = put_in_front(t);
+	if (failed.error >= 0) {
+		fill_envelope(s, facts);
+		failed.error = queue_submit(session_shared(s)->queue, TAKE_PTR(t->writer), &t->envelope);
+	}
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
 	note_accepted(s);

@@ -17,6 +17,8 @@
 #include "smtp/normalize.h"
 #include "smtp/parameters.h"
 
+struct judging;
+
 struct transaction {
 	struct session *session;
 	struct arena *arena;
@@ -43,6 +45,8 @@ struct transaction {
 	bool begun;                     /* the beginning of the content was looked at and written */
 	unsigned n_held;                /* octets that are held until enough is there to look at */
 	char held[HEADER_START_OCTETS];
+	struct judging *judging;        /* from the beginning of the content on; NULL: nothing is asked of it (judging.h) */
+	unsigned late_headers;          /* from this one on, headers of the gate's rules came after that */
 	bool rewriting;                 /* the header is held until its end, and changed (receive/submission.h) */
 	struct buffer held_header;
 	unsigned tolerated;             /* enum content_defect */

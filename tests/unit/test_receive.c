@@ -50,6 +50,17 @@ int spool_writer_append(struct spool_writer *w, struct slice data)
 	return buffer_error(&w->body);
 }
 
+int spool_writer_front(struct spool_writer *w, struct slice data)
+{
+	struct buffer all = { 0 };
+
+	buffer_append_slice(&all, data);
+	buffer_append_slice(&all, buffer_slice(&w->body));
+	buffer_done(&w->body);
+	w->body = all;
+	return buffer_error(&all);
+}
+
 uint64_t spool_writer_size(const struct spool_writer *w)
 {
 	return w->body.len;
