@@ -6,14 +6,16 @@
 #include "deliver/verify.h"
 #include "receive/access.h"
 #include "receive/gate_checks.h"
+#include "receive/verdicts.h"
 #include "route/match.h"
 #include "world/fiber.h"
+#include "world/file.h"
 
-enum { OPTION_CLIENT = 256, OPTION_HELO, OPTION_FROM, OPTION_TO, OPTION_USER, OPTION_TLS, OPTION_SIZE, OPTION_LISTENER };
+enum { OPTION_CLIENT = 256, OPTION_HELO, OPTION_FROM, OPTION_TO, OPTION_USER, OPTION_TLS, OPTION_SIZE, OPTION_LISTENER, OPTION_MESSAGE };
 
 struct explain_command {
 	struct cli_options common;
-	const char *client, *helo, *from, *to, *user, *listener;
+	const char *client, *helo, *from, *to, *user, *listener, *message;
 	bool tls;
 	uint64_t size;
 };
@@ -27,6 +29,8 @@ struct explaining {
 	struct gate *gate;
 	struct gate_visit visit;
 	struct address from, to;
+	struct content *message; /* NULL: none is given */
+	struct judge_result judged;
 	json_t *steps;
 	enum gate_stage stage;
 };
@@ -117,6 +121,94 @@ static int domain_of(struct explaining *e, const struct address *address, const 
 	return *ret ? 0 : -ENOMEM;
 }
 
+static struct verdicts verdicts_of(const struct explaining *e)
+{
+	return (struct verdicts) { .client = &e->visit.facts.client, .helo = e->command->helo, .mail_from = e->command->from,
+				   .result = &e->judged };
+}
+
+/* What SPF says is known before there is a message. */
+static int explain_spf(struct explaining *e)
+{
+	const struct verdicts v = verdicts_of(e);
+	const char *text;
+	int r = gate_gather(&e->visit, GATE_NEEDS_SPF);
+
+	if (r < 0 || !e->visit.spf)
+		return r;
+	e->judged.spf = *e->visit.spf;
+	text = verdicts_spf_text(&v, e->arena);
+	note(e, "identity.spf", text ? text : "");
+	return text ? 0 : -ENOMEM;
+}
+
+/* The others need one, and become facts for the rules as in the server. */
+static int explain_message(struct explaining *e)
+{
+	const struct judge_input in = { .client = &e->visit.facts.client, .helo = e->command->helo, .mail_from = e->command->from,
+					.receiver = e->config->hostname, .now = world_wall(e->shared.world), .spf = e->visit.spf };
+	const struct verdicts v = verdicts_of(e);
+	struct gate_facts *f = &e->visit.facts;
+	int r;
+
+	if (!e->message || !e->visit.identity)
+		return 0;
+	r = judge_message(e->shared.resolver, e->message, &in, &e->visit.identity->judge, DEADLINE_NEVER, e->arena, &e->judged);
+	if (r < 0)
+		return r;
+	f->dkim = verdicts_dkim_word(&e->judged);
+	f->arc = arc_word_text(e->judged.arc.word);
+	f->dmarc = dmarc_word_text(e->judged.dmarc.word);
+	note(e, "identity.dkim", verdicts_dkim_text(&v, e->arena));
+	note(e, "identity.arc", verdicts_arc_text(&v, e->arena));
+	note(e, "identity.dmarc", verdicts_dmarc_text(&v, e->arena));
+	return 0;
+}
+
+/* What is done about DMARC. As after_stage; 2: it would be held. */
+static int decide(struct explaining *e, json_t *result)
+{
+	static const char *const actions[] = { "nothing is done", "a header field is added", "the message is held", "the message is refused" };
+	struct gate_answer answer = { .id = REPLY_DMARC_REJECTED, .first = e->judged.dmarc.domain, .second = e->judged.dmarc.policy_domain,
+				      .by = "identity.dmarc" };
+	struct dmarc_decision d;
+
+	if (!e->message || !e->visit.identity)
+		return 1;
+	verdicts_decide(&e->judged, e->message, e->visit.identity, e->visit.session.accepted || e->visit.message.accepted, e->arena, &d);
+	note(e, "identity.dmarc", arena_printf(e->arena, "%s%s%s", actions[d.action], d.comment ? ": " : "", d.comment ? d.comment : ""));
+	if (d.action == DMARC_ACTION_HOLD)
+		e->visit.message.hold = "identity.dmarc";
+	return d.action == DMARC_ACTION_REJECT ? after_stage(e, 0, &answer, result) : 1;
+}
+
+static int read_message(struct explaining *e)
+{
+	_cleanup_(freep) char *text = NULL;
+	const struct receive_config *c = &e->config->receive;
+	size_t len;
+	int r;
+
+	if (!e->command->message)
+		return 0;
+	r = file_read_all(e->shared.world, e->command->message, (size_t) c->limits.message_size, &text, &len);
+	if (r < 0) {
+		cli_failed("%s: %s", e->command->message, strerrordesc_np(-r));
+		return -EINVAL;
+	}
+	r = content_new(e->arena, &c->identity.content, true, &e->message);
+	if (r >= 0)
+		r = content_feed(e->message, slice_new(text, len));
+	return r < 0 ? r : content_end(e->message);
+}
+
+static bool is_judged(const struct explaining *e)
+{
+	const struct gate_facts *f = &e->visit.facts;
+
+	return e->config->receive.identity.verify && !f->trusted && !f->user && strcmp(f->listener, "mx") == 0;
+}
+
 static int go_to_mail(struct explaining *e, json_t *result)
 {
 	struct gate_facts *f = &e->visit.facts;
@@ -145,8 +237,16 @@ static int go_to_mail(struct explaining *e, json_t *result)
 	f->sender = e->from;
 	f->size = e->command->size;
 	e->visit.mail_arena = e->arena;
+	e->visit.identity = is_judged(e) ? &e->config->receive.identity : NULL;
 	r = domain_of(e, &e->from, &f->sender_domain);
-	return r < 0 ? r : after_stage(e, gate_at_mail(&e->visit, &answer), &answer, result);
+	if (r >= 0)
+		r = after_stage(e, gate_at_mail(&e->visit, &answer), &answer, result);
+	if (r > 0) {
+		int asked = explain_spf(e);
+
+		r = asked < 0 ? asked : r;
+	}
+	return r;
 }
 
 static int go_on_from_mail(struct explaining *e, json_t *result)
@@ -170,7 +270,11 @@ static int go_on_from_mail(struct explaining *e, json_t *result)
 	if (r <= 0)
 		return r;
 	e->stage = GATE_DATA;
-	r = after_stage(e, gate_at_data(&e->visit, &answer), &answer, result);
+	r = explain_message(e);
+	if (r >= 0)
+		r = after_stage(e, gate_at_data(&e->visit, &answer), &answer, result);
+	if (r > 0)
+		r = decide(e, result);
 	if (r <= 0)
 		return r;
 	set_verdict(e, result, discard || e->visit.session.discard || e->visit.message.discard ? "discard"
@@ -230,7 +334,10 @@ static int explain(struct world *w, struct explaining *e, json_t *result)
 		r = gate_new(&e->shared, &c->gate, c->hostname, &e->gate, &why);
 	}
 	if (r >= 0)
+		r = read_message(e);
+	if (r >= 0)
 		r = walk(e, result);
+	content_free(e->message);
 	if (r < 0 && r != -EINVAL)
 		cli_failed("%s", why ? why : strerrordesc_np(-r));
 	else if (r < 0 && why)
@@ -303,6 +410,7 @@ static bool take_option(struct explain_command *c, int option)
 	const char **const texts[] = {
 		[OPTION_CLIENT - 256] = &c->client, [OPTION_HELO - 256] = &c->helo, [OPTION_FROM - 256] = &c->from,
 		[OPTION_TO - 256] = &c->to, [OPTION_USER - 256] = &c->user, [OPTION_LISTENER - 256] = &c->listener,
+		[OPTION_MESSAGE - 256] = &c->message,
 	};
 
 	if (option == OPTION_TLS)
@@ -326,6 +434,7 @@ static int run(const struct cli_command *self, int argc, char **argv)
 		{ "tls", no_argument, NULL, OPTION_TLS },
 		{ "size", required_argument, NULL, OPTION_SIZE },
 		{ "listener", required_argument, NULL, OPTION_LISTENER },
+		{ "message", required_argument, NULL, OPTION_MESSAGE },
 		{ 0 },
 	};
 	struct explain_command c = { .common.config = CLI_CONFIG, .helo = "client.invalid", .listener = "mx" };
@@ -351,7 +460,7 @@ const struct cli_command cli_explain = {
 	.usage = "Usage: yizhan explain --client IP [--helo NAME] --from SENDER --to RECIPIENT [options]\n"
 		 "\n"
 		 "Goes through the rules of the gate and the checks as the server does for such a client, prints\n"
-		 "each that is looked at and the one that decides. Asks the DNS, and the servers of recipients where\n"
+		 "each that is looked at, what SPF makes of it, and the one that decides. Asks the DNS, and the servers of recipients where\n"
 		 "checks.recipients says so; no server need run. What only a running server knows (how much of a rate\n"
 		 "is used up) is left out, and nothing is counted or remembered.\n"
 		 "\n"
@@ -363,6 +472,7 @@ const struct cli_command cli_explain = {
 		 "      --tls             the session is encrypted\n"
 		 "      --size N          of the message, like 5M\n"
 		 "      --listener ROLE   mx (default), submission or lmtp\n"
+		 "      --message FILE    the content, for DKIM, ARC and DMARC; lines may end with LF\n"
 		 "  -c, --config FILE     the configuration (default " CLI_CONFIG ")\n"
 		 "      --json            as one JSON object\n"
 		 "\n"

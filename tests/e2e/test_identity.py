@@ -362,6 +362,25 @@ def test_the_trace_shows_each_verdict_with_its_reason(place):
     assert "dmarc fail for reject.example (reject.example asks for reject)" in text and "iprev pass for mail.pass.example" in text
 
 
+def explain(server, message, *words):
+    (server.dir / "letter").write_bytes(message.replace(b"\r\n", b"\n"))
+    common = ("explain", "--client", CLIENT, "--to", "alice@example.org", "--message", str(server.dir / "letter"))
+    return server.command(*common, *words, check=False).stdout
+
+
+@needs_dkimpy
+def test_explain_says_what_the_verdicts_would_be(place, key):
+    server = start(place, key, identity={"dmarc": "enforce"}, gate=[{"match": {"dkim": "pass"}, "action": "hold"}])
+    text = explain(server, forged("reject.example"), "--from", "a@fail.example")
+    assert re.search(r"mail +identity\.spf +fail for fail\.example: ", text), text
+    assert re.search(r"data +identity\.dmarc +fail for reject\.example \(reject\.example asks for reject\)", text), text
+    assert "verdict: reject at data, by identity.dmarc: 550 5.7.26 From names reject.example" in text
+    signed = key.sign(b"From: a@signer.example\r\nSubject: x\r\n\r\nhello\r\n")
+    text = explain(server, signed, "--from", "a@none.example")
+    assert "identity.dkim            pass by signer.example" in text and "verdict: hold" in text, text
+    assert "identity." not in explain(server, signed, "--from", "a@none.example", "--user", "alice")
+
+
 @pytest.mark.parametrize("complete", [True, False])
 def test_what_a_user_submits_is_freed_of_forged_fields_and_says_who_logged_in_where_asked(place, complete):
     # With nothing else to change, the header is held for this alone.

@@ -22,6 +22,7 @@
 /* One walk at a time; the office's functions can't be handed anything. */
 static struct {
 	bool tls, lmtp;
+	bool judged;           /* by a stranger, whose mail is verified */
 	struct sim_fault disk; /* ops 0: allocations fail */
 	struct fiber *client;
 	struct receiver *receiver;
@@ -136,15 +137,30 @@ static bool taken(struct client *c)
 	return good;
 }
 
+/* Whatever can stand in it: what is forged, a chain of ARC that is not whole, a signature. */
+static const char header_to_judge[] =
+	"Authentication-Results: us.example; spf=pass\r\n"
+	"ARC-Authentication-Results: i=1; us.example; dmarc=pass\r\n"
+	"DKIM-Signature: v=1; a=rsa-sha256; d=local.example; s=s; h=from; bh=MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=; b=MTIz\r\n"
+	"From: a@local.example\r\n";
+
+static bool recipients(struct client *c)
+{
+	if (it.judged)
+		return say(c, "RCPT TO:<x@local.example>", 250) && say(c, "RCPT TO:<y@local.example>", 250);
+	return say(c, "RCPT TO:<x@dead.example>", 250) && say(c, "RCPT TO:<y@dead.example>", 250);
+}
+
 static bool send_by_data(struct client *c)
 {
 	static char line[FILLING / 100];
-	bool good = say(c, "MAIL FROM:<a@sender.example>", 250) && say(c, "RCPT TO:<x@dead.example>", 250) && say(c, "RCPT TO:<y@dead.example>", 250) &&
-		    say(c, "DATA", 354);
+	bool good = say(c, "MAIL FROM:<a@sender.example>", 250) && recipients(c) && say(c, "DATA", 354);
 
 	memset(line, 'x', sizeof(line) - 1);
 	if (!good)
 		return false;
+	if (it.judged)
+		stream_put_str(c->stream, header_to_judge, soon());
 	stream_put_str(c->stream, "Subject: faults\r\n\r\n", soon());
 	for (unsigned i = 0; i < 100; i++) {
 		stream_put_str(c->stream, line, soon());
@@ -156,8 +172,10 @@ static bool send_by_data(struct client *c)
 
 static bool send_by_bdat(struct client *c)
 {
-	bool good = say(c, "MAIL FROM:<a@sender.example> RET=HDRS ENVID=e", 250) && say(c, "RCPT TO:<x@dead.example> NOTIFY=NEVER", 250) &&
-		    say(c, "RCPT TO:<y@dead.example> NOTIFY=FAILURE ORCPT=rfc822;z@dead.example", 250) &&
+	bool good = say(c, "MAIL FROM:<a@sender.example> RET=HDRS ENVID=e", 250) &&
+		    (it.judged ? recipients(c)
+			       : say(c, "RCPT TO:<x@dead.example> NOTIFY=NEVER", 250) &&
+				 say(c, "RCPT TO:<y@dead.example> NOTIFY=FAILURE ORCPT=rfc822;z@dead.example", 250)) &&
 		    say(c, "BDAT 19\r\nSubject: faults\r\n", 250);
 
 	if (!good)
@@ -213,7 +231,7 @@ static void open_receiver(struct office *s, const struct receive_config *config)
 {
 	char *why = NULL;
 
-	assert_int_equal(receiver_new(s->world, &s->log, &s->events, config, s->router, NULL, s->queue, s->loops, 1, &it.receiver, &why), 0);
+	assert_int_equal(receiver_new(s->world, &s->log, &s->events, config, s->router, it.judged ? s->resolver : NULL, s->queue, s->loops, 1, &it.receiver, &why), 0);
 	assert_int_equal(receiver_start(it.receiver), 0);
 }
 
@@ -230,6 +248,10 @@ static void body(struct office *s)
 		certificate_write(s->world, "us.example", "/cert.pem", "/key.pem");
 		config.has_tls = true;
 		config.tls = (struct tls_server_config) { .certificate = "/cert.pem", .key = "/key.pem" };
+	}
+	if (it.judged) {
+		config.n_trusted = 0;
+		config.identity = (struct identity_config) { .verify = true, .received_spf = true };
 	}
 	open_receiver(s, &config);
 	it.client = fiber_self();
@@ -271,6 +293,9 @@ static void afterwards(struct office *s)
 		const char *text = office_content(s, it.taken[i]);
 
 		faults_check(strstr(text, "\r\nSubject: faults\r\n") && slice_iends(slice_from(text), "the end\r\n"));
+		if (it.judged)
+			faults_check(slice_istarts(slice_from(text), "Authentication-Results: us.example;\r\n\tspf=none") &&
+				     !strstr(text, "spf=pass") && !strstr(text, "dmarc=pass"));
 	}
 }
 
@@ -316,6 +341,13 @@ static void test_an_allocation_fails_in_a_session_of_lmtp(void **state)
 	walk("a session of LMTP", false, true, 60);
 }
 
+static void test_an_allocation_fails_while_a_message_is_judged(void **state)
+{
+	it.judged = true;
+	walk("a session that is judged", false, false, 60);
+	it.judged = false;
+}
+
 static void test_a_call_of_the_disk_fails_in_a_session(void **state)
 {
 	static const struct sim_fault cases[] = {
@@ -345,6 +377,7 @@ int main(void)
 		T(test_an_allocation_fails_in_a_session),
 		T(test_an_allocation_fails_in_a_session_under_tls),
 		T(test_an_allocation_fails_in_a_session_of_lmtp),
+		T(test_an_allocation_fails_while_a_message_is_judged),
 		T(test_a_call_of_the_disk_fails_in_a_session),
 	};
 
