@@ -171,7 +171,7 @@ static int write_message_signature(const struct content *m, unsigned instance, c
 {
 	_cleanup_buffer_ struct buffer covered = { 0 };
 	const struct body_hash *body = content_hash(m, CANON_RELAXED, BODY_ALL);
-	const char *names = dkim_names_to_sign(m, a), *hash;
+	const char *names = dkim_names_to_sign(m, NULL, a), *hash;
 	int r;
 
 	if (!body || !m->ended || m->malformed || !content_field(m, SLICE("From"), 0))

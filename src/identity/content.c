@@ -210,12 +210,10 @@ static int read_arc(struct content *m)
 	return r;
 }
 
-static int finish_header(struct content *m)
+static int read_header(struct content *m)
 {
-	int r;
+	int r = buffer_error(&m->header);
 
-	m->header_done = true;
-	r = buffer_error(&m->header);
 	if (r < 0)
 		return r;
 	if (m->too_long) {
@@ -223,9 +221,18 @@ static int finish_header(struct content *m)
 		return 0;
 	}
 	r = split(m);
-	if (r >= 0)
-		r = read_dkim(m);
+	if (r < 0 || m->limits.unverified)
+		return r;
+	r = read_dkim(m);
 	return r < 0 ? r : read_arc(m);
+}
+
+static int finish_header(struct content *m)
+{
+	int r = read_header(m);
+
+	m->header_done = true;
+	return r < 0 || !m->limits.header_ready ? r : m->limits.header_ready(m, m->limits.context);
 }
 
 /* Takes the header's part off the front of a piece. */

@@ -11,10 +11,16 @@
 
 #include "identity/signature.h"
 
+struct content;
 struct content_config {
 	size_t header;       /* octets of the header section; 0: 1 MiB */
 	unsigned fields;     /* 0: 2,000 */
 	unsigned signatures; /* DKIM-Signature fields that are verified; 0: 10 */
+	bool unverified;     /* its signatures are not even read: it is ours, and to be signed */
+	/* Called when the header is complete and split, before the first octet of the body is hashed: the time for
+	 * content_want_hash by what the header says. May be NULL. */
+	int (*header_ready)(struct content *m, void *context);
+	void *context;
 };
 
 #define ARC_SETS_MAX 50u       /* RFC 8617 section 5.2 */
@@ -54,7 +60,7 @@ struct content {
 int content_new(struct arena *a, const struct content_config *limits, bool bare_lf, struct content **ret);
 void content_free(struct content *m);
 DEFINE_FREEP(struct content, content_free)
-/* For who will sign: hash the body so, too. Before the first piece. -ENOMEM. */
+/* For who will sign: hash the body so, too. Before the first piece, or in header_ready. -ENOMEM. */
 int content_want_hash(struct content *m, enum canon canon, uint64_t limit);
 /* -ENOMEM, after which the message is of no use. */
 int content_feed(struct content *m, struct slice piece);

@@ -1,10 +1,15 @@
 #include "identity/crypto.h"
 
+#include <stdlib.h>
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #define SIGNATURE_MAX 2048u /* of RSA with 16384 bits */
+#define RSA_BITS_LEAST 1024u /* RFC 8301 section 3.2 */
+#define RSA_BITS_MOST 4096u  /* verifiers need not take more (section 3.2) */
+#define ED25519_BYTES ((size_t) 32)
 
 static void md_ctx_freep(EVP_MD_CTX **c)
 {
@@ -73,6 +78,63 @@ int crypto_private_key(struct slice pem, EVP_PKEY **ret)
 		return -ENOPKG;
 	}
 	*ret = key;
+	return 0;
+}
+
+int crypto_generate(bool ed25519, unsigned bits, EVP_PKEY **ret)
+{
+	EVP_PKEY *key;
+
+	if (!ed25519 && (bits < RSA_BITS_LEAST || bits > RSA_BITS_MOST))
+		return -EINVAL;
+	key = ed25519 ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") : EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t) bits);
+	if (!key)
+		return memory_was_out() ? -ENOMEM : -EIO;
+	*ret = key;
+	return 0;
+}
+
+int crypto_private_pem(EVP_PKEY *key, char **ret)
+{
+	_cleanup_(bio_freep) BIO *bio = BIO_new(BIO_s_mem()); /* wipes what it frees */
+	char *data, *text;
+	long len;
+
+	if (!bio || PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1) {
+		ERR_clear_error();
+		return -ENOMEM;
+	}
+	len = BIO_get_mem_data(bio, &data);
+	text = malloc((size_t) len + 1);
+	if (!text)
+		return -ENOMEM;
+	memcpy(text, data, (size_t) len);
+	text[len] = '\0';
+	*ret = text;
+	return 0;
+}
+
+int crypto_public_bytes(const EVP_PKEY *key, struct arena *a, struct slice *ret)
+{
+	size_t len = ED25519_BYTES;
+	unsigned char *out;
+	int n;
+
+	if (crypto_is_ed25519(key)) {
+		out = arena_alloc(a, len);
+		if (!out || EVP_PKEY_get_raw_public_key(key, out, &len) != 1)
+			return -ENOMEM;
+	} else {
+		unsigned char *at;
+
+		n = i2d_PUBKEY(key, NULL);
+		out = n > 0 ? arena_alloc(a, (size_t) n) : NULL;
+		at = out;
+		if (!out || i2d_PUBKEY(key, &at) != n)
+			return -ENOMEM;
+		len = (size_t) n;
+	}
+	*ret = slice_new((const char *) out, len);
 	return 0;
 }
 

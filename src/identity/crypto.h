@@ -14,6 +14,13 @@ int crypto_public_key(bool ed25519, struct slice data, EVP_PKEY **ret);
 /* A private key from PEM. -EINVAL: none; -ENOPKG: neither RSA nor Ed25519; -ENOMEM. */
 int crypto_private_key(struct slice pem, EVP_PKEY **ret);
 bool crypto_is_ed25519(const EVP_PKEY *key);
+/* A new key; bits: of RSA. With RSA it takes from a tenth of a second to some seconds: world_offload is the place for it.
+ * -EINVAL: so many bits can't be; -EIO: OpenSSL failed; -ENOMEM. */
+int crypto_generate(bool ed25519, unsigned bits, EVP_PKEY **ret);
+/* The private key as PEM (PKCS #8), on the heap and terminated: the caller wipes and frees it. -ENOMEM. */
+int crypto_private_pem(EVP_PKEY *key, char **ret);
+/* The public key as records have it: of RSA a SubjectPublicKeyInfo, of Ed25519 the 32 bytes. In the arena. -ENOMEM. */
+int crypto_public_bytes(const EVP_PKEY *key, struct arena *a, struct slice *ret);
 
 /* 1: the signature is that of the data; 0: it isn't; -ENOMEM. */
 int crypto_verify(EVP_PKEY *key, struct slice data, struct slice signature);

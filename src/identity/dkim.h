@@ -48,7 +48,15 @@ struct dkim_key {
 	const char *domain, *selector;
 };
 
+/* Which fields are signed: those named in `once` as often as they are there, those in `oversigned` once more, so that
+ * another one breaks the signature (RFC 6376 section 8.15). A list that is NULL is our own; From is always oversigned. */
+struct dkim_fields {
+	const char *const *once, *const *oversigned;
+	unsigned n_once, n_oversigned;
+};
+
 struct dkim_signing {
+	struct dkim_fields fields;
 	enum canon header, body;
 	const char *identity;     /* i=, or NULL */
 	wall_t time;              /* t=; 0: none */
@@ -57,13 +65,12 @@ struct dkim_signing {
 
 /* Before the message is fed: see to it that the body is hashed as the signature needs it. */
 int dkim_sign_prepare(struct content *m, const struct dkim_signing *how);
-/* Appends a DKIM-Signature field, folded, with its CRLF. It signs each of the fields that DKIM should sign as often as
- * it is there, and once more those of which nobody may add another (oversigning: RFC 6376 section 5.4.2). -EINVAL:
- * the message has no From, or is malformed; -EIO; -ENOMEM. It takes a millisecond with RSA. */
+/* Appends a DKIM-Signature field, folded, with its CRLF. -EINVAL: the message has no From, or is malformed; -EIO;
+ * -ENOMEM. It takes a millisecond with RSA. */
 int dkim_sign(const struct content *m, const struct dkim_key *key, const struct dkim_signing *how, struct arena *a,
 	      struct buffer *out);
-/* The names for h=, with colons: NULL when memory is out. For ARC, too. */
-const char *dkim_names_to_sign(const struct content *m, struct arena *a);
+/* The names for h=, with colons: NULL when memory is out. For ARC, too. fields NULL: our own lists. */
+const char *dkim_names_to_sign(const struct content *m, const struct dkim_fields *fields, struct arena *a);
 /* Appends such names, folded; and what follows "b=", in lines of 72 characters, and CRLF. */
 void dkim_append_names(struct buffer *out, const char *names);
 void dkim_append_folded(struct buffer *out, const char *base64);

@@ -3,42 +3,62 @@
 
 #define LINE_MAX_CHARS 72u
 
-/* RFC 6376 section 5.4.1, and what else a reader sees or acts on. Those marked are signed once more than they are
- * there, so that another one breaks the signature. */
-static const struct {
-	const char *name;
-	bool oversign;
-} signed_names[] = {
-	{ "From", true },          { "To", true },
-	{ "Cc", true },            { "Subject", true },
-	{ "Date", true },          { "Message-ID", true },
-	{ "Reply-To", true },      { "Sender", true },
-	{ "In-Reply-To", true },   { "References", true },
-	{ "MIME-Version", true },  { "Content-Type", true },
-	{ "Content-Transfer-Encoding", true },
-	{ "Content-ID", false },   { "Content-Description", false },
-	{ "Resent-Date", false },  { "Resent-From", false },
-	{ "Resent-Sender", false }, { "Resent-To", false },
-	{ "Resent-Cc", false },    { "Resent-Message-ID", false },
-	{ "List-Id", false },      { "List-Help", false },
-	{ "List-Unsubscribe", false }, { "List-Unsubscribe-Post", false },
-	{ "List-Subscribe", false }, { "List-Post", false },
-	{ "List-Owner", false },   { "List-Archive", false },
+/* RFC 6376 section 5.4.1, and what else a reader sees or acts on. */
+static const char *const default_oversigned[] = {
+	"From", "To", "Cc", "Subject", "Date", "Message-ID", "Reply-To", "Sender", "In-Reply-To", "References", "MIME-Version",
+	"Content-Type", "Content-Transfer-Encoding",
+};
+/* Those that others may add on the way (a list, who sends it again). */
+static const char *const default_once[] = {
+	"Content-ID", "Content-Description", "Resent-Date", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc",
+	"Resent-Message-ID", "List-Id", "List-Help", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Subscribe", "List-Post",
+	"List-Owner", "List-Archive",
+};
+static const struct dkim_fields default_fields = {
+	default_once, default_oversigned, ARRAY_LEN(default_once), ARRAY_LEN(default_oversigned),
 };
 #define NAMES_OF_ONE_MAX 50u
 
-const char *dkim_names_to_sign(const struct content *m, struct arena *a)
+/* The name as often as there are such fields, and `more` times. */
+static void append_name(const struct content *m, const char *name, unsigned more, struct buffer *out)
+{
+	unsigned n = more;
+
+	for (unsigned k = 0; k < NAMES_OF_ONE_MAX && content_field(m, slice_from(name), k); k++)
+		n++;
+	while (n-- > 0)
+		buffer_printf(out, "%s%s", out->len ? ":" : "", name);
+}
+
+static bool has_name(const char *const *names, unsigned n, const char *name)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (slice_ieq(slice_from(names[i]), slice_from(name)))
+			return true;
+	return false;
+}
+
+const char *dkim_names_to_sign(const struct content *m, const struct dkim_fields *fields, struct arena *a)
 {
 	_cleanup_buffer_ struct buffer out = { 0 };
+	struct dkim_fields f = fields ? *fields : default_fields;
 
-	for (size_t i = 0; i < ARRAY_LEN(signed_names); i++) {
-		unsigned n = signed_names[i].oversign;
-
-		for (unsigned k = 0; k < NAMES_OF_ONE_MAX && content_field(m, slice_from(signed_names[i].name), k); k++)
-			n++;
-		while (n-- > 0)
-			buffer_printf(&out, "%s%s", out.len ? ":" : "", signed_names[i].name);
+	if (!f.oversigned) {
+		f.oversigned = default_fields.oversigned;
+		f.n_oversigned = default_fields.n_oversigned;
 	}
+	if (!f.once) {
+		f.once = default_fields.once;
+		f.n_once = default_fields.n_once;
+	}
+	/* RFC 6376 section 5.4: From must be signed. */
+	if (!has_name(f.oversigned, f.n_oversigned, "From"))
+		append_name(m, "From", 1, &out);
+	for (unsigned i = 0; i < f.n_oversigned; i++)
+		append_name(m, f.oversigned[i], 1, &out);
+	for (unsigned i = 0; i < f.n_once; i++)
+		if (!has_name(f.oversigned, f.n_oversigned, f.once[i]) && !slice_ieq_str(slice_from(f.once[i]), "From"))
+			append_name(m, f.once[i], 0, &out);
 	return buffer_error(&out) < 0 ? NULL : arena_slice(a, buffer_slice(&out));
 }
 
@@ -112,7 +132,7 @@ int dkim_sign(const struct content *m, const struct dkim_key *key, const struct 
 	      struct buffer *out)
 {
 	_cleanup_buffer_ struct buffer front = { 0 }, covered = { 0 };
-	const char *names = dkim_names_to_sign(m, a), *value;
+	const char *names = dkim_names_to_sign(m, &how->fields, a), *value;
 	int r;
 
 	if (!names)

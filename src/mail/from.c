@@ -12,6 +12,7 @@ struct reader {
 	ssize_t at;           /* of the last @ outside of quotes, in text; -1 */
 	const char **domains;
 	unsigned n;
+	const char *first;     /* the first address */
 };
 
 /* Takes a comment off the front, nested ones with it (RFC 5322 section 3.2.2). */
@@ -51,7 +52,7 @@ static void begin(struct reader *r)
 	r->at = -1;
 }
 
-static int add_domain(struct reader *r, struct slice domain)
+static int add_domain(struct reader *r, struct slice local, struct slice domain)
 {
 	const char *ascii;
 	int error;
@@ -61,6 +62,10 @@ static int add_domain(struct reader *r, struct slice domain)
 	error = domain_to_ascii(r->arena, domain, &ascii);
 	if (error < 0)
 		return error;
+	if (!r->first)
+		r->first = arena_printf(r->arena, "%.*s@%s", (int) local.len, local.data, ascii);
+	if (!r->first)
+		return -ENOMEM;
 	for (unsigned i = 0; i < r->n; i++)
 		if (strcmp(r->domains[i], ascii) == 0)
 			return 0;
@@ -86,7 +91,7 @@ static int finish(struct reader *r)
 	domain = slice_skip(text, (size_t) r->at + 1);
 	if (domain.len > 0 && domain.data[domain.len - 1] == '.')
 		domain.len--;
-	error = add_domain(r, domain);
+	error = add_domain(r, slice_head(text, (size_t) r->at), domain);
 	begin(r);
 	return error;
 }
@@ -150,19 +155,37 @@ static int take(struct reader *r)
 	return 0;
 }
 
+static int read_all(struct reader *r)
+{
+	int error = 0;
+
+	r->domains = arena_new_array(r->arena, const char *, FROM_DOMAINS_MAX);
+	if (!r->domains)
+		return -ENOMEM;
+	while (r->rest.len > 0 && error >= 0)
+		error = take(r);
+	if (error >= 0)
+		error = r->group ? -EINVAL : finish(r);
+	buffer_done(&r->text);
+	return error;
+}
+
+int from_first(struct arena *a, struct slice value, const char **ret)
+{
+	struct reader r = { .arena = a, .rest = value, .at = -1 };
+	int error = read_all(&r);
+
+	if (error < 0 || !r.first)
+		return error < 0 ? error : -EINVAL;
+	*ret = r.first;
+	return 0;
+}
+
 int from_domains(struct arena *a, struct slice value, const char *const **ret, unsigned *ret_n)
 {
 	struct reader r = { .arena = a, .rest = value, .at = -1 };
-	int error = 0;
+	int error = read_all(&r);
 
-	r.domains = arena_new_array(a, const char *, FROM_DOMAINS_MAX);
-	if (!r.domains)
-		return -ENOMEM;
-	while (r.rest.len > 0 && error >= 0)
-		error = take(&r);
-	if (error >= 0)
-		error = r.group ? -EINVAL : finish(&r);
-	buffer_done(&r.text);
 	if (error < 0)
 		return error;
 	*ret = r.domains;

@@ -91,6 +91,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_routes(reader, c);
 	if (r < 0)
 		return r;
+	r = config_read_signing(reader, w, root, c);
+	if (r < 0)
+		return r;
 	r = config_read_replies(reader, c);
 	if (r < 0)
 		return r;
@@ -212,6 +215,7 @@ void config_free(struct config *c)
 			explicit_bzero((char *) c->route.relays[i].password, strlen(c->route.relays[i].password));
 	if (c->users.oauth.client_secret)
 		explicit_bzero((char *) c->users.oauth.client_secret, strlen(c->users.oauth.client_secret));
+	config_free_keys(c);
 	arena_free(c->arena);
 	free(c);
 }

@@ -8,6 +8,7 @@
 #include "admin/admin.h"
 #include "admin/journal.h"
 #include "deliver/deliver.h"
+#include "identity/signing.h"
 #include "main/config_schema.h"
 #include "queue/queue.h"
 #include "receive/gate.h"
@@ -17,6 +18,7 @@
 struct config_raw {
 	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
 	const struct config_node *auth_backends, *auth_senders, *auth_certificates;
+	const struct config_node *sign;
 	const struct config_node *replies, *gate, *lists, *helo, *rate, *concurrent;
 };
 
@@ -41,6 +43,8 @@ struct config {
 	unsigned n_auth_mechanisms;
 	const char *auth_client_secret_file;
 	struct gate_config gate;
+	struct signing_config signing;
+	struct signing_seal seal; /* signing.seal, when there is one */
 	struct journal_config journal;
 	struct admin_config admin;
 	struct config_raw raw;

@@ -26,6 +26,8 @@ static const char *const dmarc_words[] = { "observe", "quarantine-as-header", "e
 static const char *const quarantine_words[] = { "header", "hold", NULL };                       /* enum dmarc_quarantine */
 static const char *const level_words[] = { "debug", "info", "notice", "warning", "error", "critical", NULL };
 
+static const char *const canon_words[] = { "relaxed/relaxed", "simple/relaxed", "relaxed/simple", "simple/simple", NULL };
+
 const struct config_key config_keys[] = {
 	{ "include", CONFIG_TYPE_NODE, AT(TOP, raw.include),
 	  .doc = "further files to read; their keys join those of this file" },
@@ -494,6 +496,34 @@ const struct config_key config_keys[] = {
 	{ "limits.concurrent[].sessions", CONFIG_TYPE_UINT, AT(struct concurrency_rule, sessions), .required = true, .min = 1,
 	  .doc = "sessions; by sender and recipient those that are busy with such a message" },
 	{ "limits.concurrent[].trusted", CONFIG_TYPE_BOOL, AT(struct concurrency_rule, trusted), .fallback = "false", .doc = "true: for trusted clients, too" },
+
+	{ "identity", CONFIG_TYPE_SECTION, .doc = "who is it really: signatures made and judged" },
+	{ "identity.sign", CONFIG_TYPE_LIST, AT(TOP, raw.sign), .doc = "DKIM: mail of our own users is signed with the keys of its author's domain" },
+	{ "identity.sign[].domain", CONFIG_TYPE_DOMAIN, AT(struct signing_section, domain), .required = true,
+	  .doc = "d= of the signature: the domain whose DNS has the keys" },
+	{ "identity.sign[].from", CONFIG_TYPE_PATTERNS, LIST_AT(struct signing_section, from, n_from),
+	  .doc = "for these authors (From; without a match, the reverse-path); absent: of the domain and those below, where no other entry is closer" },
+	{ "identity.sign[].keys", CONFIG_TYPE_LIST, AT(struct signing_section, keys), .required = true,
+	  .doc = "each makes a signature; RSA and Ed25519 go together" },
+	{ "identity.sign[].keys[].selector", CONFIG_TYPE_STRING, AT(struct signing_key_section, selector), .required = true,
+	  .doc = "s=: the record is at SELECTOR._domainkey.DOMAIN" },
+	{ "identity.sign[].keys[].file", CONFIG_TYPE_PATH, AT(struct signing_key_section, file), .required = true,
+	  .doc = "the private key (PEM); yizhan dkim keygen makes one" },
+	{ "identity.sign[].keys[].begin", CONFIG_TYPE_STRING, AT(struct signing_key_section, begin),
+	  .doc = "it signs from this day (2026-11-25, midnight UTC) or time (RFC 3339) on" },
+	{ "identity.sign[].keys[].end", CONFIG_TYPE_STRING, AT(struct signing_key_section, end), .doc = "and until then" },
+	{ "identity.sign[].canonicalization", CONFIG_TYPE_CHOICE, AT(struct signing_section, canonicalization), .fallback = "relaxed/relaxed",
+	  .choices = canon_words, .doc = "c=: of header and body; relaxed survives changes of white space" },
+	{ "identity.sign[].expire", CONFIG_TYPE_DURATION, AT(struct signing_section, expire), .fallback = "0", .max = 3650 * USEC_DAY,
+	  .doc = "x=: signatures count so long; 0: without end" },
+	{ "identity.sign[].oversign", CONFIG_TYPE_STRINGS, LIST_AT(struct signing_section, oversign, n_oversign),
+	  .doc = "fields that nobody may add: signed once more than they are there; absent: From, To, Subject, Date and what else a reader sees" },
+	{ "identity.sign[].headers", CONFIG_TYPE_STRINGS, LIST_AT(struct signing_section, headers, n_headers),
+	  .doc = "further fields that are signed when they are there; absent: Resent-*, List-*, Content-ID, Content-Description" },
+	{ "identity.seal", CONFIG_TYPE_SECTION, .doc = "ARC: mail of others that goes on to another server is sealed with this key" },
+	{ "identity.seal.domain", CONFIG_TYPE_DOMAIN, AT(TOP, seal.domain), .required = true, .doc = "d= of the seal" },
+	{ "identity.seal.selector", CONFIG_TYPE_STRING, AT(TOP, seal.key.selector), .required = true, .doc = "s= of the seal" },
+	{ "identity.seal.file", CONFIG_TYPE_PATH, AT(TOP, seal.key.file), .required = true, .doc = "the private key (PEM)" },
 
 	{ "journal", CONFIG_TYPE_SECTION, .doc = "the events that yizhan trace shows" },
 	{ "journal.keep", CONFIG_TYPE_DURATION, AT(TOP, journal.keep), .fallback = "7d", .min = USEC_HOUR, .max = 3650 * USEC_DAY,

@@ -71,6 +71,17 @@ struct list_section {
 	unsigned n_replies;
 	bool test;
 };
+struct signing_section {
+	const char *domain;
+	const char *const *from, *const *headers, *const *oversign;
+	unsigned n_from, n_headers, n_oversign;
+	const struct config_node *keys;
+	int canonicalization; /* bit 0: header simple, bit 1: body simple */
+	usec_t expire;
+};
+struct signing_key_section {
+	const char *selector, *file, *begin, *end;
+};
 struct via_section {
 	const struct config_node *mx, *host, *lmtp;
 	const char *relay, *maildir, *reject;

@@ -17,6 +17,9 @@ int config_read_routes(struct config_reader *reader, struct config *c); /* after
 int config_read_replies(struct config_reader *reader, struct config *c);
 int config_read_gate(struct config_reader *reader, struct config *c);
 int config_read_checks(struct config_reader *reader, struct config *c);
+/* The keys are freed by config_free. */
+int config_read_signing(struct config_reader *reader, struct world *w, const struct config_node *root, struct config *c);
+void config_free_keys(struct config *c);
 
 /* Helpers that several of them need. */
 

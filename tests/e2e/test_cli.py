@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import PROGRAM, wait_for
 
-COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "status"]
+COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "dkim", "status"]
 
 
 def run(*words, **options):
