@@ -108,10 +108,10 @@ def test_a_key_that_everybody_may_read_is_a_warning(tmp_path):
     os.chmod(tmp_path / "k", 0o644)
     configuration(tmp_path, ["selector: a, file: k"])
     r = subprocess.run([*PROGRAM, "check", "-c", "y.yaml"], capture_output=True, text=True, cwd=tmp_path)
-    assert r.returncode == 0 and "y.yaml:8:30: file: everybody on this machine may read" in r.stderr
+    assert r.returncode == 0 and "y.yaml:8:31: file: everybody on this machine may read" in r.stderr
     (tmp_path / "k").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     r = subprocess.run([*PROGRAM, "check", "-c", "y.yaml"], capture_output=True, text=True, cwd=tmp_path)
-    assert r.returncode == 1 and "y.yaml:8:30: file: there is no private key in" in r.stderr and "AAAA" not in r.stderr
+    assert r.returncode == 1 and "y.yaml:8:31: file: there is no private key in" in r.stderr and "AAAA" not in r.stderr
 
 
 @pytest.mark.parametrize(
