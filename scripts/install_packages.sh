@@ -26,6 +26,9 @@ libcrypt-dev|pkg:libxcrypt
 libpq-dev|pkg:libpq
 libcurl4-openssl-dev|pkg:libcurl
 libsqlite3-dev|pkg:sqlite3
+libexpat1-dev|pkg:expat
+libarchive-dev|pkg:libarchive
+zlib1g-dev|pkg:zlib
 '
 test_packages='
 libcmocka-dev|pkg:cmocka
@@ -39,6 +42,7 @@ dovecot-core|cmd:dovecot
 postgresql|file:/usr/lib/postgresql
 libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
+libxml2-utils|cmd:xmllint
 python3-dkim|py:dkim
 python3-nacl|py:nacl
 python3-spf|py:spf
