@@ -19,7 +19,20 @@ struct cli_command {
 	const char *usage; /* the whole help text */
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };
-extern const struct cli_command cli_serve, cli_check, cli_sandbox, cli_queue, cli_trace, cli_route, cli_verify, cli_dkim, cli_explain, cli_status, cli_user, cli_version;
+extern const struct cli_command
+	cli_serve,
+	cli_check,
+	cli_sandbox,
+	cli_queue,
+	cli_trace,
+	cli_route,
+	cli_verify,
+	cli_dkim,
+	cli_explain,
+	cli_classify,
+	cli_status,
+	cli_user,
+	cli_version;
 
 /* --- options: what every command takes ----------------------------------------------------------------- */
 

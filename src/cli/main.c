@@ -5,7 +5,19 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-	&cli_serve, &cli_check, &cli_sandbox, &cli_queue, &cli_trace, &cli_route, &cli_verify, &cli_dkim, &cli_explain, &cli_status, &cli_user, &cli_version,
+	&cli_serve,
+	&cli_check,
+	&cli_sandbox,
+	&cli_queue,
+	&cli_trace,
+	&cli_route,
+	&cli_verify,
+	&cli_dkim,
+	&cli_explain,
+	&cli_classify,
+	&cli_status,
+	&cli_user,
+	&cli_version,
 };
 
 static void print_help(FILE *to)

@@ -7,6 +7,7 @@
 #include "queue/rules.h"
 #include "world/file.h"
 
+#define SHIPPED "reply-classes.yaml"
 #define RULE_FILE_MAX (4u << 20)
 #define TEXT_MAX 2048         /* of a reply that the patterns look at */
 #define MATCH_LIMIT 100000    /* steps of one pattern: a text made to be slow just doesn't match */
@@ -57,6 +58,9 @@ int classifier_new(struct world *w, const char *path, struct classifier **ret, c
 
 	if (r < 0)
 		return r;
+	r = ruleset_read(&c->rules, SHIPPED, slice_new(reply_classes_builtin, reply_classes_builtin_len), ret_why);
+	if (r < 0)
+		return r;
 	if (path) {
 		r = file_read_all(w, path, RULE_FILE_MAX, &text, &len);
 		if (r < 0) {
@@ -64,14 +68,12 @@ int classifier_new(struct world *w, const char *path, struct classifier **ret, c
 				*ret_why = NULL;
 			return r;
 		}
+		/* Asked first, but read last: they may name the shipped providers. */
+		ruleset_go_to_front(&c->rules);
 		r = ruleset_read(&c->rules, path, slice_new(text, len), ret_why);
 		if (r < 0)
 			return r;
 	}
-	r = ruleset_read(&c->rules, "reply-classes.yaml",
-			 slice_new(reply_classes_builtin, reply_classes_builtin_len), ret_why);
-	if (r < 0)
-		return r;
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -89,6 +91,63 @@ unsigned classifier_rules(const struct classifier *c)
 {
 	return c->rules.n;
 }
+
+const char *classifier_provider(const struct classifier *c, unsigned i, const char **ret_ending)
+{
+	const struct provider *p = c->rules.providers;
+
+	while (p && i-- > 0)
+		p = p->next;
+	if (!p)
+		return NULL;
+	*ret_ending = p->n_suffixes > 0 ? p->suffixes[0] : p->name;
+	return p->name;
+}
+
+/* --- names ---------------------------------------------------------------------------------------------- */
+
+static const char *const fault_names[] = {
+	[FAULT_NONE] = "nobody",	   [FAULT_PATH] = "path",	[FAULT_SENDER] = "sender",
+	[FAULT_RECIPIENT] = "recipient", [FAULT_CONTENT] = "content", [FAULT_SERVER] = "server",
+};
+static const char *const key_names[] = {
+	[KEY_ADDRESS] = "address", [KEY_NETBLOCK] = "netblock",	  [KEY_DKIM] = "dkim",	   [KEY_SPF] = "spf",
+	[KEY_URL] = "url",	   [KEY_RECIPIENT] = "recipient", [KEY_SENDER] = "sender",
+};
+
+const char *fault_name(enum fault f)
+{
+	return fault_names[f];
+}
+
+int fault_from_name(struct slice name, enum fault *ret)
+{
+	for (size_t i = FAULT_PATH; i < ARRAY_LEN(fault_names); i++) {
+		if (!slice_eq_str(name, fault_names[i]))
+			continue;
+		*ret = (enum fault) i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+const char *limit_key_name(enum limit_key k)
+{
+	return key_names[k];
+}
+
+int limit_key_from_name(struct slice name, enum limit_key *ret)
+{
+	for (size_t i = 0; i < ARRAY_LEN(key_names); i++) {
+		if (!slice_eq_str(name, key_names[i]))
+			continue;
+		*ret = (enum limit_key) i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* --- asking --------------------------------------------------------------------------------------------- */
 
 static bool in_range(const struct range *range, int v)
 {
@@ -144,20 +203,52 @@ static bool text_fits(const struct classifier *c, const struct rule *rule, struc
 	return fits;
 }
 
+static enum fault fault_of(enum reply_class class)
+{
+	static const enum fault faults[] = {
+		[CLASS_BLOCKED] = FAULT_PATH,	      [CLASS_THROTTLED] = FAULT_PATH,
+		[CLASS_TLS] = FAULT_PATH,	      [CLASS_UNREACHABLE] = FAULT_PATH,
+		[CLASS_AUTH] = FAULT_SENDER,	      [CLASS_POLICY] = FAULT_SENDER,
+		[CLASS_NO_SUCH_USER] = FAULT_RECIPIENT, [CLASS_MAILBOX_FULL] = FAULT_RECIPIENT,
+		[CLASS_SPAM_CONTENT] = FAULT_CONTENT, [CLASS_TOO_BIG] = FAULT_CONTENT,
+		[CLASS_GREYLISTED] = FAULT_SERVER,    [CLASS_OTHER] = FAULT_SERVER,
+	};
+
+	return faults[class];
+}
+
+static bool rule_fits(const struct classifier *c, const struct rule *rule, const struct reply *reply, enum stage stage,
+		      const char *host, struct slice text)
+{
+	return code_fits(rule, reply->code) && enhanced_fits(rule, reply->enhanced) &&
+	       (!rule->stages || (rule->stages & (1u << stage))) && provider_fits(rule->provider, host) &&
+	       text_fits(c, rule, text);
+}
+
+/* RFC 5321 section 4.5.3.1.10: 552 in reply to RCPT once meant too many recipients, and is to be taken as 452. Who
+ * does not exist, and what is too big, stays so. */
+static bool counts_as_452(const struct reply *reply, enum stage stage, enum reply_class class)
+{
+	return reply->code == 552 && stage == STAGE_RCPT && class != CLASS_NO_SUCH_USER && class != CLASS_TOO_BIG;
+}
+
 void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host,
 	      struct classification *ret)
 {
 	struct slice text = slice_head(slice_from(reply->text ? reply->text : ""), TEXT_MAX);
+	struct classification found = { .class = reply->code > 0 ? CLASS_OTHER : CLASS_UNREACHABLE };
+	const struct rule *rule = reply->code > 0 ? c->rules.first : NULL;
 
-	*ret = (struct classification) { .class = reply->code > 0 ? CLASS_OTHER : CLASS_UNREACHABLE };
-	if (reply->code <= 0)
-		return;
-	for (const struct rule *rule = c->rules.first; rule; rule = rule->next) {
-		if (!code_fits(rule, reply->code) || !enhanced_fits(rule, reply->enhanced) ||
-		    (rule->stages && !(rule->stages & (1u << stage))) || !provider_fits(rule->provider, host) ||
-		    !text_fits(c, rule, text))
-			continue;
-		*ret = (struct classification) { .class = rule->class, .treat = rule->treat, .rule = rule->name };
-		return;
-	}
+	while (rule && !rule_fits(c, rule, reply, stage, host, text))
+		rule = rule->next;
+	if (rule)
+		found = (struct classification) {
+			.class = rule->class, .treat = rule->treat, .fault = rule->fault, .key = rule->key,
+			.rule = rule->name, .file = rule->file, .line = rule->line,
+		};
+	if (found.fault == FAULT_NONE)
+		found.fault = fault_of(found.class);
+	if (found.treat == TREAT_AS_SAID && counts_as_452(reply, stage, found.class))
+		found.treat = TREAT_TEMPORARY;
+	*ret = found;
 }

@@ -3,7 +3,8 @@
  * A server's reply has a code, perhaps an enhanced code, and a text, and only together with who said it and
  * where in the dialogue do they tell whether our address is blocked, we are too fast, or there is no such
  * mailbox. The rules are data (reply-classes.yaml, whose head explains them): the first that fits decides,
- * the user's own file is asked before the shipped one. */
+ * the user's own file is asked before the shipped one. What follows
+ * from a class is queue/consequence.h. */
 #pragma once
 
 #include "queue/outcome.h"
@@ -15,10 +16,31 @@ enum treat {
 	TREAT_TEMPORARY, /* a 5xx that time heals */
 	TREAT_PERMANENT, /* a 4xx that never will be better */
 };
+/* Whose fault it is: who would have to change something. */
+enum fault {
+	FAULT_NONE,
+	FAULT_PATH,      /* our address, our connections: another way may work */
+	FAULT_SENDER,    /* the sender, its domain, our login */
+	FAULT_RECIPIENT,
+	FAULT_CONTENT,
+	FAULT_SERVER,    /* the remote one */
+};
+const char *fault_name(enum fault f);
+int fault_from_name(struct slice name, enum fault *ret); /* -EINVAL; never FAULT_NONE */
+
+/* What a limit that we ran into counts. */
+enum limit_key { KEY_ADDRESS, KEY_NETBLOCK, KEY_DKIM, KEY_SPF, KEY_URL, KEY_RECIPIENT, KEY_SENDER };
+const char *limit_key_name(enum limit_key k);
+int limit_key_from_name(struct slice name, enum limit_key *ret); /* -EINVAL */
+
 struct classification {
 	enum reply_class class;
 	enum treat treat;
-	const char *rule; /* its name; belongs to the classifier. NULL: no rule fitted */
+	enum fault fault;
+	enum limit_key key;
+	/* The rule's name and place, which belong to the classifier. NULL, NULL, 0: no rule fitted. */
+	const char *rule, *file;
+	unsigned line;
 };
 
 /* Reads the shipped rules, and the user's file when path isn't NULL. -EINVAL with *ret_why ("file:line:column:
@@ -30,6 +52,8 @@ int classifier_from_text(const char *name, struct slice text, struct classifier 
 void classifier_free(struct classifier *c);
 DEFINE_FREEP(struct classifier, classifier_free)
 unsigned classifier_rules(const struct classifier *c); /* how many there are */
+/* The providers by number, from 0: name, and in *ret_ending an ending of their hosts' names. NULL beyond the last. */
+const char *classifier_provider(const struct classifier *c, unsigned i, const char **ret_ending);
 
 /* host: name of the server that answered, or NULL. From any thread. Code 0 (there was no reply) is
  * CLASS_UNREACHABLE. Always fills *ret. */

@@ -12,7 +12,7 @@
 /* One file being read. */
 struct reader {
 	struct ruleset *set;
-	const char *file;
+	const char *file; /* belongs to the set */
 	yaml_document_t document;
 	char *why;
 };
@@ -203,6 +203,21 @@ static int set_treat(struct reader *rd, const yaml_node_t *n, struct slice text,
 	return 0;
 }
 
+static int set_fault(struct reader *rd, const yaml_node_t *n, struct slice text, struct rule *rule)
+{
+	if (fault_from_name(text, &rule->fault) < 0)
+		return complain(rd, &n->start_mark, "fault must be path, sender, recipient, content or server");
+	return 0;
+}
+
+static int set_key(struct reader *rd, const yaml_node_t *n, struct slice text, struct rule *rule)
+{
+	if (limit_key_from_name(text, &rule->key) < 0)
+		return complain(rd, &n->start_mark,
+				"key must be address, netblock, dkim, spf, url, recipient or sender");
+	return 0;
+}
+
 static int set_class(struct reader *rd, const yaml_node_t *n, struct slice text, struct rule *rule)
 {
 	if (reply_class_from_name(text, &rule->class) < 0 || rule->class == CLASS_NONE)
@@ -215,8 +230,8 @@ static int set_class(struct reader *rd, const yaml_node_t *n, struct slice text,
 
 static int read_entry(struct reader *rd, const yaml_node_t *key_node, const yaml_node_t *n, struct rule *rule)
 {
-	static const char *const keys[] = { "name",  "provider", "code",  "enhanced",
-					    "stage", "text",	 "class", "treat" };
+	static const char *const keys[] = { "name", "provider", "code",	 "enhanced", "stage",
+					    "text", "class",	"fault", "key",	     "treat" };
 	struct slice key, text = SLICE_NULL;
 	const char *near;
 	int r = get_text(rd, key_node, "a key", &key);
@@ -245,6 +260,10 @@ static int read_entry(struct reader *rd, const yaml_node_t *key_node, const yaml
 		return set_provider(rd, n, text, rule);
 	case 'c':
 		return set_class(rd, n, text, rule);
+	case 'f':
+		return set_fault(rd, n, text, rule);
+	case 'k':
+		return set_key(rd, n, text, rule);
 	default:
 		return slice_eq_str(key, "text") ? set_text(rd, n, text, rule) : set_treat(rd, n, text, rule);
 	}
@@ -284,6 +303,9 @@ static int read_rule(struct reader *rd, const yaml_node_t *n)
 		rule->name = NULL;
 		return -ENOMEM;
 	}
+	rule->file = rd->file;
+	rule->line = (unsigned) n->start_mark.line + 1;
+	rule->next = *rd->set->last;
 	*rd->set->last = rule;
 	rd->set->last = &rule->next;
 	rd->set->n++;
@@ -371,12 +393,26 @@ static int read_root(struct reader *rd)
 	return 0;
 }
 
+static const char *keep_name(struct ruleset *s, const char *file)
+{
+	struct rule_file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->name = strdup(file);
+	f->next = s->files;
+	s->files = f;
+	return f->name;
+}
+
 int ruleset_read(struct ruleset *s, const char *file, struct slice text, char **ret_why)
 {
-	struct reader rd = { .set = s, .file = file };
+	struct reader rd = { .set = s, .file = keep_name(s, file) };
 	yaml_parser_t parser;
 	int r;
 
+	if (!rd.file)
+		return -ENOMEM;
 	if (!yaml_parser_initialize(&parser))
 		return -ENOMEM;
 	yaml_parser_set_input_string(&parser, (const unsigned char *) text.data, text.len);
@@ -401,8 +437,18 @@ void ruleset_init(struct ruleset *s)
 	*s = (struct ruleset) { .last = &s->first };
 }
 
+void ruleset_go_to_front(struct ruleset *s)
+{
+	s->last = &s->first;
+}
+
 void ruleset_done(struct ruleset *s)
 {
+	for (struct rule_file *f = s->files, *next; f; f = next) {
+		next = f->next;
+		free(f->name);
+		free(f);
+	}
 	for (struct rule *rule = s->first, *next; rule; rule = next) {
 		next = rule->next;
 		rule_free(rule);

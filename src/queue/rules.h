@@ -21,9 +21,15 @@ struct provider {
 	unsigned n_suffixes;
 	char **suffixes; /* ".google.com", lower case */
 };
+struct rule_file {
+	struct rule_file *next;
+	char *name; /* as it was given */
+};
 struct rule {
 	struct rule *next;
 	char *name;
+	const char *file; /* where it stands */
+	unsigned line;
 	const struct provider *provider; /* NULL: any */
 	unsigned n_codes, n_enhanced;
 	struct range codes[RULE_PATTERNS]; /* none: any */
@@ -31,9 +37,12 @@ struct rule {
 	unsigned stages;  /* bits 1 << enum stage; 0: any */
 	pcre2_code *text; /* NULL: any */
 	enum reply_class class;
+	enum fault fault; /* FAULT_NONE: that of the class */
+	enum limit_key key;
 	enum treat treat;
 };
 struct ruleset {
+	struct rule_file *files;
 	struct provider *providers;
 	struct rule *first, **last; /* in the order of the files */
 	unsigned n;
@@ -41,5 +50,7 @@ struct ruleset {
 
 void ruleset_init(struct ruleset *s);
 void ruleset_done(struct ruleset *s);
-/* Appends the rules of one file. -EINVAL with *ret_why, -ENOMEM. */
+/* The next file's rules go in front of all that were read before; its own keep their order. */
+void ruleset_go_to_front(struct ruleset *s);
+/* Adds the rules of one file. -EINVAL with *ret_why, -ENOMEM. */
 int ruleset_read(struct ruleset *s, const char *file, struct slice text, char **ret_why);

@@ -84,7 +84,7 @@ static const struct example examples[] = {
 	{ CLASS_SPAM_CONTENT, "mx.example.net", "550 5.7.1 Sender domain listed at dbl.spamhaus.org", STAGE_MAIL, 0 },
 	/* throttled */
 	{ CLASS_THROTTLED, GMAIL, "421 4.7.28 Gmail has detected an unusual rate of unsolicited mail originating from your DKIM domain", STAGE_DOT, 0 },
-	{ CLASS_THROTTLED, GMAIL, "421 4.7.0 Try again later, closing connection.", STAGE_EHLO, 0 },
+	{ CLASS_THROTTLED, GMAIL, "421 4.7.0 Try again later, closing connection.", STAGE_DOT, 0 },
 	{ CLASS_THROTTLED, GMAIL, "421 4.7.0 This message is suspicious due to the very low reputation of the sending IP", STAGE_DOT, 0 },
 	{ CLASS_THROTTLED, OUTLOOK, "451 4.7.650 The mail server [192.0.2.1] has been temporarily rate limited due to IP reputation. (S775)", STAGE_MAIL, 0 },
 	{ CLASS_THROTTLED, EXCHANGE, "451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (AS761)", STAGE_MAIL, 0 },
@@ -103,7 +103,7 @@ static const struct example examples[] = {
 	{ CLASS_NO_SUCH_USER, "mx.example.net", "550 no such user here", STAGE_RCPT, 0 },
 	{ CLASS_NO_SUCH_USER, "mx.example.net", "556 5.1.10 null MX", STAGE_RCPT, 0 },
 	{ CLASS_MAILBOX_FULL, GMAIL, "452 4.2.2 The email account that you tried to reach is over quota.", STAGE_RCPT, 0 },
-	{ CLASS_MAILBOX_FULL, "mx.example.net", "552 5.2.2 Mailbox full", STAGE_RCPT, 0 },
+	{ CLASS_MAILBOX_FULL, "mx.example.net", "552 5.2.2 Mailbox full", STAGE_RCPT, TREAT_TEMPORARY },
 	{ CLASS_OTHER, "mx.example.net", "552 too many recipients", STAGE_RCPT, TREAT_TEMPORARY },
 	{ CLASS_TOO_BIG, "mx.example.net", "552 5.3.4 Message size exceeds fixed limit", STAGE_MAIL, 0 },
 	{ CLASS_OTHER, EXCHANGE, "550 5.2.121 The recipient has exceeded their limit", STAGE_RCPT, TREAT_TEMPORARY },
@@ -153,15 +153,15 @@ static void test_no_reply_at_all_is_unreachable(void **state)
 
 static void test_a_provider_is_known_by_the_end_of_the_host_name(void **state)
 {
-	struct reply reply = parse("421 4.7.0 [TSS04] later");
+	struct reply reply = parse("554 5.7.9 Not accepted");
 	struct classification c;
 
 	classify(shipped, &reply, STAGE_MAIL, "MTA5.AM0.YahooDNS.net", &c);
-	assert_int_equal(c.class, CLASS_THROTTLED);
+	assert_int_equal(c.class, CLASS_POLICY);
 	classify(shipped, &reply, STAGE_MAIL, "notyahoodns.net", &c);
-	assert_int_equal(c.class, CLASS_POLICY);
+	assert_int_equal(c.class, CLASS_AUTH);
 	classify(shipped, &reply, STAGE_MAIL, NULL, &c);
-	assert_int_equal(c.class, CLASS_POLICY);
+	assert_int_equal(c.class, CLASS_AUTH);
 }
 
 static void test_a_text_made_to_be_slow_ends(void **state)
@@ -204,6 +204,8 @@ static void test_wrong_rules_are_named_with_their_place(void **state)
 	assert_refused("rules:\n  - {code: 550, stage: lunch, class: other}\n", "is no stage");
 	assert_refused("rules:\n  - {code: 550, provider: acme, class: other}\n", "no provider is called \"acme\"");
 	assert_refused("rules:\n  - {code: 550, class: other, treat: gently}\n", "temporary or permanent");
+	assert_refused("rules:\n  - {code: 550, class: other, fault: mine}\n", "fault must be path, sender, recipient, content or server");
+	assert_refused("rules:\n  - {code: 550, class: other, key: moon}\n", "key must be address,");
 	assert_refused("rules: 7\n", "rules is a list");
 	assert_refused("- a\n", "expected the keys");
 	assert_refused("rules: [\n", "my.yaml:");
@@ -230,6 +232,9 @@ static void test_the_first_rule_that_fits_decides(void **state)
 	assert_string_equal(c.rule, "one");
 	classify(cl, &reply, STAGE_RCPT, "mx.example", &c);
 	assert_string_equal(c.rule, "my.yaml:4");
+	assert_string_equal(c.file, "my.yaml");
+	assert_int_equal(c.line, 4);
+	assert_int_equal(c.fault, FAULT_SENDER);
 	assert_int_equal(c.treat, TREAT_TEMPORARY);
 	reply = parse("550 5.7.21 No, no way");
 	classify(cl, &reply, STAGE_RCPT, "mx.example", &c);
