@@ -20,6 +20,7 @@ struct deliver_config {
 	usec_t idle_timeout;         /* how long an unused connection waits for more; 0: 2 s */
 	unsigned max_addresses;      /* tried per attempt; 0: 10 */
 	unsigned messages_per_connection; /* 0: 100 */
+	struct ip source, source6;   /* where connections of hops without a pool come from (IPv4, IPv6); family 0: anywhere */
 	const char *ca_file;         /* for tls: verify; NULL: the system's */
 	bool no_chunking, no_pipelining; /* for tests and odd peers */
 	enum convert_policy convert;

@@ -85,6 +85,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_domains(reader, c);
 	if (r < 0)
 		return r;
+	r = config_read_sources(reader, w, c);
+	if (r < 0)
+		return r;
 	r = config_read_relays(reader, w, c);
 	if (r < 0)
 		return r;
@@ -206,15 +209,30 @@ int config_parse(struct world *w, struct slice text, const char *file, struct co
 	return 0;
 }
 
+static void wipe(const char *secret)
+{
+	if (secret)
+		explicit_bzero((char *) secret, strlen(secret));
+}
+
+static void wipe_sources(const struct source_pool *pool)
+{
+	for (unsigned i = 0; pool && i < pool->n_sources; i++)
+		if (pool->sources[i].proxy)
+			wipe(pool->sources[i].proxy->password);
+}
+
 void config_free(struct config *c)
 {
 	if (!c)
 		return;
-	for (unsigned i = 0; i < c->route.n_relays; i++)
-		if (c->route.relays[i].password)
-			explicit_bzero((char *) c->route.relays[i].password, strlen(c->route.relays[i].password));
-	if (c->users.oauth.client_secret)
-		explicit_bzero((char *) c->users.oauth.client_secret, strlen(c->users.oauth.client_secret));
+	for (unsigned i = 0; i < c->route.n_relays; i++) {
+		wipe(c->route.relays[i].password);
+		wipe_sources(c->route.relays[i].source);
+	}
+	for (unsigned i = 0; i < c->route.n_sources; i++)
+		wipe_sources(&c->route.sources[i]);
+	wipe(c->users.oauth.client_secret);
 	config_free_keys(c);
 	arena_free(c->arena);
 	free(c);

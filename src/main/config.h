@@ -17,6 +17,7 @@
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
 	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
+	const struct config_node *sources, *source, *source6;
 	const struct config_node *auth_backends, *auth_senders, *auth_certificates;
 	const struct config_node *sign;
 	const struct config_node *replies, *gate, *lists, *helo, *rate, *concurrent;

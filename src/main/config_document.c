@@ -40,6 +40,12 @@ static json_t *via_schema(void)
 	return one_or_many(rung);
 }
 
+/* Lists of sections by names that the user chooses. */
+static json_t *sources_schema(void)
+{
+	return json_pack("{s:s,s:o}", "type", "object", "additionalProperties", one_or_many(section_schema("sources{}[]", NULL)));
+}
+
 static json_t *value_schema(const struct config_key *key)
 {
 	static const char duration[] = "^([0-9]+(ms|s|m|h|d)?)+$";
@@ -79,7 +85,9 @@ static json_t *value_schema(const struct config_key *key)
 		snprintf(section, sizeof(section), "%s{}", key->path);
 		return json_pack("{s:s,s:o}", "type", "object", "additionalProperties", section_schema(section, NULL));
 	case CONFIG_TYPE_NODE:
-		return strcmp(key->path, "routes[].via") == 0 ? via_schema() : json_object();
+		return strcmp(key->path, "routes[].via") == 0 ? via_schema()
+		       : strcmp(key->path, "sources") == 0    ? sources_schema()
+							      : json_object();
 	default:
 		return text_schema(NULL);
 	}

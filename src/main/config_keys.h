@@ -40,11 +40,17 @@ struct domain_section {
 	const char *const *recipients;
 	unsigned n_recipients;
 };
+struct source_section {
+	const struct config_node *address;
+	const char *ehlo, *proxy, *proxy_user, *proxy_password_file;
+	unsigned weight;
+};
 struct relay_section {
 	const struct config_node *hosts;
 	int tls; /* enum tls_policy */
 	const struct config_node *implicit_tls; /* NULL: by the port */
 	const char *user, *password_file;
+	const char *source, *proxy, *proxy_user, *proxy_password_file;
 };
 struct route_section {
 	const char *const *to, *const *from;
@@ -84,7 +90,7 @@ struct signing_key_section {
 };
 struct via_section {
 	const struct config_node *mx, *host, *lmtp;
-	const char *relay, *maildir, *reject;
+	const char *relay, *maildir, *reject, *source;
 	const struct config_node *when;
 	int tls; /* enum tls_policy */
 };

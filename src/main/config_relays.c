@@ -97,7 +97,39 @@ static int read_login(struct config_reader *reader, struct world *w, const struc
 	return config_read_secret(reader, w, login, "password_file", section->password_file, &relay->password);
 }
 
-static int read_relay(struct config_reader *reader, struct world *w, const struct config_pair *pair,
+/* A relay's own proxy is a pool with one member. */
+static int pool_of_proxy(struct config_reader *reader, const struct relay *relay, const struct proxy *proxy,
+			 const struct source_pool **ret)
+{
+	struct source_pool *pool = arena_new_type(reader->arena, struct source_pool);
+	struct source *source = arena_new_type(reader->arena, struct source);
+
+	if (!pool || !source)
+		return -ENOMEM;
+	*source = (struct source) { .weight = 1, .proxy = proxy, .text = proxy->text };
+	*pool = (struct source_pool) { .name = relay->name, .n_sources = 1, .sources = source };
+	*ret = pool;
+	return 0;
+}
+
+static int read_source(struct config_reader *reader, struct world *w, const struct config *c, const struct config_node *node,
+		       const struct relay_section *section, struct relay *relay)
+{
+	const struct proxy *proxy = NULL;
+	int r;
+
+	r = config_read_proxy(reader, w, node, section->proxy, section->proxy_user, section->proxy_password_file, &proxy);
+	if (r < 0)
+		return r;
+	if (section->source && section->proxy)
+		config_error(reader->errors, &config_get(node, "proxy")->mark,
+			     "proxy: this relay has a source; the proxy belongs there, under sources");
+	else if (section->source)
+		relay->source = config_find_source(reader, c, config_get(node, "source"), section->source);
+	return proxy && !section->source ? pool_of_proxy(reader, relay, proxy, &relay->source) : 0;
+}
+
+static int read_relay(struct config_reader *reader, struct world *w, const struct config *c, const struct config_pair *pair,
 		      struct relay *relay)
 {
 	struct relay_section section = { 0 };
@@ -116,6 +148,9 @@ static int read_relay(struct config_reader *reader, struct world *w, const struc
 		config_error(reader->errors, &pair->mark, "relays: %s needs \"hosts\"", pair->key);
 	}
 	read_implicit_tls(reader, section.implicit_tls, relay);
+	r = read_source(reader, w, c, pair->value, &section, relay);
+	if (r < 0)
+		return r;
 	return read_login(reader, w, pair, &section, relay);
 }
 
@@ -132,7 +167,7 @@ int config_read_relays(struct config_reader *reader, struct world *w, struct con
 	c->route.relays = relays;
 	c->route.n_relays = node->n;
 	for (unsigned i = 0; i < node->n; i++) {
-		int r = read_relay(reader, w, &node->pairs[i], &relays[i]);
+		int r = read_relay(reader, w, c, &node->pairs[i], &relays[i]);
 
 		if (r < 0)
 			return r;

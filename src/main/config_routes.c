@@ -158,6 +158,22 @@ static int read_kind(struct config_reader *reader, const struct config *c, const
 	return 0;
 }
 
+/* From where: the rung says it, or the relay. */
+static void read_source(struct config_reader *reader, const struct config *c, const struct config_node *node,
+			const char *name, struct hop *hop)
+{
+	const struct config_node *source = config_get(node, "source");
+
+	if (hop->kind == HOP_RELAY && hop->relay)
+		hop->source = hop->relay->source;
+	if (!name || !source)
+		return;
+	if (hop->kind != HOP_MX && hop->kind != HOP_HOST && hop->kind != HOP_RELAY)
+		config_error(reader->errors, &source->mark, "source: only for mx, host and relay");
+	else
+		hop->source = config_find_source(reader, c, source, name);
+}
+
 static int read_rung(struct config_reader *reader, const struct config *c, const struct config_node *node, bool first,
 		     struct hop *hop)
 {
@@ -179,6 +195,7 @@ static int read_rung(struct config_reader *reader, const struct config *c, const
 		return r;
 	if (config_get(node, "tls") && hop->kind != HOP_MX && hop->kind != HOP_HOST)
 		config_error(reader->errors, &config_get(node, "tls")->mark, "tls: only for mx and host; a relay has its own under relays");
+	read_source(reader, c, node, section.source, hop);
 	return read_when(reader, section.when, first, hop);
 }
 

@@ -12,6 +12,7 @@ int config_read_listen(struct config_reader *reader, struct world *w, struct con
 /* After the listeners: route.own_addresses. */
 int config_find_own_addresses(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_domains(struct config_reader *reader, struct config *c);
+int config_read_sources(struct config_reader *reader, struct world *w, struct config *c); /* before the relays */
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
 int config_read_replies(struct config_reader *reader, struct config *c);
@@ -31,6 +32,13 @@ int config_read_host_port(struct config_reader *reader, const struct config_node
  * is said, and *ret stays as it is) or -ENOMEM. */
 int config_read_secret(struct config_reader *reader, struct world *w, const struct config_node *node, const char *key,
 		       const char *path, const char **ret);
+/* The pool of this name, which stands at the node; NULL when there is none (said). */
+const struct source_pool *config_find_source(struct config_reader *reader, const struct config *c, const struct config_node *node,
+					     const char *name);
+/* The proxy that a section of sources or relays asks for; *ret stays as it is when it has none, or a wrong one (said). 0 or
+ * -ENOMEM. */
+int config_read_proxy(struct config_reader *reader, struct world *w, const struct config_node *section, const char *text,
+		      const char *user, const char *password_file, const struct proxy **ret);
 /* true or false; what else it is, is said and leaves *ret as it is. node NULL: nothing happens. */
 void config_read_bool(struct config_reader *reader, const struct config_node *node, const char *key, bool *ret);
 /* "maildir:PATH", "lmtp:unix:PATH", "lmtp:HOST:PORT", "discard", "hold". 0 or -EINVAL (said). */

@@ -45,6 +45,7 @@ static void make_key(struct key *k, const struct hop *hop, struct slice domain)
 		k->len = k->domain_len = domain.len;
 	}
 	key_put(k, head, sizeof(head));
+	key_put(k, &hop->source, sizeof(hop->source));
 	switch (hop->kind) {
 	case HOP_RELAY:
 		key_put(k, &hop->relay, sizeof(hop->relay));

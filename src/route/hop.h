@@ -3,8 +3,8 @@
  * conditions it is used. Both are plain configuration: parsed once, const afterwards. */
 #pragma once
 
-#include "base/net.h"
 #include "base/time.h"
+#include "route/source.h"
 
 enum hop_kind {
 	HOP_MX,      /* the mail exchangers of the recipient's domain */
@@ -31,12 +31,6 @@ enum hop_when {
  * all; verify: also chain and name. */
 enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY };
 
-struct host_port {
-	const char *name; /* a domain name, or NULL when ip is set */
-	struct ip ip;
-	uint16_t port;
-};
-
 struct relay {
 	const char *name;
 	unsigned n_hosts;
@@ -45,6 +39,7 @@ struct relay {
 	bool implicit_tls;             /* TLS from the first byte (port 465) */
 	const char *user;              /* login, or NULL */
 	const char *password;          /* read from password_file when the configuration was read */
+	const struct source_pool *source; /* where connections to it come from; NULL: anywhere */
 };
 
 struct hop {
@@ -58,6 +53,7 @@ struct hop {
 	const char *maildir;         /* HOP_MAILDIR: path with {domain}, {local}, {user} */
 	const char *text;            /* HOP_REJECT */
 	enum tls_policy tls;         /* HOP_MX and HOP_HOST */
+	const struct source_pool *source; /* HOP_MX, HOP_HOST, HOP_RELAY (the relay's own unless the rung says another) */
 };
 
 struct ladder {

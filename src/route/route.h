@@ -31,6 +31,8 @@ struct route_config {
 	unsigned n_own_addresses;
 	const struct route_domain *domains;
 	unsigned n_domains;
+	const struct source_pool *sources;
+	unsigned n_sources;
 	const struct relay *relays;
 	unsigned n_relays;
 	const struct route_rule *rules;

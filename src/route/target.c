@@ -114,12 +114,20 @@ static const char *why_of(enum target_status s)
 	return NULL;
 }
 
-/* "" for the usual policy, else what tells this site from the one of the same hosts with another policy. */
-static const char *policy_suffix(enum tls_policy p, char out[static 24])
+#define SUFFIX_TEXT (24 + 64 + 8)
+
+/* "" mostly, else what tells this site from that of the same hosts with another policy, or asked from other addresses. A
+ * relay's policy and its own addresses are said by its name. */
+static const char *site_suffix(const struct hop *hop, char out[static SUFFIX_TEXT])
 {
+	bool relay = hop->kind == HOP_RELAY;
+	int used = 0;
+
 	out[0] = '\0';
-	if (p != TLS_MAY)
-		snprintf(out, 24, ";tls=%s", tls_policy_name(p));
+	if (!relay && hop->tls != TLS_MAY)
+		used = snprintf(out, SUFFIX_TEXT, ";tls=%s", tls_policy_name(hop->tls));
+	if (hop->source && !(relay && hop->source == hop->relay->source))
+		snprintf(out + used, SUFFIX_TEXT - (size_t) used, ";from=%.64s", hop->source->name);
 	return out;
 }
 
@@ -133,7 +141,7 @@ static int fail(struct target *ret, enum target_status status, const char *why)
 /* 1, 0 (the cache doesn't know), -ENOMEM, -ECANCELED. */
 static int target_of_mx(const struct question *q, const struct hop *hop, struct slice domain, struct target *ret)
 {
-	char name[DOMAIN_MAX + 1], suffix[24];
+	char name[DOMAIN_MAX + 1], suffix[SUFFIX_TEXT];
 	struct target t = { .status = TARGET_OK };
 	struct mx_set set = { .status = MX_TEMPORARY };
 	int r;
@@ -173,7 +181,7 @@ static int target_of_mx(const struct question *q, const struct hop *hop, struct 
 	if (r == 0)
 		return fail(ret, TARGET_LOOP, NULL);
 	t.n_hosts = (unsigned) r;
-	t.site = exchangers_key(t.hosts, t.n_hosts, policy_suffix(hop->tls, suffix), q->arena);
+	t.site = exchangers_key(t.hosts, t.n_hosts, site_suffix(hop, suffix), q->arena);
 	if (!t.site)
 		return -ENOMEM;
 	*ret = t;
@@ -190,7 +198,7 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 				struct target *ret)
 {
 	struct target t = { .status = TARGET_OK, .ttl = UINT32_MAX };
-	char text[ENDPOINT_TEXT + DOMAIN_TEXT + 16], name[DOMAIN_MAX + 1], suffix[24];
+	char text[ENDPOINT_TEXT + DOMAIN_TEXT + 16], name[DOMAIN_MAX + 1], suffix[SUFFIX_TEXT];
 	const struct relay *relay = hop->relay;
 
 	if (route_domain_text(domain, name) < 0)
@@ -208,12 +216,12 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 	case HOP_RELAY:
 		for (unsigned i = 0; i < t.n_hosts; i++)
 			t.hosts[i] = from_host_port(&relay->hosts[i], (uint16_t) MIN(i, 65535u));
-		t.site = arena_printf(q->arena, "relay:%s", relay->name);
+		t.site = arena_printf(q->arena, "relay:%s%s", relay->name, site_suffix(hop, suffix));
 		break;
 	case HOP_HOST:
 		t.hosts[0] = from_host_port(&hop->host, 0);
 		hop_describe(hop, text, sizeof(text));
-		t.site = arena_printf(q->arena, "host:%s%s", text + strlen("host "), policy_suffix(hop->tls, suffix));
+		t.site = arena_printf(q->arena, "host:%s%s", text + strlen("host "), site_suffix(hop, suffix));
 		break;
 	case HOP_LMTP:
 		if (t.n_hosts > 0)

@@ -234,6 +234,73 @@ static void test_a_password_comes_from_the_first_line_of_its_file(void **state)
 	assert_non_null(strstr(s->errors.text.data, "would travel in the clear"));
 }
 
+static void test_pools_of_source_addresses(void **state)
+{
+	const struct source_pool *pools;
+	const struct route_rule *rules;
+	const struct relay *relays;
+	struct scene *s = *state;
+	char path[200], text[1200];
+
+	put_file(s, "proxy-password", "open sesame\n", path, sizeof(path));
+	snprintf(text, sizeof(text),
+		 "hostname: a.example\n"
+		 "deliver: {source: 192.0.2.9, source6: \"2001:db8::9\"}\n"
+		 "sources:\n"
+		 "  bulk: [{address: 192.0.2.1, ehlo: MTA1.example.org, weight: 3}, {address: \"2001:db8::1\", weight: 0}]\n"
+		 "  far: {proxy: \"socks5h://proxy.example\", proxy_user: u, proxy_password_file: %s}\n"
+		 "  near: [{address: 192.0.2.2, proxy: \"socks5://[::1]:9050\"}]\n"
+		 "relays: {r: {hosts: h.example, source: bulk}, p: {hosts: h.example, proxy: \"socks5://10.0.0.1\"}}\n"
+		 "routes: [{via: [{mx: true, source: far}, {relay: r}, {relay: r, source: near}, {relay: p}, mx]}]\n", path);
+	parses(s, text);
+	assert_int_equal(s->config->deliver.source.family, 4);
+	assert_int_equal(s->config->deliver.source6.bytes[15], 9);
+	pools = s->config->route.sources;
+	assert_int_equal(s->config->route.n_sources, 3);
+	assert_string_equal(pools[0].name, "bulk");
+	assert_int_equal(pools[0].n_sources, 2);
+	assert_string_equal(pools[0].sources[0].ehlo, "mta1.example.org");
+	assert_int_equal(pools[0].sources[0].weight, 3);
+	assert_string_equal(pools[0].sources[1].text, "2001:db8::1");
+	assert_int_equal(pools[0].sources[1].weight, 0);
+	assert_true(pools[1].sources[0].proxy->resolves);
+	assert_string_equal(pools[1].sources[0].proxy->at.name, "proxy.example");
+	assert_int_equal(pools[1].sources[0].proxy->at.port, 1080);
+	assert_string_equal(pools[1].sources[0].proxy->password, "open sesame");
+	assert_string_equal(pools[2].sources[0].text, "192.0.2.2 through socks5://[::1]:9050");
+	assert_int_equal(pools[2].sources[0].proxy->at.ip.family, 6);
+	assert_null(strstr(pools[1].sources[0].text, "sesame"));
+	relays = s->config->route.relays;
+	assert_ptr_equal(relays[0].source, &pools[0]);
+	assert_int_equal(relays[1].source->n_sources, 1);
+	rules = s->config->route.rules;
+	assert_ptr_equal(rules[0].ladder.hops[0].source, &pools[1]);
+	assert_ptr_equal(rules[0].ladder.hops[1].source, &pools[0]);
+	assert_ptr_equal(rules[0].ladder.hops[2].source, &pools[2]);
+	assert_ptr_equal(rules[0].ladder.hops[3].source, relays[1].source);
+	assert_null(rules[0].ladder.hops[4].source);
+}
+
+static void test_what_is_wrong_with_sources_is_said(void **state)
+{
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: here}]}\n",
+		   "y.yaml:2:28: address: expected an IP address like 192.0.2.1 or 2001:db8::1, found \"here\"\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{ehlo: b.example}]}\n",
+		   "y.yaml:2:18: sources: this one needs an address of this machine, or a proxy\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: 192.0.2.1, weight: 0}]}\n",
+		   "y.yaml:2:11: sources: all weights of bulk are 0, so that nothing could leave\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{proxy: \"http://10.0.0.1\"}]}\n",
+		   "y.yaml:2:26: proxy: expected socks5://HOST:PORT or socks5h://HOST:PORT, found \"http://10.0.0.1\"\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{proxy: \"socks5://10.0.0.1\", proxy_user: u}]}\n",
+		   "y.yaml:2:59: proxy: to log in there it needs both proxy_user and proxy_password_file\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: 192.0.2.1}]}\nroutes: [{via: [{mx: true, source: bukl}]}]\n",
+		   "y.yaml:3:36: source: there is no \"bukl\" under sources, did you mean \"bulk\"?\n");
+	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: 192.0.2.1}]}\nroutes: [{via: [{lmtp: \"h:24\", source: bulk}]}]\n",
+		   "y.yaml:3:40: source: only for mx, host and relay\n");
+	is_refused(*state, "hostname: a.example\ndeliver: {source: \"2001:db8::9\"}\n",
+		   "y.yaml:2:19: source: this is no IPv4 address; the other key is deliver.source6\n");
+}
+
 static void test_own_addresses_are_those_that_listen_on_the_mx_port(void **state)
 {
 	struct scene *s = *state;
@@ -496,6 +563,8 @@ int main(void)
 		T(test_a_recipient_given_twice_is_a_warning),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
+		T(test_pools_of_source_addresses),
+		T(test_what_is_wrong_with_sources_is_said),
 		T(test_own_addresses_are_those_that_listen_on_the_mx_port),
 		T(test_every_mistake_is_told_with_its_place),
 		T(test_the_word_that_was_probably_meant_is_named),

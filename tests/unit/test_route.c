@@ -310,6 +310,36 @@ static void test_what_was_asked_once_is_known_without_waiting(void **state)
 	in_fiber(caching);
 }
 
+static const struct source bulk_sources[] = {
+	{ .ip = { 4, { 192, 0, 2, 1 } }, .weight = 3 }, { .ip = { 4, { 192, 0, 2, 2 } }, .weight = 1 },
+	{ .ip = { 4, { 192, 0, 2, 3 } }, .weight = 0 }, { .ip = { 6, { 0x20, 1 } }, .weight = 2 },
+};
+static const struct source_pool bulk = { .name = "bulk", .n_sources = ARRAY_LEN(bulk_sources), .sources = bulk_sources };
+static const struct relay itself = { .name = "itself", .n_hosts = 2, .hosts = relay_hosts, .source = &bulk };
+static const struct hop from_bulk = { .kind = HOP_RELAY, .relay = &backup, .source = &bulk };
+static const struct hop by_itself = { .kind = HOP_RELAY, .relay = &itself, .source = &bulk };
+
+static void test_sources_are_chosen_by_family_and_weight(void **state)
+{
+	static const struct proxy proxy = { .resolves = true }, plain = { .resolves = false };
+	struct source any = { .weight = 1, .proxy = &proxy };
+	unsigned seen[4] = { 0 };
+
+	assert_int_equal(source_pool_weight(&bulk, 4), 4);
+	assert_int_equal(source_pool_weight(&bulk, 6), 2);
+	assert_int_equal(source_pool_weight(&bulk, 0), 0);
+	for (unsigned draw = 0; draw < 4; draw++)
+		seen[source_pool_choose(&bulk, 4, draw) - bulk_sources]++;
+	assert_int_equal(seen[0], 3);
+	assert_int_equal(seen[1], 1);
+	assert_ptr_equal(source_pool_choose(&bulk, 6, 1), &bulk_sources[3]);
+	assert_null(source_pool_choose(&bulk, 0, 0));
+	/* Behind a proxy our own family doesn't matter; names can only be given to one that looks them up. */
+	assert_true(source_reaches(&any, 4) && source_reaches(&any, 6) && source_reaches(&any, 0));
+	any.proxy = &plain;
+	assert_true(source_reaches(&any, 6) && !source_reaches(&any, 0));
+}
+
 static void configured(struct fixture *f)
 {
 	struct hop required = { .kind = HOP_MX, .tls = TLS_REQUIRED };
@@ -327,6 +357,17 @@ static void configured(struct fixture *f)
 	assert_string_equal(t.site, "lmtp:unix:/run/lmtp");
 	assert_int_equal(route_target(f->router, &required, SLICE("other.example"), DEADLINE_NEVER, f->arena, &t), 0);
 	assert_string_equal(t.site, "mx:a.mx.example>b.mx.example,c.mx.example;tls=required");
+
+	/* What another address of ours is thought of there is another matter. */
+	required.source = &bulk;
+	assert_int_equal(route_target(f->router, &required, SLICE("other.example"), DEADLINE_NEVER, f->arena, &t), 0);
+	assert_string_equal(t.site, "mx:a.mx.example>b.mx.example,c.mx.example;tls=required;from=bulk");
+	assert_int_equal(route_target_cached(f->router, &from_bulk, SLICE("x.example"), f->arena, &t), 1);
+	assert_string_equal(t.site, "relay:backup;from=bulk");
+	assert_int_equal(route_target_cached(f->router, &by_itself, SLICE("x.example"), f->arena, &t), 1);
+	assert_string_equal(t.site, "relay:itself");
+	assert_int_equal(route_target(f->router, &(struct hop) { .kind = HOP_MX, .tls = TLS_REQUIRED }, SLICE("other.example"),
+				      DEADLINE_NEVER, f->arena, &t), 0);
 
 	assert_int_equal(route_addresses(f->router, &t.hosts[0], DEADLINE_NEVER, f->arena, &list), 0);
 	assert_int_equal(list.n, 2);
@@ -362,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_local_domains_and_their_recipients),
 		cmocka_unit_test(test_domains_come_first_then_the_first_rule_that_matches),
 		cmocka_unit_test(test_an_address_literal_is_its_own_host),
+		cmocka_unit_test(test_sources_are_chosen_by_family_and_weight),
 		cmocka_unit_test(test_domains_with_the_same_exchangers_share_a_site),
 		cmocka_unit_test(test_our_own_host_among_the_exchangers_ends_the_list),
 		cmocka_unit_test(test_what_was_asked_once_is_known_without_waiting),
