@@ -21,6 +21,12 @@ static void fill_defaults(struct deliver_config *c)
 		.data_timeout = 2 * USEC_MIN,
 		.block_timeout = 3 * USEC_MIN,
 		.dot_timeout = 10 * USEC_MIN,
+		.connection_attempt_delay = 250 * USEC_MS, /* RFC 8305 section 8 */
+		.attempt_timeout = USEC_HOUR,
+		.minimum_rate = 4096,
+		.remembered = 10000,
+		.remember_family = USEC_HOUR,
+		.remember_chunking = USEC_DAY,
 		.idle_timeout = 2 * USEC_SEC,
 		.max_addresses = 10,
 		.messages_per_connection = 100,
@@ -33,6 +39,12 @@ static void fill_defaults(struct deliver_config *c)
 	FILL(data_timeout);
 	FILL(block_timeout);
 	FILL(dot_timeout);
+	FILL(connection_attempt_delay);
+	FILL(attempt_timeout);
+	FILL(minimum_rate);
+	FILL(remembered);
+	FILL(remember_family);
+	FILL(remember_chunking);
 	FILL(idle_timeout);
 	FILL(max_addresses);
 	FILL(messages_per_connection);
@@ -170,6 +182,8 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 		return r;
 	}
 	r = settings_new(w, config, &d->settings, ret_why);
+	if (r >= 0)
+		r = remembered_new(w, d->settings->config.remembered, &d->remembered);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(d);
@@ -209,6 +223,7 @@ void deliverer_free(struct deliverer *d)
 	if (!d)
 		return;
 	deliver_settings_unref(d->settings);
+	remembered_free(d->remembered);
 	login_done(d->sasl);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

@@ -17,6 +17,11 @@ struct deliver_config {
 	const char *hostname;        /* EHLO name */
 	usec_t connect_timeout;      /* 0: 30 s per address */
 	usec_t greeting_timeout, command_timeout, data_timeout, block_timeout, dot_timeout; /* 0: RFC 5321 section 4.5.3.2 */
+	usec_t connection_attempt_delay; /* between the beginnings of attempts to several addresses; 0: 250 ms */
+	usec_t attempt_timeout;      /* for all that is done for one message, beside the time for its size; 0: 1 h */
+	uint64_t minimum_rate;       /* octets per second that a message must at least go at; 0: 4096 */
+	unsigned remembered;         /* hosts and sites of which something is remembered; 0: 10,000 */
+	usec_t remember_family, remember_chunking; /* for so long; 0: 1 h and 1 day */
 	usec_t idle_timeout;         /* how long an unused connection waits for more; 0: 2 s */
 	unsigned max_addresses;      /* tried per attempt; 0: 10 */
 	unsigned messages_per_connection; /* 0: 100 */

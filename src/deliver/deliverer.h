@@ -9,6 +9,7 @@
 
 #include "base/event.h"
 #include "deliver/deliver.h"
+#include "deliver/remembered.h"
 
 struct deliver_settings {
 	int references; /* atomic */
@@ -27,6 +28,7 @@ struct deliverer {
 	const struct event_sink *events; /* may be NULL */
 	struct router *router;
 	struct spool *spool;
+	struct remembered *remembered;
 	struct Gsasl *sasl;           /* read-only after deliverer_new */
 	pthread_mutex_t lock;         /* around settings only */
 	struct deliver_settings *settings;

@@ -36,6 +36,7 @@ void failure_reply(struct outcome *ret, enum stage stage, const struct remote *r
 		.host = remote->host,
 		.ip = remote->ip,
 		.tls = remote->tls,
+		.source = remote->source,
 	};
 	/* A status of success would make a strange notification (RFC 3464 section 2.3.4). */
 	if (reply->code < 400 && !(stage == STAGE_DOT && REPLY_OK(reply)))
@@ -95,6 +96,8 @@ static const char *what_happened(int error, char *buffer, size_t size)
 	case -E2BIG:
 	case -EBADMSG:
 		return "what it said is not SMTP";
+	case -ETIME:
+		return "it took longer than a whole attempt may take";
 	case -EALREADY:
 		return "it answered more than it was asked";
 	case -ECANCELED:
@@ -106,11 +109,17 @@ static const char *what_happened(int error, char *buffer, size_t size)
 
 void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a)
 {
+	failure_connection_because(ret, stage, remote, error, NULL, a);
+}
+
+void failure_connection_because(struct outcome *ret, enum stage stage, const struct remote *remote, int error, const char *why,
+				struct arena *a)
+{
 	bool protocol = error == -EPROTO || error == -E2BIG || error == -EBADMSG || error == -EALREADY;
 	bool early = stage <= STAGE_AUTH;
 	char buffer[128];
 	const char *text = arena_printf(a, "%s, while %s: %s", remote_name(remote, a), what_we_did(stage),
-					what_happened(error, buffer, sizeof(buffer)));
+					why ? why : what_happened(error, buffer, sizeof(buffer)));
 
 	if (error == -ENOMEM)
 		failure_local(ret, stage, CLASS_OTHER, 451, 3, 0, NULL);
@@ -128,6 +137,7 @@ void failure_connection(struct outcome *ret, enum stage stage, const struct remo
 	ret->host = remote->host;
 	ret->ip = remote->ip;
 	ret->tls = remote->tls;
+	ret->source = remote->source;
 }
 
 void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *ret)
@@ -139,6 +149,7 @@ void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *r
 		o.reply.text = out_of_memory;
 	o.host = arena_strdup(a, from->host);
 	o.tls = arena_strdup(a, from->tls);
+	o.source = arena_strdup(a, from->source);
 	*ret = o;
 }
 

@@ -8,6 +8,7 @@ struct remote {
 	const char *host; /* name; NULL: only the address */
 	struct ip ip;     /* family 0: none (a unix socket) */
 	const char *tls;  /* "TLSv1.3 ...", NULL: plain */
+	const char *source; /* our own address, where one was chosen; NULL: none was */
 };
 
 /* "mx.example.org [192.0.2.1]". In the arena; never NULL. */
@@ -24,6 +25,9 @@ void failure_reply(struct outcome *ret, enum stage stage, const struct remote *r
 /* The connection failed, ended or timed out at a stage. error: negative errno; -EALREADY: a reply came that nothing
  * had been asked for, so that no later one could be trusted; -ENOMEM: our own trouble, and not the site's. */
 void failure_connection(struct outcome *ret, enum stage stage, const struct remote *remote, int error, struct arena *a);
+/* The same with other words for what happened; NULL: as the error says. */
+void failure_connection_because(struct outcome *ret, enum stage stage, const struct remote *remote, int error, const char *why,
+				struct arena *a);
 
 /* A copy whose strings lie in the arena. When memory is out, texts are missing. */
 void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *ret);

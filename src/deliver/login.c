@@ -56,6 +56,7 @@ static int fail(struct exchange *x, int error, const char *text)
 	x->failure->site_fault = true;
 	x->failure->host = x->client->remote.host;
 	x->failure->ip = x->client->remote.ip;
+	x->failure->source = x->client->remote.source;
 	x->failure->tls = x->client->remote.tls;
 	return error;
 }

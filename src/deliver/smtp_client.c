@@ -2,23 +2,34 @@
 
 #include <stdlib.h>
 
+#include "deliver/dial.h"
 #include "deliver/login.h"
 
 #define QUIT_TIME (2 * USEC_SEC)
 
+usec_t smtp_client_deadline(const struct smtp_client *c, usec_t timeout)
+{
+	return MIN(deadline_after(now(), timeout), c->until);
+}
+
+int smtp_client_error(const struct smtp_client *c, int error)
+{
+	return error == -ETIMEDOUT && now() >= c->until ? -ETIME : error;
+}
+
 int smtp_client_reply(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret)
 {
-	return smtp_read_reply(&c->lines, a, deadline_after(now(), timeout), ret);
+	return smtp_read_reply(&c->lines, a, smtp_client_deadline(c, timeout), ret);
 }
 
 int smtp_client_verdict(struct smtp_client *c, usec_t timeout, struct arena *a, struct reply *ret)
 {
-	return smtp_read_verdict(&c->lines, a, deadline_after(now(), timeout), ret);
+	return smtp_read_verdict(&c->lines, a, smtp_client_deadline(c, timeout), ret);
 }
 
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret)
 {
-	usec_t deadline = deadline_after(now(), timeout);
+	usec_t deadline = smtp_client_deadline(c, timeout);
 	int r;
 
 	if (!text)
@@ -42,7 +53,7 @@ struct opening {
 
 static int lost(struct opening *o, enum stage stage, int error)
 {
-	failure_connection(o->failure, stage, &o->client->remote, error, o->scratch);
+	failure_connection(o->failure, stage, &o->client->remote, smtp_client_error(o->client, error), o->scratch);
 	return error;
 }
 
@@ -61,6 +72,7 @@ static int trouble(struct opening *o, enum stage stage, enum reply_class class, 
 	o->failure->site_fault = true;
 	o->failure->host = o->client->remote.host;
 	o->failure->ip = o->client->remote.ip;
+	o->failure->source = o->client->remote.source;
 	return -EACCES;
 }
 
@@ -69,15 +81,21 @@ static int trouble(struct opening *o, enum stage stage, enum reply_class class, 
 static int connect_peer(struct opening *o)
 {
 	struct smtp_client *c = o->client;
-	struct transport *t;
+	const struct smtp_peer *p = &c->peer;
+	struct dial_target t = { .to = p->endpoint, .host = p->host, .from = p->from, .source = p->source };
+	const char *why = NULL;
 	int r;
 
-	r = net_connect(&c->peer.endpoint, NULL, deadline_after(now(), c->settings->config.connect_timeout), &t);
-	if (r < 0)
-		return lost(o, STAGE_CONNECT, r);
-	r = stream_new(t, &c->peer.endpoint, &c->stream);
-	if (r < 0)
-		return lost(o, STAGE_CONNECT, r);
+	c->remote.source = dial_source_text(&t, c->arena);
+	if (p->connected && *p->connected) {
+		c->stream = TAKE_PTR(*p->connected);
+	} else {
+		r = dial(c->deliverer, &t, smtp_client_deadline(c, c->settings->config.connect_timeout), o->scratch, &c->stream, &why);
+		if (r < 0) {
+			dial_failure(&t, r, why, o->scratch, o->failure);
+			return r;
+		}
+	}
 	line_reader_init(&c->lines, c->stream);
 	c->lines.accept_bare_lf = true;
 	return 0;
@@ -107,7 +125,7 @@ static int introduce(struct opening *o)
 {
 	struct smtp_client *c = o->client;
 	usec_t timeout = c->settings->config.command_timeout;
-	const char *host = c->settings->hostname;
+	const char *host = c->peer.source && c->peer.source->ehlo ? c->peer.source->ehlo : c->settings->hostname;
 	struct reply reply;
 	int r;
 
@@ -150,7 +168,7 @@ static int handshake(struct opening *o)
 	if (!name && c->remote.ip.family) /* a certificate may be for an address */
 		name = ip_format(&c->remote.ip, ip);
 	r = tls_connect(c->settings->tls, c->stream, name, verify,
-			deadline_after(now(), c->settings->config.command_timeout), o->scratch, &info, &why);
+			smtp_client_deadline(c, c->settings->config.command_timeout), o->scratch, &info, &why);
 	if (r == -ECANCELED || r == -ENOMEM)
 		return lost(o, STAGE_STARTTLS, r);
 	if (r < 0) {
@@ -231,12 +249,15 @@ int smtp_client_open(struct deliverer *d, const struct deliver_settings *setting
 
 	if (!c || arena_new(0, &c->arena) < 0) {
 		free(c);
+		if (peer->connected)
+			stream_free(TAKE_PTR(*peer->connected));
 		failure_local(ret_failure, STAGE_CONNECT, CLASS_OTHER, 451, 3, 0, NULL);
 		return -ENOMEM;
 	}
 	c->deliverer = d;
 	c->settings = settings;
 	c->peer = *peer;
+	c->until = peer->until ? peer->until : DEADLINE_NEVER;
 	c->remote.host = peer->host;
 	if (peer->endpoint.kind == ENDPOINT_IP)
 		c->remote.ip = peer->endpoint.ip;
@@ -259,6 +280,7 @@ void smtp_client_close(struct smtp_client *c, bool polite)
 
 	if (!c)
 		return;
+	c->until = DEADLINE_NEVER;
 	if (polite && c->stream && smtp_client_ask(c, "QUIT", QUIT_TIME, c->arena, &reply) == -ECANCELED)
 		stream_flush_now(c->stream);
 	stream_free(c->stream);

@@ -19,6 +19,10 @@ struct smtp_peer {
 	bool implicit_tls;
 	bool lmtp;
 	const struct relay *login; /* with user and password; NULL: none */
+	struct ip from;              /* our own address; family 0: any */
+	const struct source *source; /* whose it is, with its name and proxy; NULL: none was asked for */
+	struct stream **connected;   /* a connection to it that stands already: whoever opens first takes it; or NULL */
+	usec_t until;                /* of the attempt as a whole; 0: no limit */
 };
 
 struct smtp_client {
@@ -35,6 +39,7 @@ struct smtp_client {
 	unsigned messages;   /* whose content was sent here */
 	bool proven;         /* a transaction came to its end here */
 	bool needs_rset;     /* a transaction is open at the server that we have given up */
+	usec_t until;        /* no wait of the attempt that is under way is longer */
 };
 
 /* The settings and the strings of the peer must outlive the client. On failure (-errno) *ret_failure says why, its
@@ -44,6 +49,10 @@ int smtp_client_open(struct deliverer *d, const struct deliver_settings *setting
 /* polite: says QUIT and waits a moment for the answer (RFC 5321 section 4.1.1.10). NULL is fine. */
 void smtp_client_close(struct smtp_client *c, bool polite);
 
+/* The end of a wait of this length. */
+usec_t smtp_client_deadline(const struct smtp_client *c, usec_t timeout);
+/* What a time-out was: -ETIME when it was that of the attempt as a whole. Others as they are. */
+int smtp_client_error(const struct smtp_client *c, int error);
 /* One command and its reply. text: without CRLF; NULL: there was no memory for it, -ENOMEM. -errno: the connection is lost; -EALREADY: there is a reply already
  * that nobody asked for. */
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "deliver/candidates.h"
 #include "deliver/services.h"
 #include "deliver/smtp_client.h"
 #include "deliver/smtp_transaction.h"
@@ -15,40 +16,19 @@ struct smtp_session {
 	struct smtp_client *client; /* NULL: no connection */
 };
 
-/* The search for a server that takes a delivery: host by host, address by address. It goes on where it was when a
- * connection breaks in the middle. */
+/* The search for a server that takes a delivery, through the candidates. It goes on where it was when a connection breaks
+ * in the middle. */
 struct search {
 	struct smtp_session *session;
 	const struct delivery *delivery;
-	struct target_host *hosts; /* in the order in which they are tried */
-	unsigned n_hosts;
-	unsigned host;          /* the one that is being tried */
-	bool begun;             /* its addresses are known */
-	struct address_list addresses;
-	unsigned address;       /* the next one of them */
-	unsigned tried;
+	struct candidates candidates;
+	usec_t until;           /* the end of the attempt, whatever comes */
+	unsigned tried;         /* of an LMTP server with a fixed place: 0 or 1 */
 	bool failed;            /* `failure` holds something */
 	struct outcome failure; /* the most telling failure so far */
 };
 
-/* --- hosts in order ------------------------------------------------------------------------------------------- */
-
-/* RFC 5321 section 5.1: hosts of equal preference in random order. They are sorted by preference already. */
-static void shuffle_equals(struct world *w, struct target_host *hosts, unsigned n)
-{
-	for (unsigned from = 0, to; from < n; from = to) {
-		to = from + 1;
-		while (to < n && hosts[to].preference == hosts[from].preference)
-			to++;
-		for (unsigned left = to - from; left > 1; left--) {
-			unsigned a = from + left - 1, b = from + (unsigned) world_random_below(w, left);
-			struct target_host other = hosts[a];
-
-			hosts[a] = hosts[b];
-			hosts[b] = other;
-		}
-	}
-}
+/* --- failures ------------------------------------------------------------------------------------------------- */
 
 /* For the trace: what happened to somebody else than the server whose reply the queue will hear of. */
 static void tell(const struct search *s, const struct outcome *o, const char *what)
@@ -62,9 +42,9 @@ static void tell(const struct search *s, const struct outcome *o, const char *wh
 	if (d->n_recipients > 1)
 		to = arena_printf(s->session->arena, "%s and %u more", to, d->n_recipients - 1);
 	EVENT(s->session->deliverer->events, d->id, EVENT_ATTEMPT, F_STR("to", to), F_STR("site", s->session->info->site),
-	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("tls", o->tls),
-	      F_STR("reply", reply_to_line(&o->reply, s->session->arena)), F_STR("stage", stage_name(o->stage)),
-	      F_STR("outcome", what));
+	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("source", o->source),
+	      F_STR("tls", o->tls), F_STR("reply", reply_to_line(&o->reply, s->session->arena)),
+	      F_STR("stage", stage_name(o->stage)), F_STR("outcome", what));
 }
 
 /* Which of two failures tells more: a server's own words before silence, a temporary one before a final one (as long
@@ -93,12 +73,14 @@ static bool has_protection(const struct smtp_client *c)
 	return c->verified && (c->extensions.bits & EXT_REQUIRETLS);
 }
 
-static void fill_peer(const struct smtp_session *s, const struct target_host *host, const struct endpoint *endpoint,
+static void fill_peer(const struct smtp_session *s, const struct target_host *host, const struct dial_target *at,
 		      struct smtp_peer *ret)
 {
 	const struct hop *hop = s->info->hop;
 
-	*ret = (struct smtp_peer) { .endpoint = *endpoint, .host = host ? host->name : NULL, .tls = hop->tls };
+	*ret = (struct smtp_peer) {
+		.endpoint = at->to, .host = host ? host->name : NULL, .tls = hop->tls, .from = at->from, .source = at->source
+	};
 	if (hop->kind == HOP_RELAY) {
 		ret->tls = hop->relay->tls;
 		ret->implicit_tls = hop->relay->implicit_tls;
@@ -153,16 +135,18 @@ static int open_protected(struct search *s, struct smtp_peer *peer, struct outco
 	return r;
 }
 
-/* 0: s->session->client is there. -ECANCELED ends the search; other errors mean the next address. */
-static int try_endpoint(struct search *s, const struct target_host *host, const struct endpoint *endpoint)
+/* connected: the connection to it, which is taken; NULL: none yet. 0: s->session->client is there. -ECANCELED ends the
+ * search; other errors mean the next address. */
+static int try_endpoint(struct search *s, const struct target_host *host, const struct dial_target *at, struct stream **connected)
 {
 	struct smtp_session *session = s->session;
 	struct smtp_peer peer;
 	struct outcome failure;
 	int r;
 
-	s->tried++;
-	fill_peer(session, host, endpoint, &peer);
+	fill_peer(session, host, at, &peer);
+	peer.connected = connected;
+	peer.until = s->until;
 	if (needs_tls(session, s->delivery))
 		r = open_protected(s, &peer, &failure);
 	else
@@ -182,97 +166,52 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 	return r;
 }
 
-static void note_trouble(struct search *s, const struct target_host *host, enum reply_class class, int code, int detail,
-			 const char *text)
-{
-	struct outcome o;
+/* --- all of them ------------------------------------------------------------------------------------------------------- */
 
-	failure_local(&o, STAGE_DNS, class, code, 4, detail, text);
-	o.site_fault = true;
-	o.host = host->name;
-	note_failure(s, &o);
+static void note_candidate(void *context, const struct outcome *o)
+{
+	note_failure(context, o);
 }
 
-/* --- one host ------------------------------------------------------------------------------------------------------- */
-
-static int find_addresses(struct search *s, const struct target_host *host, struct address_list *ret)
+static usec_t attempt_until(const struct smtp_session *s, const struct delivery *d)
 {
-	struct smtp_session *session = s->session;
-	int r;
+	const struct deliver_config *c = &s->settings->config;
 
-	*ret = (struct address_list) { 0 };
-	r = route_addresses(session->deliverer->router, host,
-			    deadline_after(now(), session->settings->config.connect_timeout), session->arena, ret);
-	if (r == -ENOMEM) {
-		struct outcome o;
-
-		failure_local(&o, STAGE_DNS, CLASS_OTHER, 451, 3, 0, NULL);
-		note_failure(s, &o);
-	}
-	if (r < 0)
-		return r;
-	if (ret->n == 0)
-		note_trouble(s, host, CLASS_UNREACHABLE, ret->temporary ? 451 : 550, ret->temporary ? 3 : 4,
-			     arena_printf(session->arena, ret->temporary ? "the addresses of %s could not be looked up for now"
-									 : "the host %s has no address",
-					  host->name ? host->name : "the target"));
-	return 0;
-}
-
-/* The next address of the host; -EHOSTUNREACH when there are no more. */
-static int try_next_address(struct search *s, const struct target_host *host)
-{
-	struct smtp_session *session = s->session;
-	struct endpoint endpoint = { .kind = ENDPOINT_IP, .ip = s->addresses.ips[s->address++], .port = host->port };
-
-	if (session->info->hop->kind == HOP_MX &&
-	    route_is_own_address(session->deliverer->router, &endpoint.ip, endpoint.port)) {
-		note_trouble(s, host, CLASS_OTHER, 554, 6,
-			     arena_printf(session->arena, "mail for %s loops back: %s is an address of this server",
-					  session->info->domain, host->name ? host->name : "the host"));
-		return -EHOSTUNREACH;
-	}
-	return try_endpoint(s, host, &endpoint);
-}
-
-static int try_hosts(struct search *s)
-{
-	unsigned most = s->session->settings->config.max_addresses;
-	int r;
-
-	for (; s->host < s->n_hosts && s->tried < most; s->host++, s->begun = false) {
-		const struct target_host *host = &s->hosts[s->host];
-
-		if (!s->begun) {
-			r = find_addresses(s, host, &s->addresses);
-			if (r == -ECANCELED)
-				return r;
-			s->begun = true;
-			s->address = 0;
-		}
-		while (s->address < s->addresses.n && s->tried < most) {
-			r = try_next_address(s, host);
-			if (r == 0 || r == -ECANCELED)
-				return r;
-		}
-	}
-	return -EHOSTUNREACH;
+	return deadline_after(deadline_after(now(), c->attempt_timeout), d->envelope->size * USEC_SEC / c->minimum_rate);
 }
 
 static int search_begin(struct search *s, struct smtp_session *session, const struct delivery *d)
 {
-	const struct target *target = session->info->target;
-
 	arena_reset(session->arena);
-	*s = (struct search) { .session = session, .delivery = d };
-	s->hosts = arena_new_array(session->arena, struct target_host, MAX(target->n_hosts, 1u));
-	if (!s->hosts)
-		return -ENOMEM;
-	if (target->n_hosts > 0)
-		memcpy(s->hosts, target->hosts, target->n_hosts * sizeof(*s->hosts));
-	s->n_hosts = target->n_hosts;
-	shuffle_equals(session->deliverer->world, s->hosts, s->n_hosts);
-	return 0;
+	*s = (struct search) {
+		.session = session,
+		.delivery = d,
+		.until = attempt_until(session, d),
+		.candidates = { .info = session->info, .trouble = note_candidate, .context = s },
+	};
+	s->candidates.race = (struct race) {
+		.deliverer = session->deliverer, .settings = session->settings, .arena = session->arena, .until = s->until
+	};
+	return candidates_begin(&s->candidates);
+}
+
+/* The next connection that becomes a session. */
+static int try_candidates(struct search *s)
+{
+	for (;;) {
+		const struct candidate *c;
+		struct stream *stream;
+		int r;
+
+		r = candidates_connect(&s->candidates, &c, &stream);
+		if (r < 0)
+			return r;
+		r = try_endpoint(s, c->host, &c->at, &stream);
+		if (r == 0)
+			candidates_worked(&s->candidates, c);
+		if (r == 0 || r == -ECANCELED)
+			return r;
+	}
 }
 
 /* Looks for the next server that talks to us: 0 with a client, or s->failure, with strings in the session's arena. */
@@ -282,10 +221,14 @@ static int find_connection(struct search *s)
 	int r = -EHOSTUNREACH;
 
 	if (hop->kind == HOP_LMTP && hop->lmtp.kind != ENDPOINT_NONE) {
-		if (s->tried == 0)
-			r = try_endpoint(s, NULL, &hop->lmtp);
+		if (s->tried++ == 0)
+			r = try_endpoint(s, NULL, &(struct dial_target) { .to = hop->lmtp }, NULL);
 	} else {
-		r = try_hosts(s);
+		r = try_candidates(s);
+	}
+	if (r == -ENOMEM && !s->failed) {
+		failure_local(&s->failure, STAGE_DNS, CLASS_OTHER, 451, 3, 0, NULL);
+		s->failed = true;
 	}
 	if (r == 0) {
 		if (s->failed)
@@ -294,7 +237,9 @@ static int find_connection(struct search *s)
 		return 0;
 	}
 	if (!s->failed)
-		failure_local(&s->failure, STAGE_DNS, CLASS_UNREACHABLE, 451, 4, 4, "there is no host to connect to");
+		failure_local(&s->failure, STAGE_DNS, CLASS_UNREACHABLE, 451, 4, 4,
+			      now() < s->until ? "there is no host to connect to"
+					       : "the attempt took longer than deliver.attempt_timeout and minimum_rate allow");
 	if (r == -ECANCELED)
 		s->failure.kind = OUTCOME_NONE;
 	return r;
@@ -367,6 +312,7 @@ static void carry(struct smtp_session *s, struct delivery *whole)
 			failure_spread(&search.failure, &d);
 			return;
 		}
+		s->client->until = search.until;
 		if (d.recipients[0].outcome.kind != OUTCOME_NONE)
 			tell(&search, &d.recipients[0].outcome, "next host");
 		forget_outcomes(&d);

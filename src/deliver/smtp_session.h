@@ -1,8 +1,7 @@
 /* The courier for SMTP and LMTP: serves one slot of a site with one connection at a time.
  *
- * It takes deliveries as the queue hands them out, connects when there is no connection (hosts by preference,
- * equals in random order, each with its addresses in turn), keeps the connection for further messages, and says
- * QUIT when nothing more comes. */
+ * It takes deliveries as the queue hands them out, connects when there is no connection (candidates.h), keeps the
+ * connection for further messages, and says QUIT when nothing more comes. */
 #pragma once
 
 #include "deliver/deliverer.h"

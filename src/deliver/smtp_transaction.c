@@ -37,6 +37,7 @@ static int cannot(struct transaction *t, int code, int subject, int detail, enum
 	o.host = t->remote.host;
 	o.ip = t->remote.ip;
 	o.tls = t->remote.tls;
+	o.source = t->remote.source;
 	failure_spread(&o, t->d);
 	return 1;
 }
@@ -165,7 +166,7 @@ static int put(struct transaction *t, struct buffer *b)
 		r = -EALREADY;
 	if (r >= 0)
 		r = stream_put(t->client->stream, buffer_slice(b),
-			       deadline_after(now(), t->client->settings->config.command_timeout));
+			       smtp_client_deadline(t->client, t->client->settings->config.command_timeout));
 	buffer_clear(b);
 	return r;
 }
@@ -191,7 +192,7 @@ static int lost(struct transaction *t, int error)
 	bool stale = t->stage <= STAGE_MAIL && t->client->proven;
 	struct outcome o;
 
-	failure_connection(&o, t->stage, &t->remote, error, t->d->arena);
+	failure_connection(&o, t->stage, &t->remote, smtp_client_error(t->client, error), t->d->arena);
 	return give_up(t, &o, stale && error != -ECANCELED && error != -ETIMEDOUT ? -ESTALE : error);
 }
 
@@ -412,7 +413,7 @@ static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret
 			*ret_spool_error = r;
 			return r;
 		}
-		r = stuffer_put(stuffer, t->client->stream, chunk, deadline_after(now(), timeout));
+		r = stuffer_put(stuffer, t->client->stream, chunk, smtp_client_deadline(t->client, timeout));
 		offset += chunk.len;
 	}
 	return r;
@@ -464,11 +465,11 @@ static int send_content(struct transaction *t)
 	if (spool_error < 0)
 		return unreadable(t, spool_error);
 	if (r >= 0)
-		r = stuffer_end(&stuffer, stream, deadline_after(now(), timeout));
+		r = stuffer_end(&stuffer, stream, smtp_client_deadline(t->client, timeout));
 	if (r >= 0 && add_crlf)
-		r = stream_put_str(stream, "\r\n", deadline_after(now(), timeout));
+		r = stream_put_str(stream, "\r\n", smtp_client_deadline(t->client, timeout));
 	if (r >= 0)
-		r = stream_flush(stream, deadline_after(now(), timeout));
+		r = stream_flush(stream, smtp_client_deadline(t->client, timeout));
 	if (stuffer.replaced > 0)
 		LOG(t->client->deliverer->log, LOG_INFO, stuffer.bare_lf ? "LFs alone in a message went out as line ends" : "stray CRs or LFs in a message went out as spaces", F_ID("id", t->d->id),
 		    F_UINT("replaced", stuffer.replaced));
@@ -584,6 +585,7 @@ static unsigned settle_rrvs(struct transaction *t)
 		r.outcome.host = t->remote.host;
 		r.outcome.ip = t->remote.ip;
 		r.outcome.tls = t->remote.tls;
+		r.outcome.source = t->remote.source;
 		d->recipients[i] = d->recipients[--n];
 		d->recipients[n] = r;
 	}
@@ -628,6 +630,7 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 			.host = arena_strdup(d->arena, c->remote.host),
 			.ip = c->remote.ip,
 			.tls = arena_strdup(d->arena, c->remote.tls),
+			.source = arena_strdup(d->arena, c->remote.source),
 		},
 		.to = {
 			.extensions = &c->extensions,

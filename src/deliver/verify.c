@@ -1,5 +1,6 @@
 #include "deliver/verify.h"
 
+#include "deliver/dial.h"
 #include "deliver/maildir.h"
 #include "deliver/smtp_client.h"
 #include "world/file.h"
@@ -121,6 +122,12 @@ static int probe_host(const struct probe *p, const struct target_host *host, str
 			return found;
 	}
 	for (unsigned i = 0; i < list.n && i < PROBE_HOSTS_MAX && r < 0 && r != -ECANCELED && r != -ENOMEM && left(p); i++) {
+		struct dial_target from;
+
+		if (!dial_choose(p->deliverer, p->settings, p->hop, list.ips[i].family, &from))
+			continue;
+		peer.from = from.from;
+		peer.source = from.source;
 		peer.endpoint = (struct endpoint) { .kind = ENDPOINT_IP, .ip = list.ips[i], .port = host->port };
 		r = probe_address(p, &peer, ret);
 	}

@@ -39,5 +39,6 @@ struct outcome {
 	struct reply reply;      /* code, enhanced, text (in the delivery's arena) */
 	const char *host;        /* remote name, or NULL */
 	struct ip ip;            /* remote address; family 0: none */
+	const char *source;      /* our own address and proxy, where they were chosen; or NULL */
 	const char *tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
 };

@@ -16,6 +16,7 @@
 struct linux_socket {
 	struct transport transport;
 	struct watch watch;
+	int error; /* what connecting came to: the kernel tells it once only */
 };
 
 struct linux_listener {
@@ -222,25 +223,47 @@ int linux_local_endpoint(struct transport *t, struct endpoint *ret)
 	return 0;
 }
 
-static int finish_connect(struct watch *w, usec_t deadline)
+int linux_connect_wait(struct transport *t, usec_t deadline)
 {
+	struct linux_socket *s = socket_of(t);
+	struct watch *w = &s->watch;
 	int error = 0, r;
 	socklen_t len = sizeof(error);
 
+	if (s->error < 0)
+		return s->error;
 	r = watch_wait(w, WAIT_WRITE, deadline);
-	if (r < 0 || !w->hangup)
+	if (r < 0)
 		return r;
-	if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		return -errno;
-	return -error;
+	if (w->hangup && getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	s->error = -error;
+	w->readable = true;
+	return s->error;
 }
 
-int linux_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, usec_t deadline, struct transport **ret)
+/* The port is chosen when it is known where to, so that the ports of one address don't limit us to so many connections
+ * in all, but to each server. */
+static int bind_source(int fd, const struct endpoint *from)
+{
+	union address local;
+	socklen_t len;
+	int r, one = 1;
+
+	r = to_sockaddr(from, &local, &len);
+	if (r < 0)
+		return r;
+	if (from->kind == ENDPOINT_IP && from->port == 0)
+		(void) setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	return bind(fd, &local.sa, len) < 0 ? -errno : 0;
+}
+
+int linux_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret)
 {
 	_cleanup_(transport_closep) struct transport *t = NULL;
 	struct linux_socket *s;
-	union address remote, local;
-	socklen_t remote_len, local_len;
+	union address remote;
+	socklen_t remote_len;
 	int fd, r, one = 1;
 
 	r = to_sockaddr(to, &remote, &remote_len);
@@ -256,23 +279,19 @@ int linux_connect(struct world *w, const struct endpoint *to, const struct endpo
 	if (remote.sa.sa_family != AF_UNIX)
 		(void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (from && from->kind != ENDPOINT_NONE) {
-		r = to_sockaddr(from, &local, &local_len);
+		r = bind_source(fd, from);
 		if (r < 0)
 			return r;
-		if (bind(fd, &local.sa, local_len) < 0)
-			return -errno;
 	}
+	r = 0;
 	if (connect(fd, &remote.sa, remote_len) < 0) {
 		if (errno != EINPROGRESS && errno != EINTR)
 			return -errno;
-		r = finish_connect(&s->watch, deadline);
-		if (r < 0)
-			return r;
+		r = 1;
 	}
-	s->watch.writable = true;
-	s->watch.readable = true;
+	s->watch.writable = s->watch.readable = r == 0;
 	*ret = TAKE_PTR(t);
-	return 0;
+	return r;
 }
 
 /* --- listeners ------------------------------------------------------------------------------------------ */

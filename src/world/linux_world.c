@@ -71,6 +71,7 @@ static struct world_ops *make_ops(void)
 		.wait_fd = linux_wait_fd,
 		.offload = linux_offload,
 		.connect = linux_connect,
+		.connect_wait = linux_connect_wait,
 		.listen = linux_listen,
 		.listen_fd = linux_listen_fd,
 		.accept = linux_accept,

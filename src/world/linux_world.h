@@ -53,7 +53,8 @@ int workers_new(unsigned max_threads, struct worker_pool **ret);
 void workers_free(struct worker_pool *p);
 int linux_offload(struct world *w, int (*fn)(void *), void *arg);
 
-int linux_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, usec_t deadline, struct transport **ret);
+int linux_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret);
+int linux_connect_wait(struct transport *t, usec_t deadline);
 int linux_listen(struct world *w, const struct endpoint *at, const struct listen_options *o, struct listener **ret);
 int linux_listen_fd(struct world *w, int fd, struct listener **ret);
 int linux_accept(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer);

@@ -78,6 +78,7 @@ static const struct world_ops sim_world_ops = {
 	.wait_fd = host_wait_fd,
 	.offload = host_offload,
 	.connect = sim_net_connect,
+	.connect_wait = sim_net_connect_wait,
 	.listen = sim_net_listen,
 	.listen_fd = host_listen_fd,
 	.accept = sim_net_accept,

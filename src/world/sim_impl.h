@@ -234,8 +234,8 @@ void sim_conn_cut(struct sim_conn *c, int error);
 void sim_conn_resume(struct sim_conn *c); /* after a healed partition */
 extern const struct transport_ops sim_transport_ops;
 
-int sim_net_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, usec_t deadline,
-		    struct transport **ret);
+int sim_net_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret);
+int sim_net_connect_wait(struct transport *t, usec_t deadline);
 int sim_net_listen(struct world *w, const struct endpoint *at, const struct listen_options *o,
 		   struct listener **ret);
 int sim_net_accept(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer);

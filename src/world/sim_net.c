@@ -522,8 +522,7 @@ static void ask_fate(struct sim_conn *c)
 	draw_fate(s, &c->way, &c->fate);
 }
 
-int sim_net_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, usec_t deadline,
-		    struct transport **ret)
+int sim_net_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret)
 {
 	struct sim_world *sw = sim_world_of(w);
 	struct sim *s = sw->sim;
@@ -552,18 +551,22 @@ int sim_net_connect(struct world *w, const struct endpoint *to, const struct end
 	sim_event_init(&c->handshake, handshake_fire);
 	sim_event_arm(s, &c->handshake, s->now + sim_one_way(s, &c->way));
 	sim_trace(s, sw->host, "connect", c->number, to->port);
-
-	c->connector = fiber_self();
-	r = 0;
-	while (r == 0 && c->phase != SIM_ESTABLISHED)
-		r = fiber_wait("connect", deadline);
-	c->connector = NULL;
-	if (r == 0)
-		r = sw->dead ? -ECANCELED : c->result;
-	if (r < 0) {
-		transport_close(&c->end[0].base);
-		return r;
-	}
 	*ret = &c->end[0].base;
-	return 0;
+	return 1;
+}
+
+int sim_net_connect_wait(struct transport *t, usec_t deadline)
+{
+	struct sim_end *e = container_of(t, struct sim_end, base);
+	struct sim_conn *c = e->conn;
+	int r = 0;
+
+	assert(!c->connector);
+	c->connector = fiber_self();
+	while (r == 0 && c->phase != SIM_ESTABLISHED)
+		r = e->world->dead ? -ECANCELED : fiber_wait("connect", deadline);
+	c->connector = NULL;
+	if (r < 0)
+		return r;
+	return e->world->dead ? -ECANCELED : c->result;
 }

@@ -14,14 +14,33 @@ void transport_close(struct transport *t)
 		t->ops->close(t);
 }
 
-int net_connect(const struct endpoint *to, const struct endpoint *from, usec_t deadline, struct transport **ret)
+int net_connect_start(const struct endpoint *to, const struct endpoint *from, struct transport **ret)
 {
 	struct world *w = world_current();
 
 	assert(w);
 	if (fiber_cancelled())
 		return -ECANCELED;
-	return w->ops->connect(w, to, from, deadline, ret);
+	return w->ops->connect(w, to, from, ret);
+}
+
+int net_connect_wait(struct transport *t, usec_t deadline)
+{
+	return world_current()->ops->connect_wait(t, deadline);
+}
+
+int net_connect(const struct endpoint *to, const struct endpoint *from, usec_t deadline, struct transport **ret)
+{
+	_cleanup_(transport_closep) struct transport *t = NULL;
+	int r;
+
+	r = net_connect_start(to, from, &t);
+	if (r > 0)
+		r = net_connect_wait(t, deadline);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(t);
+	return 0;
 }
 
 int listener_open(struct world *w, const struct endpoint *at, const struct listen_options *o, struct listener **ret)

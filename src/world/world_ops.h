@@ -21,8 +21,9 @@ struct world_ops {
 	int (*wait_fd)(struct loop *l, int fd, unsigned what, usec_t deadline);
 	int (*offload)(struct world *w, int (*fn)(void *), void *arg); /* from a fiber of an ordinary loop */
 
-	int (*connect)(struct world *w, const struct endpoint *to, const struct endpoint *from, usec_t deadline,
-		       struct transport **ret);
+	/* As net_connect_start and net_connect_wait. */
+	int (*connect)(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret);
+	int (*connect_wait)(struct transport *t, usec_t deadline);
 	int (*listen)(struct world *w, const struct endpoint *at, const struct listen_options *o, struct listener **ret);
 	int (*listen_fd)(struct world *w, int fd, struct listener **ret);
 	int (*accept)(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer);
