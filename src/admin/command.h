@@ -26,7 +26,7 @@ admin_command_fn command_sites, command_status, command_trace, command_journal_f
 
 /* How mail to an address would go, as members of a JSON object: ladder, and per rung the hosts with their addresses. Asks
  * the DNS; from a fiber. address was parsed by address_parse. 0 or -ENOMEM, -ECANCELED. */
-int explain_route(struct world *w, struct router *router, const struct address *to, const struct address *from, usec_t deadline,
+int explain_route(struct world *w, struct router *router, const struct address *to, const struct route_facts *facts, usec_t deadline,
 		  struct arena *a, struct making *ret);
 
 /* The text that Prometheus reads. */

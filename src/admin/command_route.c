@@ -107,7 +107,7 @@ static int add_rung(const struct explain *e, const struct hop *hop, bool first, 
 	}
 }
 
-int explain_route(struct world *w, struct router *router, const struct address *to, const struct address *from, usec_t deadline,
+int explain_route(struct world *w, struct router *router, const struct address *to, const struct route_facts *facts, usec_t deadline,
 		  struct arena *a, struct making *ret)
 {
 	struct explain e = { .router = router, .deadline = deadline, .arena = a };
@@ -120,7 +120,7 @@ int explain_route(struct world *w, struct router *router, const struct address *
 	json_set_text(ret, "address", address);
 	json_set_text(ret, "locality", locality_texts[locality]);
 	if (r >= 0 && locality != LOCALITY_NO_SUCH_USER)
-		r = route_find(router, to, from, a, &ladder);
+		r = route_find(router, to, facts, a, &ladder);
 	json_set_text(ret, "rule", ladder.rule);
 	for (unsigned i = 0; i < ladder.n_hops && r >= 0; i++) {
 		struct making rung = making_object();
@@ -137,6 +137,7 @@ int command_route(const struct admin_parts *p, const json_t *request, struct adm
 	const char *to = json_string_value(json_object_get(request, "to"));
 	const char *from = json_string_value(json_object_get(request, "from"));
 	struct address to_address, from_address;
+	struct route_facts facts = { 0 };
 
 	if (!to || address_parse(slice_from(to), ADDRESS_ALLOW_UTF8, &to_address) < 0) {
 		reply->error = "route needs an address like bob@example.org";
@@ -146,6 +147,7 @@ int command_route(const struct admin_parts *p, const json_t *request, struct adm
 		reply->error = "from is not an address";
 		return -EINVAL;
 	}
-	return explain_route(world_current(), p->router, &to_address, from ? &from_address : NULL,
+	facts.from = from ? &from_address : NULL;
+	return explain_route(world_current(), p->router, &to_address, &facts,
 			     deadline_after(now(), USEC_MIN), reply->arena, &reply->result);
 }

@@ -252,6 +252,7 @@ static int go_to_mail(struct explaining *e, json_t *result)
 static int go_on_from_mail(struct explaining *e, json_t *result)
 {
 	struct gate_facts *f = &e->visit.facts;
+	const struct route_facts route = { .from = &e->from, .user = f->user, .content_unknown = true };
 	struct reply custom = { 0 };
 	struct gate_answer answer;
 	enum reply_id allowed;
@@ -260,7 +261,7 @@ static int go_on_from_mail(struct explaining *e, json_t *result)
 
 	e->stage = GATE_RCPT;
 	f->recipient = e->to;
-	allowed = access_address(e->shared.router, f->trusted || f->user, &e->to, &e->from, e->arena, &custom);
+	allowed = access_address(e->shared.router, f->trusted || f->user, &e->to, &route, e->arena, &custom);
 	note(e, "access", allowed == REPLY_RECIPIENT_OK ? "the recipient may be sent to" : "the recipient may not be sent to, whatever the gate says");
 	if (allowed != REPLY_RECIPIENT_OK)
 		return refused_by_access(e, allowed, &custom, result);

@@ -6,11 +6,14 @@
 
 #define EXPLAIN_TIME (2 * USEC_MIN)
 
-enum { OPTION_FROM = 256 };
+enum { OPTION_FROM = 256, OPTION_USER, OPTION_SIZE, OPTION_HEADER };
 
 struct route_command {
 	struct cli_options common;
-	const char *to, *from;
+	const char *to, *from, *user;
+	uint64_t size;
+	unsigned n_headers;
+	const char *headers[ENVELOPE_HEADERS]; /* "X-Campaign: spring" */
 };
 
 /* --- for people -------------------------------------------------------------------------------------------------- */
@@ -74,6 +77,42 @@ static void print_explanation(const json_t *o)
 		print_rung(i, json_array_get(ladder, i));
 }
 
+/* --- the question ---------------------------------------------------------------------------------------------------- */
+
+struct question {
+	struct address to, from;
+	struct envelope_header headers[ENVELOPE_HEADERS];
+	struct route_facts facts;
+};
+
+static int read_headers(const struct route_command *c, struct arena *a, struct question *ret)
+{
+	for (unsigned i = 0; i < c->n_headers; i++) {
+		struct slice value, name = slice_cut(slice_from(c->headers[i]), ':', &value);
+
+		if (!value.data || name.len == 0)
+			return cli_failed("\"%s\" is not a header field; write it like \"X-Campaign: spring\"", c->headers[i]);
+		ret->headers[i] = (struct envelope_header) { arena_slice(a, slice_trim(name)), arena_slice(a, slice_trim(value)) };
+		if (!ret->headers[i].name || !ret->headers[i].value)
+			return cli_failed("out of memory");
+	}
+	return CLI_YES;
+}
+
+static int read_question(const struct route_command *c, struct arena *a, struct question *ret)
+{
+	if (address_parse(slice_from(c->to), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, &ret->to) < 0)
+		return cli_failed("\"%s\" is not an address", c->to);
+	if (c->from && address_parse(slice_from(c->from), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_NULL, &ret->from) < 0)
+		return cli_failed("\"%s\" is not an address", c->from);
+	ret->facts = (struct route_facts) { .from = c->from && ret->from.text.len > 0 ? &ret->from : NULL,
+					    .user = c->user,
+					    .size = c->size,
+					    .headers = ret->headers,
+					    .n_headers = c->n_headers };
+	return read_headers(c, a, ret);
+}
+
 /* --- asking --------------------------------------------------------------------------------------------------------- */
 
 static int explain(struct world *w, const struct route_command *c, const struct config *config, struct making *result)
@@ -82,20 +121,19 @@ static int explain(struct world *w, const struct route_command *c, const struct 
 	_cleanup_(router_freep) struct router *router = NULL;
 	_cleanup_(arena_freep) struct arena *arena = NULL;
 	_cleanup_(freep) char *why = NULL;
-	struct address to, from;
-	int r;
+	struct question q = { 0 };
+	int r = arena_new(0, &arena);
 
-	if (address_parse(slice_from(c->to), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_POSTMASTER, &to) < 0)
-		return cli_failed("\"%s\" is not an address", c->to);
-	if (c->from && address_parse(slice_from(c->from), ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_NULL, &from) < 0)
-		return cli_failed("\"%s\" is not an address", c->from);
-	r = arena_new(0, &arena);
-	if (r >= 0)
+	if (r >= 0) {
+		r = read_question(c, arena, &q);
+		if (r != CLI_YES)
+			return r;
 		r = resolver_new(w, NULL, &config->dns, &resolver, &why);
+	}
 	if (r >= 0)
 		r = router_new(w, NULL, resolver, &config->route, &router);
 	if (r >= 0)
-		r = explain_route(w, router, &to, c->from ? &from : NULL, deadline_after(now(), EXPLAIN_TIME), arena, result);
+		r = explain_route(w, router, &q.to, &q.facts, deadline_after(now(), EXPLAIN_TIME), arena, result);
 	return r < 0 ? cli_failed("%s", why ? why : strerrordesc_np(-r)) : CLI_YES;
 }
 
@@ -148,15 +186,40 @@ static int work(struct world *w, void *arg)
 	return r;
 }
 
+static bool take_option(struct route_command *c, int option, const char *argument)
+{
+	switch (option) {
+	case OPTION_FROM:
+		c->from = argument;
+		return true;
+	case OPTION_USER:
+		c->user = argument;
+		return true;
+	case OPTION_SIZE:
+		return config_size_parse(slice_from(argument), &c->size) == 0;
+	default:
+		if (c->n_headers == ARRAY_LEN(c->headers))
+			return false;
+		c->headers[c->n_headers++] = argument;
+		return true;
+	}
+}
+
 static int run(const struct cli_command *self, int argc, char **argv)
 {
-	static const struct option options[] = { CLI_LONG_OPTIONS, { "from", required_argument, NULL, OPTION_FROM }, { 0 } };
+	static const struct option options[] = { CLI_LONG_OPTIONS,
+						 { "from", required_argument, NULL, OPTION_FROM },
+						 { "user", required_argument, NULL, OPTION_USER },
+						 { "size", required_argument, NULL, OPTION_SIZE },
+						 { "header", required_argument, NULL, OPTION_HEADER },
+						 { 0 } };
 	struct route_command c = { .common.config = CLI_CONFIG };
 	int option, status;
 
 	while ((option = cli_next_option(self, argc, argv, options, &c.common, &status)) >= 0)
-		if (option == OPTION_FROM)
-			c.from = optarg;
+		if (!take_option(&c, option, optarg))
+			return cli_wrong_usage(self, option == OPTION_SIZE ? "--size needs a number of octets, like 20M"
+									   : "there are more --header than a route can look at");
 	if (status >= 0)
 		return status;
 	if (argc - optind != 1)
@@ -168,12 +231,15 @@ static int run(const struct cli_command *self, int argc, char **argv)
 const struct cli_command cli_route = {
 	.name = "route",
 	.summary = "how mail to an address would go, and why",
-	.usage = "Usage: yizhan route ADDRESS [--from SENDER] [-c FILE] [--json]\n"
+	.usage = "Usage: yizhan route ADDRESS [--from SENDER] [--user NAME] [--size N] [--header 'NAME: VALUE'] [-c FILE] [--json]\n"
 		 "\n"
 		 "Shows which rule decides, the ladder of hops with their conditions, the MX hosts and their\n"
 		 "addresses as the DNS gives them now. Asks the DNS itself; no server need run.\n"
 		 "\n"
 		 "      --from SENDER     for routes that look at the sender\n"
+		 "      --user NAME       who logged in to send it\n"
+		 "      --size N          of the message, like 20M\n"
+		 "      --header TEXT     a field of its header, like 'X-Campaign: spring'; may be given several times\n"
 		 "  -c, --config FILE     the configuration (default " CLI_CONFIG ")\n"
 		 "      --json            as one JSON object\n"
 		 "\n"

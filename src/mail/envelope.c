@@ -10,9 +10,14 @@
  * Version 2 is used for messages that need it alone; behind the same it has
  *
  *	u64 hold_until, u64 deliver_by, u8 by_mode (0, 'N', 'R'), u8 by_trace, priority + 9, maybe solicit,
- *	then for each recipient: rrvs, u64 valid_since */
+ *	then for each recipient: rrvs, u64 valid_since
+ *
+ * Version 3 is used for messages with header fields that routes look at; behind what version 2 has it has
+ *
+ *	n_headers, then for each: text name, text value */
 #define VERSION_PLAIN 1
 #define VERSION_SERVICES 2
+#define VERSION_HEADERS 3
 #define PRIORITY_MOST 9
 
 #define NOTIFY_ALL (NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY)
@@ -55,11 +60,25 @@ static void pack_services(const struct envelope *e, struct buffer *out)
 	}
 }
 
+static void pack_headers(const struct envelope *e, struct buffer *out)
+{
+	buffer_put_varint(out, e->n_headers);
+	for (unsigned i = 0; i < e->n_headers; i++) {
+		put_text(out, e->headers[i].name);
+		put_text(out, e->headers[i].value);
+	}
+}
+
+static uint8_t version_of(const struct envelope *e)
+{
+	return e->n_headers > 0 ? VERSION_HEADERS : asks_for_services(e) ? VERSION_SERVICES : VERSION_PLAIN;
+}
+
 int envelope_pack(const struct envelope *e, struct buffer *out)
 {
-	bool services = asks_for_services(e);
+	uint8_t version = version_of(e);
 
-	buffer_put_u8(out, services ? VERSION_SERVICES : VERSION_PLAIN);
+	buffer_put_u8(out, version);
 	buffer_put_u64(out, e->id);
 	buffer_put_u64(out, (uint64_t) e->arrival);
 	put_text(out, e->reverse_path);
@@ -79,8 +98,10 @@ int envelope_pack(const struct envelope *e, struct buffer *out)
 		put_maybe(out, e->recipients[i].orcpt);
 		buffer_put_varint(out, e->recipients[i].notify);
 	}
-	if (services)
+	if (version >= VERSION_SERVICES)
 		pack_services(e, out);
+	if (version >= VERSION_HEADERS)
+		pack_headers(e, out);
 	return buffer_error(out);
 }
 
@@ -218,13 +239,32 @@ static void get_services(struct reader *r, struct envelope *e)
 	}
 }
 
+static void get_headers(struct reader *r, struct envelope *e)
+{
+	e->n_headers = (unsigned) get_number(r, ENVELOPE_HEADERS);
+	/* Without any it would have been packed in another form. */
+	if (!r->error && e->n_headers == 0)
+		fail(r, -EBADMSG);
+	if (r->error)
+		return;
+	e->headers = arena_new_array(r->arena, struct envelope_header, e->n_headers);
+	if (!e->headers) {
+		fail(r, -ENOMEM);
+		return;
+	}
+	for (unsigned i = 0; i < e->n_headers && !r->error; i++) {
+		e->headers[i].name = get_text(r);
+		e->headers[i].value = get_text(r);
+	}
+}
+
 int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret)
 {
 	struct reader r = { .rest = packed, .arena = a };
 	struct envelope e = { 0 };
 	uint8_t version;
 
-	if (slice_get_u8(&r.rest, &version) < 0 || (version != VERSION_PLAIN && version != VERSION_SERVICES))
+	if (slice_get_u8(&r.rest, &version) < 0 || version < VERSION_PLAIN || version > VERSION_HEADERS)
 		return -EBADMSG;
 	e.id = get_u64(&r);
 	e.arrival = (wall_t) get_u64(&r);
@@ -240,8 +280,10 @@ int envelope_unpack(struct slice packed, struct arena *a, struct envelope *ret)
 	e.protocol = get_maybe(&r);
 	e.size = get_number(&r, UINT64_MAX);
 	get_recipients(&r, &e);
-	if (version == VERSION_SERVICES && !r.error)
+	if (version >= VERSION_SERVICES && !r.error)
 		get_services(&r, &e);
+	if (version >= VERSION_HEADERS && !r.error)
+		get_headers(&r, &e);
 	if (!r.error && r.rest.len > 0)
 		fail(&r, -EBADMSG);
 	if (r.error)
@@ -267,6 +309,15 @@ int envelope_copy(const struct envelope *e, struct arena *a, struct envelope *re
 		  copy_string(a, &copy.tls) && copy_string(a, &copy.client_name) && copy_string(a, &copy.helo) && copy_string(a, &copy.user) &&
 		  copy_string(a, &copy.protocol) && copy_string(a, &copy.solicit);
 
+	copy.headers = NULL;
+	if (ok && copy.n_headers > 0) {
+		copy.headers = arena_new_array(a, struct envelope_header, copy.n_headers);
+		ok = copy.headers != NULL;
+	}
+	for (unsigned i = 0; ok && i < copy.n_headers; i++) {
+		copy.headers[i] = e->headers[i];
+		ok = copy_string(a, &copy.headers[i].name) && copy_string(a, &copy.headers[i].value);
+	}
 	copy.recipients = NULL;
 	if (ok && copy.n_recipients > 0) {
 		copy.recipients = arena_new_array(a, struct envelope_recipient, copy.n_recipients);

@@ -38,6 +38,14 @@ struct envelope_recipient {
 	wall_t valid_since;  /* with rrvs: the mailbox must have had the same owner since then */
 };
 
+/* A header field that some route looks at, as it stood in the message when a client of ours submitted it. */
+struct envelope_header {
+	const char *name;
+	const char *value; /* unfolded, up to ENVELOPE_HEADER_VALUE octets of it */
+};
+#define ENVELOPE_HEADERS 16u       /* that are kept of one message */
+#define ENVELOPE_HEADER_VALUE 255u
+
 struct envelope {
 	msgid_t id;
 	wall_t arrival;
@@ -59,6 +67,8 @@ struct envelope {
 	bool by_trace;
 	int priority;            /* -9 to 9; 0 is the usual one (RFC 6710) */
 	const char *solicit;     /* classes that the sender named, separated by commas (RFC 3865), or NULL */
+	unsigned n_headers;      /* at most ENVELOPE_HEADERS; each name once */
+	struct envelope_header *headers;
 	unsigned n_recipients;
 	struct envelope_recipient *recipients;
 };

@@ -53,8 +53,9 @@ struct relay_section {
 	const char *source, *proxy, *proxy_user, *proxy_password_file;
 };
 struct route_section {
-	const char *const *to, *const *from;
-	unsigned n_to, n_from;
+	const char *const *to, *const *from, *const *size;
+	unsigned n_to, n_from, n_size;
+	const struct config_node *user, *header;
 	const struct config_node *via;
 	const char *reject;
 };

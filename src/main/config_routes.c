@@ -1,6 +1,4 @@
 /* `routes`: patterns and ladders. */
-#include <stdio.h>
-
 #include "main/config_keys.h"
 #include "main/config_sections.h"
 
@@ -244,25 +242,6 @@ static int make_reject(struct config_reader *reader, const char *text, struct la
 	return 0;
 }
 
-/* "routes[1]: to *.lan.example from news@example.org" */
-static char *describe_rule(struct config_reader *reader, unsigned index, const struct route_section *s)
-{
-	char text[512];
-	int used = snprintf(text, sizeof(text), "routes[%u]:", index);
-
-	for (unsigned side = 0; side < 2; side++) {
-		const char *const *patterns = side ? s->from : s->to;
-		unsigned n = side ? s->n_from : s->n_to;
-
-		for (unsigned i = 0; i < n && used < 400; i++)
-			used += snprintf(text + used, sizeof(text) - (size_t) used, "%s %.60s",
-					 i ? "," : side ? " from" : " to", patterns[i]);
-	}
-	if (!s->n_to && !s->n_from)
-		snprintf(text + used, sizeof(text) - (size_t) used, " all");
-	return arena_strdup(reader->arena, text);
-}
-
 static int read_route(struct config_reader *reader, const struct config *c, const struct config_node *node, unsigned index,
 		      struct route_rule *rule)
 {
@@ -272,11 +251,10 @@ static int read_route(struct config_reader *reader, const struct config *c, cons
 	r = config_fill(reader, "routes[]", node, &section);
 	if (r < 0 || node->kind != CONFIG_MAP)
 		return r;
-	rule->to = section.n_to ? section.to : NULL;
-	rule->n_to = section.n_to;
-	rule->from = section.n_from ? section.from : NULL;
-	rule->n_from = section.n_from;
-	rule->ladder.rule = describe_rule(reader, index, &section);
+	r = config_read_route_match(reader, node, &section, rule);
+	if (r < 0)
+		return r;
+	rule->ladder.rule = config_describe_rule(reader, index, &section, rule);
 	if (!rule->ladder.rule)
 		return -ENOMEM;
 	if (section.via && section.reject)
@@ -308,5 +286,5 @@ int config_read_routes(struct config_reader *reader, struct config *c)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return config_collect_headers(reader, c);
 }

@@ -15,6 +15,15 @@ int config_read_domains(struct config_reader *reader, struct config *c);
 int config_read_sources(struct config_reader *reader, struct world *w, struct config *c); /* before the relays */
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);
 int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
+struct route_section;
+/* The conditions of a route. */
+int config_read_route_match(struct config_reader *reader, const struct config_node *node, const struct route_section *s,
+			    struct route_rule *rule);
+/* "routes[1]: to *.lan.example from news@example.org". NULL: memory. */
+char *config_describe_rule(struct config_reader *reader, unsigned index, const struct route_section *s,
+			   const struct route_rule *rule);
+/* After all routes: route.headers. */
+int config_collect_headers(struct config_reader *reader, struct config *c);
 int config_read_replies(struct config_reader *reader, struct config *c);
 int config_read_gate(struct config_reader *reader, struct config *c);
 int config_read_checks(struct config_reader *reader, struct config *c);

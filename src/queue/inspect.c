@@ -159,17 +159,17 @@ static void put_away(struct home *h, void *context)
 /* --- what the envelope adds ------------------------------------------------------------------- */
 
 /* The hop that a recipient would take by the routes, when it is on none. */
-static const char *hop_by_route(struct cursor *c, const char *sender, const struct queue_row_recipient *r)
+static const char *hop_by_route(struct cursor *c, const struct envelope *e, const struct queue_row_recipient *r)
 {
+	struct route_facts facts;
 	struct address from, to;
 	char text[LAST_TEXT_MAX];
 	struct ladder l;
-	bool null_path;
 
 	if (address_parse(slice_from(r->address), ADDRESS_OF_ENVELOPE, &to) < 0)
 		return NULL;
-	null_path = !*sender || address_parse(slice_from(sender), ADDRESS_OF_ENVELOPE, &from) < 0;
-	if (route_find(c->queue->router, &to, null_path ? NULL : &from, c->arena, &l) < 0 || l.n_hops == 0)
+	route_facts_of(e, &from, &facts);
+	if (route_find(c->queue->router, &to, &facts, c->arena, &l) < 0 || l.n_hops == 0)
 		return NULL;
 	return arena_strdup(c->arena, hop_describe(&l.hops[MIN(r->rung, l.n_hops - 1)], text, sizeof(text)));
 }
@@ -213,7 +213,7 @@ static int complete(struct cursor *c, struct sight *s)
 
 		rc->address = e->recipients[i].address;
 		if (!rc->hop && rc->status != RECIPIENT_DONE)
-			rc->hop = hop_by_route(c, e->reverse_path, rc);
+			rc->hop = hop_by_route(c, e, rc);
 	}
 	return 0;
 }

@@ -23,18 +23,17 @@ struct batch {
 int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to)
 {
 	const struct envelope *e = view_envelope(v);
+	struct route_facts facts;
 	struct address from, to;
 	struct ladder l;
-	bool null_path;
 	int r;
 
 	if (!e)
 		return -ENOMEM;
 	if (address_parse(slice_from(e->recipients[recipient].address), ADDRESS_OF_ENVELOPE, &to) < 0)
 		return -EINVAL;
-	null_path = e->reverse_path[0] == '\0' ||
-		    address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, &from) < 0;
-	r = route_find(v->home->queue->router, &to, null_path ? NULL : &from, v->home->scratch, &l);
+	route_facts_of(e, &from, &facts);
+	r = route_find(v->home->queue->router, &to, &facts, v->home->scratch, &l);
 	if (r < 0)
 		return r;
 	*ret = l;

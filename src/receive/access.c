@@ -32,14 +32,14 @@ enum reply_id access_sender(const struct session *s)
 }
 
 /* A route may refuse: then it is better said now than in a bounce. */
-static enum reply_id check_route(struct router *router, const struct address *to, const struct address *from, struct arena *a,
+static enum reply_id check_route(struct router *router, const struct address *to, const struct route_facts *facts, struct arena *a,
 				 struct reply *ret_custom)
 {
 	struct ladder ladder;
 
 	if (router_config(router)->n_rules == 0)
 		return REPLY_RECIPIENT_OK;
-	if (route_find(router, to, from, a, &ladder) < 0)
+	if (route_find(router, to, facts, a, &ladder) < 0)
 		return REPLY_OUT_OF_MEMORY;
 	if (ladder.n_hops == 0 || ladder.hops[0].kind != HOP_REJECT)
 		return REPLY_RECIPIENT_OK;
@@ -51,8 +51,8 @@ static enum reply_id check_route(struct router *router, const struct address *to
 	return REPLY_COUNT;
 }
 
-enum reply_id access_address(struct router *router, bool may_relay, const struct address *to, const struct address *from, struct arena *a,
-			     struct reply *ret_custom)
+enum reply_id access_address(struct router *router, bool may_relay, const struct address *to, const struct route_facts *facts,
+			     struct arena *a, struct reply *ret_custom)
 {
 	switch (route_locality(router, to)) {
 	case LOCALITY_NO_SUCH_USER:
@@ -64,11 +64,13 @@ enum reply_id access_address(struct router *router, bool may_relay, const struct
 	case LOCALITY_HERE:
 		break;
 	}
-	return check_route(router, to, from, a, ret_custom);
+	return check_route(router, to, facts, a, ret_custom);
 }
 
 enum reply_id access_recipient(struct session *s, const struct address *to, const struct address *from, struct arena *a,
 			       struct reply *ret_custom)
 {
-	return access_address(session_shared(s)->router, s->trusted || s->user, to, from, a, ret_custom);
+	const struct route_facts facts = { .from = from, .user = s->user, .content_unknown = true };
+
+	return access_address(session_shared(s)->router, s->trusted || s->user, to, &facts, a, ret_custom);
 }

@@ -17,8 +17,8 @@ enum reply_id access_listener(enum listen_role role, bool known);
 enum reply_id access_sender(const struct session *s);
 
 /* The same for anybody: may who relays (or not) send to this address? See below. */
-enum reply_id access_address(struct router *router, bool may_relay, const struct address *to, const struct address *from, struct arena *a,
-			     struct reply *ret_custom);
+enum reply_id access_address(struct router *router, bool may_relay, const struct address *to, const struct route_facts *facts,
+			     struct arena *a, struct reply *ret_custom);
 
 /* May it send to this address? REPLY_RECIPIENT_OK; or the reply to refuse with (its %1 is the address); or
  * REPLY_COUNT with *ret_custom filled (text of the configuration) when a route says `reject`. a: scratch. */

@@ -332,9 +332,10 @@ static int refuse_recipient(struct gate_visit *v, const struct verify_result *re
 static const struct hop *hop_to_verify(struct gate_visit *v, struct ladder *ladder)
 {
 	bool local = route_locality(v->gate->shared->router, &v->facts.recipient) == LOCALITY_HERE;
+	const struct route_facts facts = { .from = &v->facts.sender, .user = v->facts.user, .content_unknown = true };
 	const struct hop *hop;
 
-	if (route_find(v->gate->shared->router, &v->facts.recipient, &v->facts.sender, scratch(v), ladder) < 0 || ladder->n_hops == 0)
+	if (route_find(v->gate->shared->router, &v->facts.recipient, &facts, scratch(v), ladder) < 0 || ladder->n_hops == 0)
 		return NULL;
 	hop = &ladder->hops[0];
 	if (hop->kind == HOP_MAILDIR || hop->kind == HOP_LMTP)

@@ -248,10 +248,11 @@ enum reply_id submission_check_sender(struct session *s, const struct address *s
 /* Is its mail sent where the DNS says? Routes may send it anywhere else. */
 static bool goes_by_dns(struct session *s, const struct address *to, const struct address *from)
 {
+	const struct route_facts facts = { .from = from, .user = s->user, .content_unknown = true };
 	struct ladder ladder;
 
 	return route_locality(session_shared(s)->router, to) == LOCALITY_REMOTE &&
-	       route_find(session_shared(s)->router, to, from, s->mail_arena, &ladder) >= 0 && ladder.n_hops > 0 &&
+	       route_find(session_shared(s)->router, to, &facts, s->mail_arena, &ladder) >= 0 && ladder.n_hops > 0 &&
 	       ladder.hops[0].kind == HOP_MX;
 }
 

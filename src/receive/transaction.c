@@ -91,14 +91,66 @@ static int check_solicitation(struct transaction *t)
 	return 0;
 }
 
+/* Routes choose by fields of those who may send through us alone: a stranger's message shall not pick its way. */
+static bool may_choose_routes(const struct session *s)
+{
+	return s->role == ROLE_SUBMISSION || s->trusted || s->user;
+}
+
+static const struct route_config *route_configuration(const struct session *s)
+{
+	return router_config(session_shared(s)->router);
+}
+
+static int keep_header(struct transaction *t, const char *name, struct slice head)
+{
+	struct envelope *e = &t->envelope;
+	struct header_field f;
+	char *value;
+
+	if (e->n_headers >= ENVELOPE_HEADERS || !header_find(head, name, &f))
+		return 0;
+	/* What is longer is cut, and compared so: no route needs more. */
+	value = header_unfold(t->arena, slice_head(f.value, 4 * (size_t) ENVELOPE_HEADER_VALUE));
+	if (!value)
+		return -ENOMEM;
+	value[strnlen(value, ENVELOPE_HEADER_VALUE)] = '\0';
+	e->headers[e->n_headers++] = (struct envelope_header) { .name = name, .value = value };
+	return 0;
+}
+
+/* The fields that some route looks at. Their names stay with the configuration, and are copied when the envelope is. */
+static int keep_route_headers(struct transaction *t)
+{
+	const struct route_config *c = route_configuration(t->session);
+	unsigned most = MIN(c->n_headers, ENVELOPE_HEADERS);
+	int r = 0;
+
+	if (most == 0 || !may_choose_routes(t->session))
+		return 0;
+	t->envelope.headers = arena_new_array(t->arena, struct envelope_header, most);
+	if (!t->envelope.headers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < most && r >= 0; i++)
+		r = keep_header(t, c->headers[i], buffer_slice(&t->head));
+	return r;
+}
+
+static int look_into_head(struct transaction *t)
+{
+	int r = t->session->listener->no_soliciting ? check_solicitation(t) : 0;
+
+	return r < 0 ? r : keep_route_headers(t);
+}
+
 static int gather_head(struct transaction *t, struct slice data)
 {
-	if (!t->session->listener->no_soliciting)
+	if (!t->gathers_head)
 		return 0;
 	buffer_append_slice(&t->head, data); /* no more than limits.header_size and a piece */
 	if (buffer_error(&t->head) < 0)
 		return -ENOMEM;
-	return t->header.done ? check_solicitation(t) : 0;
+	return t->header.done ? look_into_head(t) : 0;
 }
 
 /* The header is complete, or there is no more of it: what is to stand in its place is written. */
@@ -220,6 +272,7 @@ int transaction_begin(struct session *s, const struct address *sender)
 	t->envelope.id = queue_new_id(shared->queue);
 	header_scanner_init(&t->header);
 	t->rewriting = s->role == ROLE_SUBMISSION && submission_changes_headers(&s->settings->config->submission);
+	t->gathers_head = s->listener->no_soliciting || (may_choose_routes(s) && route_configuration(s)->n_headers > 0);
 	content_check_init(&t->chunks);
 	choose_line_ends(t);
 	t->digested = s->settings->config->duplicate_window > 0;
@@ -624,7 +677,7 @@ static int finish_content(struct transaction *t)
 
 	if (r >= 0 && !t->header.done) {
 		header_scanner_end(&t->header);
-		r = t->head.len > 0 ? check_solicitation(t) : 0;
+		r = t->head.len > 0 ? look_into_head(t) : 0;
 	}
 	if (r < 0 || t->begun)
 		return r;

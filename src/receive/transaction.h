@@ -37,7 +37,8 @@ struct transaction {
 	uint64_t line;                  /* with binary: octets of the present line */
 	bool long_lines;                /* some are longer than SMTP allows */
 	struct slice solicit;           /* the class for which the content is refused */
-	struct buffer head;             /* with listener->no_soliciting: the header section so far */
+	struct buffer head;             /* the header section so far, where somebody has to look into it */
+	bool gathers_head;
 	struct spool_writer *writer;
 	struct header_scanner header;
 	bool digested;                  /* what came is digested, to know it again */

@@ -46,3 +46,38 @@ bool route_patterns_match(const char *const *patterns, unsigned n, const struct 
 			return true;
 	return false;
 }
+
+static bool some_pattern_matches(const char *const *patterns, unsigned n, const char *value)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (patterns[i][0] == '\0' ? value[0] == '\0'
+					   : value[0] != '\0' && wildcard_match(slice_from(patterns[i]), slice_from(value)))
+			return true;
+	return false;
+}
+
+bool route_user_matches(const struct route_rule *rule, const char *user)
+{
+	return rule->n_user == 0 || some_pattern_matches(rule->user, rule->n_user, user ? user : "");
+}
+
+static const char *value_of(const struct route_facts *facts, const char *name)
+{
+	for (unsigned i = 0; i < facts->n_headers; i++)
+		if (slice_ieq_str(slice_from(facts->headers[i].name), name))
+			return facts->headers[i].value;
+	return "";
+}
+
+bool route_content_matches(const struct route_rule *rule, const struct route_facts *facts)
+{
+	if (facts->size < rule->size_min || (rule->size_max > 0 && facts->size > rule->size_max))
+		return false;
+	for (unsigned i = 0; i < rule->n_headers; i++) {
+		const struct route_header *h = &rule->headers[i];
+
+		if (!some_pattern_matches(h->values, h->n_values, value_of(facts, h->name)))
+			return false;
+	}
+	return true;
+}

@@ -172,14 +172,32 @@ static int ladder_for_literal(const struct route_config *config, const struct ad
 	return 0;
 }
 
-static void first_matching_rule(const struct route_config *config, const struct address *to, const char *to_domain,
-				const struct address *from, const char *from_domain, struct ladder *ret)
+/* The sides of a question in the form that patterns are compared with. */
+struct sides {
+	const struct address *to, *from;
+	const char *to_domain, *from_domain;
+};
+
+static bool rule_may_match(const struct route_rule *rule, const struct sides *s, const struct route_facts *facts)
+{
+	return rule->ladder.n_hops > 0 && route_patterns_match(rule->to, rule->n_to, s->to, s->to_domain) &&
+	       route_patterns_match(rule->from, rule->n_from, s->from, s->from_domain) &&
+	       route_user_matches(rule, facts->user);
+}
+
+static void first_matching_rule(const struct route_config *config, const struct sides *s,
+				const struct route_facts *facts, struct ladder *ret)
 {
 	for (unsigned n = 0; n < config->n_rules; n++) {
 		const struct route_rule *rule = &config->rules[n];
 
-		if (rule->ladder.n_hops == 0 || !route_patterns_match(rule->to, rule->n_to, to, to_domain) ||
-		    !route_patterns_match(rule->from, rule->n_from, from, from_domain))
+		if (!rule_may_match(rule, s, facts))
+			continue;
+		if (facts->content_unknown && route_wants_content(rule)) {
+			*ret = (struct ladder) { .rule = rule->ladder.rule };
+			return;
+		}
+		if (!route_content_matches(rule, facts))
 			continue;
 		*ret = rule->ladder;
 		return;
@@ -187,35 +205,54 @@ static void first_matching_rule(const struct route_config *config, const struct 
 	*ret = (struct ladder) { .rule = "default", .n_hops = 1, .hops = &default_hop };
 }
 
-int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a,
+/* The domain as patterns and the DNS have it; what has no such form matches "*" alone, and the DNS won't know it. 0 or
+ * -ENOMEM. */
+static int comparable_domain(struct slice domain, char out[static DOMAIN_MAX + 1])
+{
+	int r = route_domain_text(domain, out);
+
+	if (r < 0 && r != -ENOMEM)
+		slice_copy(domain, out, DOMAIN_MAX + 1);
+	return r == -ENOMEM ? r : 0;
+}
+
+void route_facts_of(const struct envelope *e, struct address *room, struct route_facts *ret)
+{
+	bool null_path = e->reverse_path[0] == '\0' ||
+			 address_parse(slice_from(e->reverse_path), ADDRESS_OF_ENVELOPE, room) < 0;
+
+	*ret = (struct route_facts) { .from = null_path ? NULL : room,
+				      .user = e->user,
+				      .size = e->size,
+				      .headers = e->headers,
+				      .n_headers = e->n_headers };
+}
+
+int route_find(struct router *r, const struct address *to, const struct route_facts *facts, struct arena *a,
 	       struct ladder *ret)
 {
 	static const struct address null_path = { .text = { "", 0 } };
 	const struct route_index *i = router_index(r);
 	char to_domain[DOMAIN_MAX + 1], from_domain[DOMAIN_MAX + 1] = "";
+	const struct sides sides = { to, facts->from ? facts->from : &null_path, to_domain, from_domain };
 	const struct domain_entry *e;
 	struct ladder ladder;
-	int error;
+	int error = comparable_domain(to->domain, to_domain);
 
-	error = route_domain_text(to->domain, to_domain);
-	if (error == -ENOMEM)
-		return error;
 	if (error < 0)
-		slice_copy(to->domain, to_domain, sizeof(to_domain)); /* only "*" matches; the DNS won't know it */
+		return error;
 	e = home_domain(i, to, to_domain);
 	if (e) {
 		*ret = (struct ladder) { .rule = e->rule, .n_hops = 1, .hops = &e->domain->deliver };
 		return 0;
 	}
-	if (from && i->config->n_rules > 0) {
-		error = route_domain_text(from->domain, from_domain);
-		if (error == -ENOMEM)
-			return error;
+	if (facts->from && i->config->n_rules > 0) {
+		error = comparable_domain(facts->from->domain, from_domain);
 		if (error < 0)
-			slice_copy(from->domain, from_domain, sizeof(from_domain));
+			return error;
 	}
-	first_matching_rule(i->config, to, to_domain, from ? from : &null_path, from_domain, &ladder);
-	if (to->literal) {
+	first_matching_rule(i->config, &sides, facts, &ladder);
+	if (to->literal && ladder.n_hops > 0) {
 		error = ladder_for_literal(i->config, to, a, &ladder);
 		if (error < 0)
 			return error;

@@ -8,6 +8,7 @@
 
 #include "dns/resolver.h"
 #include "mail/address.h"
+#include "mail/envelope.h"
 #include "route/hop.h"
 
 struct route_domain {
@@ -16,11 +17,23 @@ struct route_domain {
 	const char *const *recipients;    /* local parts, lower case; NULL: every one */
 	unsigned n_recipients;
 };
+/* A header field and the patterns for its value, of which one must match. A field that isn't there has the value "". */
+struct route_header {
+	const char *name;
+	const char *const *values;
+	unsigned n_values;
+};
+/* All of its conditions must hold. */
 struct route_rule {
 	const char *const *to;            /* patterns: "*", "*.lan.example" (domain), "bob@example.org"; NULL: any */
 	unsigned n_to;
 	const char *const *from;
 	unsigned n_from;
+	const char *const *user;          /* patterns for who logged in: "*" is anybody who did, "" is nobody; NULL: any */
+	unsigned n_user;
+	uint64_t size_min, size_max;      /* octets, both included; size_max 0: no limit */
+	const struct route_header *headers;
+	unsigned n_headers;
 	struct ladder ladder;
 };
 struct route_config {
@@ -37,6 +50,8 @@ struct route_config {
 	unsigned n_relays;
 	const struct route_rule *rules;
 	unsigned n_rules;
+	const char *const *headers;       /* the names of all fields that some rule looks at, at most ENVELOPE_HEADERS */
+	unsigned n_headers;
 	uint16_t mx_port;                 /* 25; tests use another */
 	usec_t dns_timeout;               /* for one routing decision; 0: 60 s */
 };
@@ -63,9 +78,23 @@ enum locality {
  * (user+detail) looked up without the detail, too. Doesn't wait. */
 enum locality route_locality(struct router *r, const struct address *to);
 
-/* The ladder for a recipient; from may be NULL (the null path). The result points into the configuration
- * (address literals: a HOP_HOST in the arena). Doesn't wait. 0 or -ENOMEM. */
-int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a, struct ladder *ret);
+/* What routes look at beside the recipient. */
+struct route_facts {
+	const struct address *from; /* NULL: the null path */
+	const char *user;           /* who logged in, or NULL */
+	bool content_unknown;       /* it didn't come yet: size and headers mean nothing */
+	uint64_t size;
+	const struct envelope_header *headers;
+	unsigned n_headers;
+};
+/* Those of a message. room: for the sender's address; it and the envelope must stay as long as the facts. */
+void route_facts_of(const struct envelope *e, struct address *room, struct route_facts *ret);
+
+/* The ladder for a recipient. The result points into the configuration (address literals: a HOP_HOST in the
+ * arena). When the content is not known yet and decides whether a rule matches, nothing can be said: a ladder without
+ * hops. Doesn't wait. 0 or -ENOMEM. */
+int route_find(struct router *r, const struct address *to, const struct route_facts *facts, struct arena *a,
+	       struct ladder *ret);
 
 /* Is there a rung in any route that opens by the time that a message has waited? */
 bool route_has_delays(struct router *r);

@@ -1,8 +1,11 @@
 """The way out: static hosts, relays with a login, and ladders whose next rung depends on why the last one failed."""
 
+import json
+
 import pytest
 
 import harness
+from logins import ALICE, User, auth_server
 from harness import reports, wait_for
 from outgoing import SENDER, arrival, bounce, is_waiting
 
@@ -39,6 +42,84 @@ def test_the_first_matching_route_wins_and_from_counts_too(place):
         c.expect(250, f"MAIL FROM:<{SENDER}>")
         code, text = c.command("RCPT TO:<z@third.example>")
         assert code == 550 and "nothing else leaves here" in text
+
+
+# --- routes that look at more than addresses -----------------------------------------------------------------------------
+
+
+def to_peer(peer):
+    return [{"host": f"127.0.0.1:{peer.port}"}]
+
+
+def test_a_route_looks_at_who_logged_in(place):
+    users, others = place.peer(), place.peer()
+    server = auth_server(
+        place,
+        trusted=[f"{harness.TRUSTED}/32"],
+        submission={"check_domains": False, "missing_from": "accept"},
+        routes=[{"user": "alice*", "via": to_peer(users)}, {"to": "*", "via": to_peer(others)}],
+    )
+    server.start()
+    with User(server) as c:
+        assert c.plain()[0] == 235
+        c.send_message(ALICE, ["bob@dest.example"], b"Subject: of a user\r\n\r\nx\r\n")
+    assert b"of a user" in arrival(users)["data"]
+    server.submit(SENDER, "bob@dest.example")
+    arrival(others)
+    assert len(users.messages) == 1
+
+
+def test_a_route_looks_at_the_size(place):
+    large, small = place.peer(), place.peer()
+    server = place.mx(routes=[{"size": ">10K", "via": to_peer(large)}, {"to": "*", "via": to_peer(small)}])
+    server.submit(SENDER, "bob@dest.example", b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 1000)
+    server.submit(SENDER, "bob@dest.example", b"Subject: small\r\n\r\nx\r\n")
+    assert b"Subject: large" in arrival(large)["data"] and b"Subject: small" in arrival(small)["data"]
+
+
+CAMPAIGN = b"Subject: x\r\nX-Campaign:\r\n Spring\r\n sale\r\n\r\nhello\r\n"
+
+
+def test_a_route_looks_at_header_fields_set_at_submission_also_after_a_restart(place):
+    campaign, others = place.peer(answers={"MAIL": "451 4.3.0 later"}), place.peer()
+    server = place.mx(
+        routes=[{"header": {"X-Campaign": "spring sale"}, "via": to_peer(campaign)}, {"to": "*", "via": to_peer(others)}]
+    )
+    server.submit(SENDER, "bob@dest.example", CAMPAIGN)
+    server.submit(SENDER, "carol@dest.example")
+    assert "carol" in arrival(others)["to"][0]
+    wait_for(lambda: campaign.said("MAIL"), what="an attempt by the route of the campaign")
+    server.kill()
+    campaign.answers.clear()
+    server.start()
+    assert b"X-Campaign" in arrival(campaign)["data"]
+    assert len(others.messages) == 1
+
+
+def test_a_stranger_does_not_choose_a_route_by_a_header_field(place):
+    campaign, others = place.peer(), place.peer()
+    server = place.mx(
+        routes=[{"header": {"X-Campaign": "*"}, "via": to_peer(campaign)}, {"to": "*", "via": to_peer(others)}],
+    )
+    out = json.loads(server.command("route", "bob@dest.example", "--header", "X-Campaign: a", "--json").stdout)
+    assert out["rule"] == "routes[0]: X-Campaign *"
+    with server.client() as c:  # it may send to us only, where routes have no say
+        c.hello()
+        c.send_message("x@far.example", [SENDER], CAMPAIGN)
+    wait_for(lambda: server.maildir("example.org", "alice"), what="the message in the mailbox")
+    assert campaign.messages == [] and others.messages == []
+
+
+def test_a_refusing_route_that_looks_at_content_is_obeyed_once_it_is_there(place):
+    others = place.peer()
+    server = place.mx(
+        routes=[{"size": ">10K", "reject": "too much for us"}, {"to": "*", "via": to_peer(others)}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(others)
+    server.submit(SENDER, "bob@dest.example", b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 1000)
+    assert "too much for us" in bounce(server).text
+    assert len(others.messages) == 1
 
 
 def test_a_route_can_discard(place):

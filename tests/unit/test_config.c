@@ -67,6 +67,14 @@ static void is_refused(struct scene *s, const char *text, const char *lines)
 	assert_string_equal(s->errors.text.data, lines);
 }
 
+/* Among other words. */
+static void is_refused_saying(struct scene *s, const char *text, const char *words)
+{
+	assert_int_equal(parse(s, text), -EBADMSG);
+	if (!strstr(s->errors.text.data, words))
+		fail_msg("said: %s", s->errors.text.data);
+}
+
 static void put_file(struct scene *s, const char *name, const char *text, char *ret_path, size_t size)
 {
 	FILE *f;
@@ -173,6 +181,33 @@ static void test_domains_become_mailboxes(void **state)
 	assert_string_equal(d[2].deliver.lmtp_host.name, "mail.example.org");
 	assert_int_equal(d[2].deliver.lmtp_host.port, 2003);
 	assert_int_equal(d[3].deliver.lmtp.ip.family, 6);
+}
+
+static void test_routes_have_conditions(void **state)
+{
+	struct scene *s = *state;
+	const struct route_rule *r;
+
+	parses(s, "hostname: a.example\nroutes:\n"
+		  "  - {user: [shop@x, \"\"], size: \">10M\", via: mx}\n"
+		  "  - {size: [\">=1K\", \"< 2K\"], header: {X-Campaign: [\"spring*\", \"\"], X-Tenant: seven}, via: mx}\n"
+		  "  - {header: {x-campaign: autumn}, via: mx}\n");
+	r = s->config->route.rules;
+	assert_int_equal(r[0].n_user, 2);
+	assert_true(r[0].size_min == (10 << 20) + 1 && r[0].size_max == 0);
+	assert_string_equal(r[0].ladder.rule, "routes[0]: user shop@x, \"\" size >10M");
+	assert_true(r[1].size_min == 1024 && r[1].size_max == 2047);
+	assert_int_equal(r[1].n_headers, 2);
+	assert_int_equal(r[1].headers[0].n_values, 2);
+	assert_string_equal(r[1].ladder.rule, "routes[1]: size >=1K, < 2K X-Campaign spring*, \"\" X-Tenant seven");
+	/* Of all routes together, each once. */
+	assert_int_equal(s->config->route.n_headers, 2);
+	assert_string_equal(s->config->route.headers[1], "X-Tenant");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{size: 10M, via: mx}]\n", "y.yaml:2:17: size: expected something like \">10M\"");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{size: [\">2M\", \"<1M\"], via: mx}]\n", "so the route would never be used");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{header: X-Campaign, via: mx}]\n", "header: expected names of fields with patterns");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{header: {\"X Campaign\": x}, via: mx}]\n", "is no name of a header field");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{header: {X-Campaign: []}, via: mx}]\n", "X-Campaign: the list is empty");
 }
 
 static void test_routes_become_ladders(void **state)
@@ -561,6 +596,7 @@ int main(void)
 		T(test_every_kind_of_value_finds_its_place),
 		T(test_domains_become_mailboxes),
 		T(test_a_recipient_given_twice_is_a_warning),
+		T(test_routes_have_conditions),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
 		T(test_pools_of_source_addresses),

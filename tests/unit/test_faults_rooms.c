@@ -417,11 +417,12 @@ static void ask_for_addresses(struct machine *m)
 
 static int find_the_way(struct machine *m, const char *to, struct ladder *ret_ladder, struct target *ret)
 {
+	const struct route_facts facts = { 0 };
 	struct address address;
 	int r;
 
 	assert(address_parse(slice_from(to), 0, &address) == 0);
-	r = route_find(m->router, &address, NULL, m->arena, ret_ladder);
+	r = route_find(m->router, &address, &facts, m->arena, ret_ladder);
 	return r < 0 ? r : route_target(m->router, &ret_ladder->hops[0], address.domain, now() + USEC_MIN, m->arena, ret);
 }
 

@@ -129,7 +129,7 @@ const struct route_config *router_config(const struct router *r)
 	return &config;
 }
 
-int route_find(struct router *r, const struct address *to, const struct address *from, struct arena *a, struct ladder *ret)
+int route_find(struct router *r, const struct address *to, const struct route_facts *facts, struct arena *a, struct ladder *ret)
 {
 	*ret = slice_eq_str(to->local, "refused") ? fake.rule.ladder : (struct ladder) { 0 };
 	return 0;

@@ -161,7 +161,7 @@ static struct ladder ladder(struct fixture *f, const char *to, const char *from)
 	struct address t = address(to), s = address(from);
 	struct ladder l;
 
-	assert_int_equal(route_find(f->router, &t, from[0] ? &s : NULL, f->arena, &l), 0);
+	assert_int_equal(route_find(f->router, &t, &(struct route_facts) { .from = from[0] ? &s : NULL }, f->arena, &l), 0);
 	return l;
 }
 
@@ -217,6 +217,91 @@ static void matching(struct fixture *f)
 static void test_domains_come_first_then_the_first_rule_that_matches(void **state)
 {
 	in_fiber(matching);
+}
+
+/* --- what routes look at beside the addresses --------------------------------------------------- */
+
+static const char *const shop_user[] = { "shop*" };
+static const char *const nobody_logged_in[] = { "" };
+static const char *const spring[] = { "spring*", "summer" };
+static const char *const absent[] = { "" };
+static const char *const any_value[] = { "*" };
+static const struct route_header campaign[] = { { "X-Campaign", spring, 2 } };
+static const struct route_header two_fields[] = { { "X-Campaign", any_value, 1 }, { "X-Tenant", absent, 1 } };
+static const struct route_rule picky_rules[] = {
+	{ .headers = campaign, .n_headers = 1, .user = shop_user, .n_user = 1,
+	  .ladder = { .rule = "spring of the shop", .n_hops = 1, .hops = news_hops } },
+	{ .size_min = 1001, .size_max = 2000, .ladder = { .rule = "middling", .n_hops = 1, .hops = news_hops } },
+	{ .headers = two_fields, .n_headers = 2, .ladder = { .rule = "campaign without a tenant", .n_hops = 1, .hops = news_hops } },
+	{ .user = nobody_logged_in, .n_user = 1, .ladder = { .rule = "nobody logged in", .n_hops = 1, .hops = lan_hops } },
+};
+static const struct route_config picky_config = {
+	.hostname = "us.example", .rules = picky_rules, .n_rules = ARRAY_LEN(picky_rules), .mx_port = 25,
+};
+
+static const char *rule_for(struct fixture *f, struct route_facts facts)
+{
+	struct address to = address("bob@far.example");
+	struct ladder l;
+
+	assert_int_equal(route_find(f->router, &to, &facts, f->arena, &l), 0);
+	assert_true(l.n_hops > 0 || facts.content_unknown);
+	return l.n_hops > 0 ? l.rule : "undecided";
+}
+
+static void picky(struct fixture *f)
+{
+	struct envelope_header spring_sale[] = { { "x-CAMPAIGN", "Spring sale" } };
+	struct envelope_header autumn[] = { { "X-Campaign", "autumn" } };
+	struct envelope_header of_tenant[] = { { "X-Campaign", "autumn" }, { "X-Tenant", "seven" } };
+	struct route_index *index;
+
+	assert_int_equal(router_prepare(f->router, &picky_config, &index), 0);
+	router_adopt(f->router, index);
+#define FACTS(...) ((struct route_facts) { __VA_ARGS__ })
+	assert_string_equal(rule_for(f, FACTS(.user = "shop@x", .headers = spring_sale, .n_headers = 1)), "spring of the shop");
+	assert_string_equal(rule_for(f, FACTS(.user = "bank@x", .headers = spring_sale, .n_headers = 1)), "campaign without a tenant");
+	assert_string_equal(rule_for(f, FACTS(.headers = spring_sale, .n_headers = 1)), "campaign without a tenant");
+	assert_string_equal(rule_for(f, FACTS(.user = "shop@x", .headers = autumn, .n_headers = 1)), "campaign without a tenant");
+	assert_string_equal(rule_for(f, FACTS(.user = "shop@x", .headers = of_tenant, .n_headers = 2)), "default");
+	assert_string_equal(rule_for(f, FACTS(.headers = of_tenant, .n_headers = 2)), "nobody logged in");
+	assert_string_equal(rule_for(f, FACTS(.user = "x", .size = 1000)), "default");
+	assert_string_equal(rule_for(f, FACTS(.user = "x", .size = 1001)), "middling");
+	assert_string_equal(rule_for(f, FACTS(.user = "x", .size = 2000)), "middling");
+	assert_string_equal(rule_for(f, FACTS(.user = "x", .size = 2001)), "default");
+	/* Before the content is there, a rule that looks at it can't be passed by. */
+	assert_string_equal(rule_for(f, FACTS(.content_unknown = true)), "undecided");
+#undef FACTS
+}
+
+static void test_routes_look_at_user_size_and_header_fields(void **state)
+{
+	in_fiber(picky);
+}
+
+static void facts_of_an_envelope(struct fixture *f)
+{
+	struct envelope_header field = { "X-Campaign", "spring" };
+	struct envelope e = { .reverse_path = "a@b.example", .user = "shop", .size = 7, .n_headers = 1, .headers = &field };
+	struct route_facts facts;
+	struct address from;
+
+	(void) f;
+	route_facts_of(&e, &from, &facts);
+	assert_ptr_equal(facts.from, &from);
+	assert_true(slice_eq_str(from.domain, "b.example"));
+	assert_string_equal(facts.user, "shop");
+	assert_int_equal(facts.size, 7);
+	assert_int_equal(facts.n_headers, 1);
+	assert_false(facts.content_unknown);
+	e.reverse_path = "";
+	route_facts_of(&e, &from, &facts);
+	assert_null(facts.from);
+}
+
+static void test_an_envelope_has_the_facts_for_routes(void **state)
+{
+	in_fiber(facts_of_an_envelope);
 }
 
 static void literals(struct fixture *f)
@@ -402,6 +487,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_local_domains_and_their_recipients),
 		cmocka_unit_test(test_domains_come_first_then_the_first_rule_that_matches),
+		cmocka_unit_test(test_routes_look_at_user_size_and_header_fields),
+		cmocka_unit_test(test_an_envelope_has_the_facts_for_routes),
 		cmocka_unit_test(test_an_address_literal_is_its_own_host),
 		cmocka_unit_test(test_sources_are_chosen_by_family_and_weight),
 		cmocka_unit_test(test_domains_with_the_same_exchangers_share_a_site),
