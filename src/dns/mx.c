@@ -62,6 +62,7 @@ static int join_families(const char *host, const struct dns_answer *v6, const st
 		}
 		list.nxdomain = list.nxdomain && answer->status == DNS_NXDOMAIN;
 		list.secure = list.secure && answer->secure;
+		list.validated |= answer->secure;
 		list.ttl = MIN(list.ttl, answer->ttl);
 	}
 	if (!list.why && list.n_ips == 0) {

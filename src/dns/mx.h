@@ -53,6 +53,7 @@ struct dns_address_list {
 	bool temporary;        /* some question failed for now: an empty list isn't final */
 	bool nxdomain;         /* there is no such name */
 	bool secure;           /* every question asked was answered, and validated */
+	bool validated;        /* an answer was validated: the zone is signed, even if another question failed for now */
 	const char *canonical; /* the end of the CNAME chain */
 	const char *why;       /* for people, when there is no address or something was temporary; else NULL */
 	uint32_t ttl;          /* seconds */

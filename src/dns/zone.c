@@ -26,6 +26,7 @@ struct node {
 	struct hash_node hash;
 	struct zone_record *records, **last;
 	enum dns_status fails; /* DNS_OK: it doesn't */
+	bool secure;           /* the zone that begins here is signed */
 	uint8_t len;
 	uint8_t wire[];
 };
@@ -34,6 +35,7 @@ struct zone {
 	struct arena *arena; /* nodes, records and what they point to */
 	struct hash names;
 	struct hash_key key; /* fixed: the names come from our own file */
+	bool has_secure;     /* some node is */
 };
 
 void zone_free(struct zone *z)
@@ -269,11 +271,25 @@ static int read_record(struct parser *p, const struct zone_entry *e)
 	return read_rdata(p, p->owner, ttl, words + r, n - (unsigned) r);
 }
 
-/* "; TIMEOUT name" and "; SERVFAIL name"; all other comments mean nothing. */
+/* What follows a word like "TIMEOUT" in a comment, if that is one name: 1, 0 when it is a sentence, -ENOMEM. */
+static int read_marked_name(struct parser *p, struct slice word, struct node **ret)
+{
+	struct dns_name name;
+	int r;
+
+	word = slice_trim(word);
+	if (word.len == 0 || slice_find(word, ' ') >= 0 || slice_find(word, '\t') >= 0)
+		return 0;
+	if (read_name(p, word, &name) == 0)
+		return 0;
+	r = get_node(p->zone, &name, ret);
+	return r < 0 ? r : 1;
+}
+
+/* "; TIMEOUT name", "; SERVFAIL name" and "; SECURE name"; all other comments mean nothing. */
 static int read_comment(struct parser *p, struct slice comment)
 {
-	enum dns_status fails;
-	struct dns_name name;
+	enum dns_status fails = DNS_OK;
 	struct node *node;
 	struct slice word;
 	int r;
@@ -285,17 +301,15 @@ static int read_comment(struct parser *p, struct slice comment)
 		fails = DNS_TIMEOUT;
 	else if (slice_eq_str(comment, "SERVFAIL"))
 		fails = DNS_SERVFAIL;
-	else
+	else if (!slice_eq_str(comment, "SECURE"))
 		return 0;
-	word = slice_trim(word);
-	if (word.len == 0 || slice_find(word, ' ') >= 0 || slice_find(word, '\t') >= 0)
-		return 0; /* a sentence about time-outs */
-	if (read_name(p, word, &name) == 0)
-		return 0;
-	r = get_node(p->zone, &name, &node);
-	if (r < 0)
+	r = read_marked_name(p, word, &node);
+	if (r <= 0)
 		return r;
-	node->fails = fails;
+	if (fails != DNS_OK)
+		node->fails = fails;
+	else
+		node->secure = p->zone->has_secure = true;
 	return 0;
 }
 
@@ -400,6 +414,21 @@ static unsigned count_records(const struct node *n, enum dns_type type)
 	return count;
 }
 
+static bool is_secure(const struct zone *z, const struct dns_name *name)
+{
+	struct dns_name above = *name;
+	const struct node *n;
+
+	if (!z->has_secure)
+		return false;
+	do {
+		n = find_node(z, &above);
+		if (n && n->secure)
+			return true;
+	} while (dns_name_parent(&above));
+	return false;
+}
+
 int zone_find(const struct zone *z, const struct dns_name *name, enum dns_type type, struct arena *a,
 	      struct dns_answer *ret, bool *ret_cname)
 {
@@ -425,6 +454,7 @@ int zone_find(const struct zone *z, const struct dns_name *name, enum dns_type t
 	}
 	if (r < 0)
 		return r;
+	answer.secure = is_secure(z, name);
 	*ret = answer;
 	*ret_cname = cname;
 	return 0;

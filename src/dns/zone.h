@@ -6,7 +6,9 @@
  * The file may hold records of many domains and needs no SOA. Beyond the standard, the comment lines
  *	; TIMEOUT name
  *	; SERVFAIL name
- * make that name fail so, for the types of which the file has no record at that name. A name that is neither
+ * make that name fail so, for the types of which the file has no record at that name, and
+ *	; SECURE name
+ * makes that name and all below it count as validated by DNSSEC. A name that is neither
  * in the file nor above one that is does not exist; wildcards hold as in RFC 4592. */
 #pragma once
 

@@ -60,7 +60,7 @@ static int explain(struct dns_answer *answer, const char *name, struct arena *a)
 static int follow(struct zone_resolver *z, struct dns_name *name, enum dns_type type, struct arena *a, struct dns_answer *ret)
 {
 	uint32_t ttl = UINT32_MAX;
-	bool cname;
+	bool cname, secure = true;
 	int r;
 
 	for (unsigned i = 0; i <= CNAMES_MAX; i++) {
@@ -68,6 +68,7 @@ static int follow(struct zone_resolver *z, struct dns_name *name, enum dns_type 
 		if (r < 0)
 			return r;
 		ttl = ret->ttl = MIN(ttl, ret->ttl);
+		secure = ret->secure = secure && ret->secure;
 		if (!cname)
 			return 0;
 		r = dns_name_parse(slice_from(ret->records[0].name), NULL, name);
@@ -97,7 +98,7 @@ static int zone_query(struct resolver *resolver, const char *text, enum dns_type
 		r = follow(z, &name, type, a, &answer);
 	if (r < 0)
 		return r;
-	answer.secure = z->secure && !DNS_STATUS_TEMPORARY(answer.status);
+	answer.secure = (z->secure || answer.secure) && !DNS_STATUS_TEMPORARY(answer.status);
 	answer.canonical = arena_strdup(a, dns_name_format(&name, canonical));
 	if (!answer.canonical)
 		return -ENOMEM;

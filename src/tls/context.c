@@ -253,6 +253,10 @@ int tls_client_context_new(struct world *w, const struct tls_client_config *conf
 		/* Opportunistic TLS takes what the peer has: a short key is better than none (RFC 7435 section 3).
 		 * Where the certificate counts, tls_connect raises this again. */
 		SSL_CTX_set_security_level(c->ssl_ctx, 1);
+		if (SSL_CTX_dane_enable(c->ssl_ctx) != 1)
+			r = -ENOMEM;
+	}
+	if (r >= 0) {
 		if (config->ca_file)
 			r = load_cas(c, config->ca_file, false, ret_why);
 		else if (!world_is_simulated(w) && SSL_CTX_set_default_verify_paths(c->ssl_ctx) != 1)

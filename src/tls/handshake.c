@@ -1,12 +1,9 @@
 /* The handshake of both sides, and what it says about the peer. */
+#include "tls/handshake.h"
+
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
-#include "tls/context.h"
-#include "tls/transport.h"
-
-/* OpenSSL's level of 112 bits (RSA from 2,048 up), as RFC 9325 section 4.5 asks for where the certificate counts. */
-#define LEVEL_VERIFIED 2
 #define PEER_NAMES_MAX 64
 #define SUBJECT_MAX 1024
 
@@ -62,6 +59,32 @@ static bool is_plain_text(struct slice s)
 	return true;
 }
 
+enum tls_rejection tls_rejection_of(long verify_result)
+{
+	switch (verify_result) {
+	case X509_V_OK:
+		return TLS_REJECTED_NOT;
+	case X509_V_ERR_HOSTNAME_MISMATCH:
+	case X509_V_ERR_IP_ADDRESS_MISMATCH:
+		return TLS_REJECTED_NAME;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		return TLS_REJECTED_EXPIRED;
+	case X509_V_ERR_DANE_NO_MATCH:
+		return TLS_REJECTED_TLSA;
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_CERT_UNTRUSTED:
+	case X509_V_ERR_CERT_REJECTED:
+	case X509_V_ERR_CERT_REVOKED:
+		return TLS_REJECTED_UNTRUSTED;
+	}
+	return TLS_REJECTED_OTHER;
+}
+
 static void fill_group(SSL *ssl, struct tls_info *info)
 {
 	int nid = SSL_get_negotiated_group(ssl);
@@ -82,6 +105,7 @@ static void fill_info(struct tls_transport *t, struct tls_info *ret)
 	fill_group(ssl, &info);
 	info.peer_certificate = SSL_get0_peer_certificate(ssl) != NULL;
 	info.verified = info.peer_certificate && verified == X509_V_OK;
+	info.rejection = info.peer_certificate ? tls_rejection_of(verified) : TLS_REJECTED_OTHER;
 	if (info.peer_certificate && !info.verified)
 		(void) slice_copy(slice_from(X509_verify_cert_error_string(verified)), info.verify_error, sizeof(info.verify_error));
 	if (sni && is_plain_text(slice_from(sni)))
@@ -166,8 +190,8 @@ static void fill_peer(SSL *ssl, struct arena *a, struct tls_info *info)
 
 /* --- the two sides ------------------------------------------------------------------------------------------------ */
 
-static int shake_hands(struct tls_transport *t, struct stream *s, usec_t deadline, struct arena *a, struct tls_info *ret,
-		       const char **ret_why)
+int tls_shake_hands(struct tls_transport *t, struct stream *s, usec_t deadline, struct arena *a, struct tls_info *ret,
+		    struct tls_failure *ret_failure)
 {
 	SSL *ssl = tls_transport_ssl(t);
 	bool eof;
@@ -178,11 +202,12 @@ static int shake_hands(struct tls_transport *t, struct stream *s, usec_t deadlin
 	    ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		r = -EKEYREJECTED;
 	if (r < 0) {
-		if (ret_why) {
-			const char *why = explain(t, r, eof, a);
+		const char *why = explain(t, r, eof, a);
 
-			*ret_why = why ? why : "the TLS handshake failed";
-		}
+		*ret_failure = (struct tls_failure) {
+			.why = why ? why : "the TLS handshake failed",
+			.rejection = r == -EKEYREJECTED ? tls_rejection_of(SSL_get_verify_result(ssl)) : TLS_REJECTED_NOT,
+		};
 		ERR_clear_error();
 		transport_close(tls_transport_base(t)); /* what lies below stays the stream's */
 		return r;
@@ -195,9 +220,7 @@ static int shake_hands(struct tls_transport *t, struct stream *s, usec_t deadlin
 	return 0;
 }
 
-/* Whatever was sent before the handshake was not protected by it and must not be read as if it were:
- * RFC 3207 section 4.2. The caller decides about it first. */
-static int begin(struct tls_context *c, struct stream *s, struct tls_transport **ret, const char **ret_why)
+int tls_begin(struct tls_context *c, struct stream *s, struct tls_transport **ret, const char **ret_why)
 {
 	int r = 0;
 
@@ -215,60 +238,19 @@ static int begin(struct tls_context *c, struct stream *s, struct tls_transport *
 
 int tls_accept(struct tls_context *c, struct stream *s, usec_t deadline, struct arena *a, struct tls_info *ret, const char **ret_why)
 {
+	struct tls_failure failure = { 0 };
 	struct tls_transport *t;
 	int r;
 
 	CHECK_MAGIC(c, TLS_CONTEXT_MAGIC);
 	assert(c->server);
-	r = begin(c, s, &t, ret_why);
-	if (r < 0)
-		return r;
-	SSL_set_accept_state(tls_transport_ssl(t));
-	X509_VERIFY_PARAM_set_time(SSL_get0_param(tls_transport_ssl(t)), (time_t) (world_wall(c->world) / 1000000));
-	return shake_hands(t, s, deadline, a, ret, ret_why);
-}
-
-/* Whom we expect: SNI for a name (RFC 6066 section 3 has none for addresses), and the check of the certificate,
- * which is made in any case, but ends the handshake only when asked to. */
-static int expect(SSL *ssl, const char *name, enum tls_verify verify)
-{
-	X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-	struct ip ip;
-
-	if (verify == TLS_VERIFY_NAME) {
-		SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
-		SSL_set_security_level(ssl, LEVEL_VERIFIED);
+	r = tls_begin(c, s, &t, &failure.why);
+	if (r >= 0) {
+		SSL_set_accept_state(tls_transport_ssl(t));
+		X509_VERIFY_PARAM_set_time(SSL_get0_param(tls_transport_ssl(t)), (time_t) (world_wall(c->world) / 1000000));
+		r = tls_shake_hands(t, s, deadline, a, ret, &failure);
 	}
-	if (!name || !name[0])
-		return verify == TLS_VERIFY_NAME ? -EINVAL : 0;
-	/* RFC 6125 section 6.4.3: "*" stands for a whole label; section 6.4.4: the common name is not looked at. */
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	if (ip_parse(slice_from(name), &ip) >= 0)
-		return X509_VERIFY_PARAM_set1_ip(param, ip.bytes, ip.family == 4 ? 4 : 16) == 1 ? 0 : -ENOMEM;
-	if (X509_VERIFY_PARAM_set1_host(param, name, 0) != 1)
-		return -EINVAL;
-	return SSL_set_tlsext_host_name(ssl, name) == 1 ? 0 : -EINVAL;
-}
-
-int tls_connect(struct tls_context *c, struct stream *s, const char *name, enum tls_verify verify, usec_t deadline,
-		struct arena *a, struct tls_info *ret, const char **ret_why)
-{
-	struct tls_transport *t;
-	int r;
-
-	CHECK_MAGIC(c, TLS_CONTEXT_MAGIC);
-	assert(!c->server);
-	r = begin(c, s, &t, ret_why);
-	if (r < 0)
-		return r;
-	SSL_set_connect_state(tls_transport_ssl(t));
-	X509_VERIFY_PARAM_set_time(SSL_get0_param(tls_transport_ssl(t)), (time_t) (world_wall(c->world) / 1000000));
-	r = expect(tls_transport_ssl(t), name, verify);
-	if (r < 0) {
-		if (ret_why)
-			*ret_why = r == -EINVAL ? "there is no name that a certificate could be checked against" : "out of memory";
-		transport_close(tls_transport_base(t));
-		return r;
-	}
-	return shake_hands(t, s, deadline, a, ret, ret_why);
+	if (r < 0 && ret_why)
+		*ret_why = failure.why;
+	return r;
 }

@@ -50,6 +50,16 @@ DEFINE_FREEP(struct tls_context, tls_context_unref)
 enum tls_verify {
 	TLS_VERIFY_NONE,  /* opportunistic: encrypt, whoever it is */
 	TLS_VERIFY_NAME,  /* the chain to a CA and the name */
+	TLS_VERIFY_DANE,  /* what TLSA records say (tls_connect_to) */
+};
+/* Why a certificate was not accepted. */
+enum tls_rejection {
+	TLS_REJECTED_NOT,
+	TLS_REJECTED_NAME,      /* it is for other names */
+	TLS_REJECTED_EXPIRED,   /* or not valid yet */
+	TLS_REJECTED_UNTRUSTED, /* its chain leads to no CA that we know */
+	TLS_REJECTED_TLSA,      /* no TLSA record describes it */
+	TLS_REJECTED_OTHER,
 };
 struct tls_info {
 	char version[12]; /* "TLSv1.3" */
@@ -59,6 +69,10 @@ struct tls_info {
 	bool peer_certificate;
 	bool verified;            /* chain and name hold (also filled with TLS_VERIFY_NONE) */
 	char verify_error[96];    /* why not */
+	enum tls_rejection rejection;
+	bool dane;                /* a TLSA record describes the certificate (with TLS_VERIFY_DANE) */
+	uint8_t dane_usage;       /* its usage: 2 or 3 */
+	char matched_name[256];   /* with usage 2: which of the names expected was found */
 	char sni[256];
 
 	/* The server's side, about the client: strings in the arena of tls_accept, NULL without a certificate. */
@@ -75,5 +89,27 @@ struct tls_info {
 int tls_accept(struct tls_context *c, struct stream *s, usec_t deadline, struct arena *a, struct tls_info *ret, const char **ret_why);
 int tls_connect(struct tls_context *c, struct stream *s, const char *name, enum tls_verify verify, usec_t deadline,
 		struct arena *a, struct tls_info *ret, const char **ret_why);
+
+/* A TLSA record (RFC 6698 section 2.1). */
+struct tls_tlsa {
+	uint8_t usage, selector, matching;
+	struct slice data;
+};
+/* Whom a client expects. */
+struct tls_expected {
+	const char *name;              /* for SNI, and to be found in the certificate; with DANE the TLSA base domain */
+	enum tls_verify verify;
+	const struct tls_tlsa *records; /* with TLS_VERIFY_DANE. Those of the usages 0 and 1 are left out; when none can be used, */
+	unsigned n_records;             /* the certificate doesn't count (RFC 7672 section 2.2), and tls_info has dane false */
+	const char *const *names;      /* further names that will do with DANE-TA (RFC 7672 section 3.2.2) */
+	unsigned n_names;
+};
+struct tls_failure {
+	const char *why;               /* a sentence, in the arena */
+	enum tls_rejection rejection;  /* with -EKEYREJECTED */
+};
+/* As tls_connect. */
+int tls_connect_to(struct tls_context *c, struct stream *s, const struct tls_expected *e, usec_t deadline, struct arena *a,
+		   struct tls_info *ret, struct tls_failure *ret_failure);
 /* The channel binding of the connection for SASL ("tls-exporter" or "tls-unique"): bytes in the arena. */
 int tls_channel_binding(struct stream *s, const char *kind, struct arena *a, struct slice *ret);
