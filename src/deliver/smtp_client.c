@@ -44,6 +44,31 @@ int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, str
 	return smtp_client_reply(c, timeout, a, ret);
 }
 
+/* The name under which something is remembered about the host. */
+static const char *remembered_name(const struct smtp_client *c, char room[static ENDPOINT_TEXT])
+{
+	return c->peer.host ? c->peer.host : endpoint_format(&c->peer.endpoint, room);
+}
+
+void smtp_client_learn_bdat(struct smtp_client *c, enum bdat_known what)
+{
+	char room[ENDPOINT_TEXT];
+
+	if (c->bdat == what)
+		return;
+	c->bdat = what;
+	remember(c->deliverer->remembered, REMEMBERED_BDAT, remembered_name(c, room), (uint8_t) what,
+		 c->settings->config.remember_chunking);
+}
+
+static void recall_bdat(struct smtp_client *c)
+{
+	char room[ENDPOINT_TEXT];
+
+	if (c->extensions.bits & EXT_CHUNKING)
+		c->bdat = recall(c->deliverer->remembered, REMEMBERED_BDAT, remembered_name(c, room));
+}
+
 /* What the steps of opening share: where to put the words about a failure. */
 struct opening {
 	struct smtp_client *client;
@@ -237,6 +262,7 @@ static int open_steps(struct opening *o)
 		r = introduce(o);
 	if (r < 0)
 		return r;
+	recall_bdat(c);
 	return c->peer.login ? login(c, o->scratch, o->failure) : 0;
 }
 

@@ -37,6 +37,8 @@ struct smtp_client {
 	bool encrypted;
 	bool verified;       /* and the certificate is the right one */
 	unsigned messages;   /* whose content was sent here */
+	unsigned mails;      /* transactions that were begun */
+	enum bdat_known bdat; /* does BDAT work at this host? */
 	bool proven;         /* a transaction came to its end here */
 	bool needs_rset;     /* a transaction is open at the server that we have given up */
 	usec_t until;        /* no wait of the attempt that is under way is longer */
@@ -53,6 +55,8 @@ void smtp_client_close(struct smtp_client *c, bool polite);
 usec_t smtp_client_deadline(const struct smtp_client *c, usec_t timeout);
 /* What a time-out was: -ETIME when it was that of the attempt as a whole. Others as they are. */
 int smtp_client_error(const struct smtp_client *c, int error);
+/* Notes whether BDAT works at this host, for this connection and later ones. */
+void smtp_client_learn_bdat(struct smtp_client *c, enum bdat_known what);
 /* One command and its reply. text: without CRLF; NULL: there was no memory for it, -ENOMEM. -errno: the connection is lost; -EALREADY: there is a reply already
  * that nobody asked for. */
 int smtp_client_ask(struct smtp_client *c, const char *text, usec_t timeout, struct arena *a, struct reply *ret);

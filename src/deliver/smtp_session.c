@@ -7,6 +7,8 @@
 #include "deliver/smtp_client.h"
 #include "deliver/smtp_transaction.h"
 
+#define BDAT_FAILURES_MAX 3u /* hosts that are found not to cope with it, in one attempt */
+
 struct smtp_session {
 	struct deliverer *deliverer;
 	const struct deliver_settings *settings;
@@ -180,13 +182,13 @@ static usec_t attempt_until(const struct smtp_session *s, const struct delivery 
 	return deadline_after(deadline_after(now(), c->attempt_timeout), d->envelope->size * USEC_SEC / c->minimum_rate);
 }
 
-static int search_begin(struct search *s, struct smtp_session *session, const struct delivery *d)
+static int search_begin(struct search *s, struct smtp_session *session, const struct delivery *d, usec_t until)
 {
 	arena_reset(session->arena);
 	*s = (struct search) {
 		.session = session,
 		.delivery = d,
-		.until = attempt_until(session, d),
+		.until = until,
 		.candidates = { .info = session->info, .trouble = note_candidate, .context = s },
 	};
 	s->candidates.race = (struct race) {
@@ -261,16 +263,27 @@ static bool may_go_elsewhere(const struct outcome *o)
 	       (!o->from_remote || o->reply.code == 421);
 }
 
-/* Narrows the delivery down to the recipients that another server may take; the others keep their outcomes. False:
- * there are none. */
-static bool keep_unanswered(struct delivery *d)
+/* The server could not cope with BDAT: what it said about the content does not count. */
+static bool is_about_content(const struct outcome *o)
+{
+	return o->stage == STAGE_DATA || o->stage == STAGE_DOT;
+}
+
+/* There was no room for it in the transaction. */
+static bool is_left_over(const struct outcome *o)
+{
+	return o->kind == OUTCOME_NONE;
+}
+
+/* Narrows the delivery down to some of its recipients; the others keep their outcomes. False: there are none. */
+static bool keep(struct delivery *d, bool (*which)(const struct outcome *o))
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < d->n_recipients; i++) {
 		struct delivery_recipient r = d->recipients[i];
 
-		if (!may_go_elsewhere(&r.outcome))
+		if (!which(&r.outcome))
 			continue;
 		d->recipients[i] = d->recipients[n];
 		d->recipients[n++] = r;
@@ -285,45 +298,83 @@ static bool is_fit(const struct smtp_session *s, const struct delivery *d)
 	const struct smtp_client *c = s->client;
 	unsigned most = s->settings->config.messages_per_connection;
 
-	if (c->extensions.mail_max > 0)
-		most = MIN(most, c->extensions.mail_max);
+	if (c->extensions.mail_max > 0 && c->mails >= c->extensions.mail_max)
+		return false;
 	return c->messages < most && (!needs_tls(s, d) || has_protection(c));
 }
 
+static int no_memory(struct delivery *d)
+{
+	struct outcome o;
+
+	failure_local(&o, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, NULL);
+	failure_spread(&o, d);
+	return -ENOMEM;
+}
+
+/* One transaction, over the connection that is there or a new one. 1: the delivery is narrowed down to recipients that
+ * another one may bring further; 0: that was all. -EPROTONOSUPPORT: 1 by DATA, and from the beginning of the search. */
+static int carry_once(struct search *search, struct delivery *d)
+{
+	struct smtp_session *s = search->session;
+	bool fresh = !s->client;
+	int r;
+
+	if (fresh && find_connection(search) < 0) {
+		failure_spread(&search->failure, d);
+		return 0;
+	}
+	s->client->until = search->until;
+	if (d->recipients[0].outcome.kind != OUTCOME_NONE)
+		tell(search, &d->recipients[0].outcome, "next host");
+	forget_outcomes(d);
+	r = smtp_transaction(s->client, d);
+	if (r >= 0)
+		return keep(d, is_left_over);
+	disconnect(s, false);
+	if (r == -ECANCELED || r == -EIO)
+		return 0;
+	if (r == -ESTALE && !fresh) {
+		forget_outcomes(d); /* that the server has closed meanwhile says nothing about this message */
+		return 1;
+	}
+	if (r != -EPROTONOSUPPORT)
+		return keep(d, may_go_elsewhere);
+	return keep(d, is_about_content) ? r : 0;
+}
+
 /* RFC 5321 section 5.1: the hosts are tried in order until one succeeds. That one has answered the first words is no
- * success yet; without going on, one that always breaks down later would keep the others from ever being asked. */
+ * success yet; without going on, one that always breaks down later would keep the others from ever being asked. What the
+ * server has not taken because a transaction of it is small (RFC 9422, RFC 5321 section 4.5.3.1.10) follows at once. */
 static void carry(struct smtp_session *s, struct delivery *whole)
 {
 	struct delivery d = *whole;
 	struct search search;
-	bool fresh;
-	int r = 0;
+	unsigned by_data = 0;
+	int r = 1;
 
 	if (s->client && !is_fit(s, whole))
 		disconnect(s, true);
-	if (search_begin(&search, s, &d) < 0) {
-		failure_local(&search.failure, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, NULL);
-		failure_spread(&search.failure, &d);
+	if (search_begin(&search, s, &d, attempt_until(s, whole)) < 0) {
+		(void) no_memory(&d);
 		return;
 	}
 	for (;;) {
-		fresh = !s->client;
-		if (fresh && find_connection(&search) < 0) {
-			failure_spread(&search.failure, &d);
+		r = carry_once(&search, &d);
+		if (r == 0 || (r < 0 && ++by_data > BDAT_FAILURES_MAX))
+			return;
+		if (r > 0 && !s->client)
+			continue; /* with the next candidate */
+		if (r < 0) {
+			tell(&search, &d.recipients[0].outcome, "again without BDAT");
+			forget_outcomes(&d);
+		}
+		if (s->client && !is_fit(s, whole))
+			disconnect(s, true);
+		if (search_begin(&search, s, &d, r < 0 ? search.until : attempt_until(s, whole)) < 0) {
+			(void) no_memory(&d);
 			return;
 		}
-		s->client->until = search.until;
-		if (d.recipients[0].outcome.kind != OUTCOME_NONE)
-			tell(&search, &d.recipients[0].outcome, "next host");
-		forget_outcomes(&d);
-		r = smtp_transaction(s->client, &d);
-		if (r >= 0)
-			return;
-		disconnect(s, false);
-		if (r == -ESTALE && !fresh)
-			forget_outcomes(&d); /* that the server has closed meanwhile says nothing about this message */
-		else if (r == -ECANCELED || r == -EIO || !keep_unanswered(&d))
-			return;
 	}
 }
 

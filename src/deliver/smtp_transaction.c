@@ -431,6 +431,41 @@ static int unreadable(struct transaction *t, int error)
 	return give_up(t, &o, -EIO);
 }
 
+/* Some servers and firewalls offer CHUNKING and then refuse BDAT as a command, hang up or fall silent. Where it has
+ * worked before, or nothing else would do (RFC 3030 section 3: BINARYMIME needs BDAT), that is no explanation. */
+static bool bdat_is_suspect(const struct transaction *t)
+{
+	return t->chunking && t->client->bdat != BDAT_WORKS && t->d->envelope->body != BODY_BINARYMIME;
+}
+
+static bool refuses_bdat(const struct reply *reply)
+{
+	return reply->code == 500 || reply->code == 502 || reply->code == 503 || reply->code == 504;
+}
+
+/* The connection is out of step, or gone: what we sent as content may be taken for commands. */
+static int without_bdat(struct transaction *t, const struct outcome *failure)
+{
+	struct outcome o = *failure;
+
+	o.kind = OUTCOME_DEFERRED;
+	o.site_fault = false;
+	smtp_client_learn_bdat(t->client, BDAT_FAILS);
+	LOG(t->client->deliverer->log, LOG_INFO, "A server offers CHUNKING, but BDAT fails there; it gets DATA for a while",
+	    F_STR("host", t->remote.host), F_STR("because", o.reply.text));
+	return give_up(t, &o, -EPROTONOSUPPORT);
+}
+
+static int lost_content(struct transaction *t, int error)
+{
+	struct outcome o;
+
+	if (!bdat_is_suspect(t) || (error != -ENODATA && error != -ECONNRESET && error != -EPIPE && error != -ETIMEDOUT))
+		return lost(t, error);
+	failure_connection(&o, t->stage, &t->remote, smtp_client_error(t->client, error), t->d->arena);
+	return without_bdat(t, &o);
+}
+
 /* The server hung up, or seems to have, while we were sending: perhaps it said why before. */
 static int hung_up(struct transaction *t, int error)
 {
@@ -441,9 +476,11 @@ static int hung_up(struct transaction *t, int error)
 	if ((error == -EPIPE || error == -ECONNRESET || error == -ETIMEDOUT) &&
 	    smtp_client_reply(t->client, LAST_WORDS, t->d->arena, &reply) >= 0 && reply.code >= 400) {
 		failure_reply(&o, STAGE_DATA, &t->remote, &reply);
+		if (bdat_is_suspect(t) && refuses_bdat(&reply))
+			return without_bdat(t, &o);
 		return give_up(t, &o, -ECONNRESET);
 	}
-	return lost(t, error);
+	return lost_content(t, error);
 }
 
 static int send_content(struct transaction *t)
@@ -480,6 +517,12 @@ static int send_content(struct transaction *t)
  * others are as good as not tried: they go next, at once. */
 static void spare_surplus(struct transaction *t)
 {
+	bool taken = false;
+
+	for (unsigned i = 0; i < t->n; i++)
+		taken |= t->d->recipients[i].outcome.kind == OUTCOME_RELAYED || t->d->recipients[i].outcome.kind == OUTCOME_DELIVERED;
+	if (!taken)
+		return;
 	for (unsigned i = 0; i < t->n; i++) {
 		struct outcome *o = &t->d->recipients[i].outcome;
 
@@ -498,20 +541,28 @@ static int take_final(struct transaction *t)
 	t->stage = STAGE_DOT;
 	if (c->peer.lmtp) {
 		r = lmtp_read_replies(c, &t->remote, t->d, t->pending, t->n);
+		if (r >= 0)
+			spare_surplus(t);
 		return r < 0 ? lost(t, r) : 0;
 	}
 	r = smtp_client_verdict(c, c->settings->config.dot_timeout, t->d->arena, &reply);
 	if (r < 0)
-		return lost(t, r);
+		return lost_content(t, r);
 	failure_reply(&o, STAGE_DOT, &t->remote, &reply);
+	if (bdat_is_suspect(t) && refuses_bdat(&reply))
+		return without_bdat(t, &o);
+	if (t->chunking && REPLY_OK(&reply))
+		smtp_client_learn_bdat(c, BDAT_WORKS);
 	if (REPLY_OK(&reply))
 		o.kind = t->dsn ? OUTCOME_DELIVERED : OUTCOME_RELAYED;
 	o.time_kept = t->to.extensions->bits & EXT_DELIVERBY;
 	for (unsigned i = 0; i < t->n; i++)
 		if (t->pending[i])
 			t->d->recipients[i].outcome = o;
-	if (REPLY_OK(&reply))
-		spare_surplus(t);
+	spare_surplus(t);
+	/* Not now: then those that did not fit into this transaction need not ask. */
+	if (REPLY_TEMPORARY(&reply))
+		failure_spread(&o, t->d);
 	/* After a refused BDAT it is unclear whether the server still thinks of a transaction. */
 	c->needs_rset = t->chunking && !REPLY_OK(&reply);
 	return reply.code == 421 ? -ECONNRESET : 0;
@@ -540,6 +591,7 @@ static int run(struct transaction *t)
 	int r;
 
 	t->stage = STAGE_MAIL;
+	c->mails++;
 	r = check_silence(t);
 	if (r >= 0)
 		r = t->pipelining ? envelope_pipelined(t, &commands) : envelope_in_steps(t, &commands);
@@ -599,23 +651,29 @@ static struct slice domain_of(const struct delivery_recipient *r)
 	return slice_from(at ? at + 1 : "");
 }
 
-/* How many of the recipients fit the server's limits (RFC 9422 section 4): the first n, and of them those before one with
- * a domain too many. */
-static unsigned fit_limits(const struct delivery *d, unsigned n, const struct extensions *x)
+static int compare_domains(const void *a, const void *b)
 {
-	unsigned domains = 0;
+	const struct delivery_recipient *x = a, *y = b;
+	int order = strcasecmp(domain_of(x).data, domain_of(y).data);
 
-	n = x->rcpt_max > 0 ? MIN(n, x->rcpt_max) : n;
-	for (unsigned i = 0; x->rcpt_domain_max > 0 && i < n; i++) {
-		unsigned before = 0;
+	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
 
-		while (before < i && !slice_ieq(domain_of(&d->recipients[before]), domain_of(&d->recipients[i])))
-			before++;
-		domains += before == i;
+/* How many of the recipients fit the server's limits (RFC 9422 section 4): the first n, and of them those before one with
+ * a domain too many. In the order of the domains, so that few transactions do for all. */
+static unsigned fit_limits(struct delivery *d, unsigned n, const struct extensions *x)
+{
+	unsigned most = x->rcpt_max > 0 ? MIN(n, x->rcpt_max) : n, domains = 0;
+
+	if (x->rcpt_domain_max == 0)
+		return most;
+	qsort(d->recipients, n, sizeof(d->recipients[0]), compare_domains);
+	for (unsigned i = 0; i < most; i++) {
+		domains += i == 0 || strcasecmp(domain_of(&d->recipients[i - 1]).data, domain_of(&d->recipients[i]).data) != 0;
 		if (domains > x->rcpt_domain_max)
 			return i;
 	}
-	return n;
+	return most;
 }
 
 int smtp_transaction(struct smtp_client *c, struct delivery *d)
@@ -639,7 +697,8 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 			.now = world_wall(c->deliverer->world),
 		},
 		.pipelining = (offered & EXT_PIPELINING) && !config->no_pipelining,
-		.chunking = (offered & EXT_CHUNKING) && !config->no_chunking,
+		.chunking = (offered & EXT_CHUNKING) && !config->no_chunking &&
+			    (c->bdat != BDAT_FAILS || d->envelope->body == BODY_BINARYMIME),
 		.utf8 = d->envelope->flags & ENVELOPE_SMTPUTF8,
 		.dsn = (offered & EXT_DSN) && !c->peer.lmtp,
 		.stage = STAGE_LOCAL,

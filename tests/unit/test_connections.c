@@ -928,6 +928,159 @@ static void test_families_race_through_a_proxy_too(void **state)
 	end_proxy(f, &p);
 }
 
+/* --- transactions ----------------------------------------------------------------------------------------------------- */
+
+static void test_recipients_go_in_as_few_transactions_as_the_limits_allow(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	/* RFC 9422: a, c, e at x; b, d at y; f at z. */
+	s->manners.ehlo = "250-server\r\n250-PIPELINING\r\n250 LIMITS RCPTMAX=4 RCPTDOMAINMAX=1\r\n";
+	add_message(f, 6);
+	(void) deliver(f);
+	for (unsigned i = 0; i < 6; i++)
+		is_taken(0, i, "2001:db8::25");
+	assert_int_equal(s->accepted, 1);
+	assert_int_equal(s->mails, 3);
+	assert_int_equal(s->rcpts, 6);
+	/* The next connection is to a server that allows two messages each. */
+	s->manners.ehlo = "250-server\r\n250 LIMITS RCPTMAX=2 MAILMAX=2\r\n";
+	s->mails = s->rcpts = s->accepted = 0;
+	add_message(f, 6);
+	(void) deliver(f);
+	for (unsigned i = 0; i < 6; i++)
+		is_taken(1, i, "2001:db8::25");
+	assert_int_equal(s->accepted, 2);
+	assert_int_equal(s->mails, 3);
+	assert_int_equal(s->contents, 6);
+}
+
+static void test_recipients_that_are_too_many_follow_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	s->manners.rcpt_max = 2;
+	add_message(f, 5);
+	assert_true(deliver(f) < 3 * USEC_SEC);
+	for (unsigned i = 0; i < 5; i++)
+		is_taken(0, i, "2001:db8::25");
+	assert_int_equal(s->accepted, 1);
+	assert_int_equal(s->mails, 3);
+	assert_int_equal(s->rcpts, 5 + 3 + 1);
+}
+
+static const char offers_chunking[] = "250-server\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+
+/* However it fails, the message goes by DATA at once, and later ones without the attempt. */
+static void bdat_fails(struct fixture *f, const char *how)
+{
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	s->manners.ehlo = offers_chunking;
+	s->manners.bdat = how;
+	f->config.dot_timeout = USEC_MIN;
+	add_message(f, 2);
+	(void) deliver(f);
+	is_taken(0, 0, "2001:db8::25");
+	is_taken(0, 1, "2001:db8::25");
+	assert_int_equal(s->bdats, 1);
+	assert_int_equal(s->contents, 1);
+	assert_int_equal(s->accepted, 2); /* the first connection is out of step */
+	(void) deliver_one(f);
+	is_taken(1, 0, "2001:db8::25");
+	assert_int_equal(s->bdats, 1);
+	/* After a day it may have been mended. */
+	sim_run(f->sim, sim_now(f->sim) + 25 * USEC_HOUR);
+	s->manners.bdat = NULL;
+	(void) deliver_one(f);
+	is_taken(2, 0, "2001:db8::25");
+	assert_int_equal(s->bdats, 2);
+}
+
+static void test_bdat_that_is_no_command_is_done_without(void **state)
+{
+	bdat_fails(*state, "500 5.5.1 what?\r\n");
+}
+
+static void test_bdat_at_which_the_server_hangs_up_is_done_without(void **state)
+{
+	bdat_fails(*state, "");
+}
+
+static void test_bdat_that_is_not_answered_is_done_without(void **state)
+{
+	bdat_fails(*state, "\r"); /* no line */
+}
+
+static void test_where_bdat_has_worked_it_is_not_blamed(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	s->manners.ehlo = offers_chunking;
+	(void) deliver_one(f);
+	is_taken(0, 0, "2001:db8::25");
+	s->manners.bdat = "";
+	(void) deliver_one(f);
+	assert_int_equal(outcome(1, 0)->kind, OUTCOME_DEFERRED); /* RFC 1047: it may have been taken */
+	assert_int_equal(outcome(1, 0)->stage, STAGE_DOT);
+	s->manners.bdat = NULL;
+	(void) deliver_one(f);
+	is_taken(2, 0, "2001:db8::25");
+	assert_int_equal(s->bdats, 3);
+}
+
+static void test_a_refused_content_is_no_failure_of_bdat(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	s->manners.ehlo = offers_chunking;
+	s->manners.bdat = "554 5.7.1 spam\r\n";
+	(void) deliver_one(f);
+	assert_int_equal(outcome(0, 0)->kind, OUTCOME_FAILED);
+	assert_int_equal(s->accepted, 1);
+}
+
+static void test_binary_content_has_no_other_way_than_bdat(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "[2001:db8::25]:25");
+
+	s->manners.ehlo = "250-server\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 BINARYMIME\r\n";
+	s->manners.bdat = "";
+	f->envelope.body = BODY_BINARYMIME;
+	(void) deliver_one(f);
+	assert_int_equal(outcome(0, 0)->kind, OUTCOME_DEFERRED);
+	assert_int_equal(s->accepted, 1);
+	assert_int_equal(s->contents, 0);
+}
+
+/* Each wait is short enough for its own limit, but there are many of them. */
+static void test_a_trickling_peer_cannot_hold_a_message(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "192.0.2.25:25");
+	usec_t took;
+
+	fake.addresses[0] = "192.0.2.25";
+	s->manners.reply_pause = 4 * USEC_SEC; /* about a minute for each reply */
+	f->config.attempt_timeout = 3 * USEC_MIN;
+	add_message(f, 6);
+	took = deliver(f);
+	assert_in_range(took, 3 * USEC_MIN, 3 * USEC_MIN + 30 * USEC_SEC);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(outcome(0, i)->kind, OUTCOME_DEFERRED);
+	assert_non_null(strstr(outcome(0, 5)->reply.text, "it took longer than a whole attempt may take"));
+	/* Of a large message more time is granted. */
+	f->envelope.size = 4096 * 3600;
+	s->manners.reply_pause = 2 * USEC_SEC;
+	(void) deliver_one(f);
+	is_taken(1, 0, "192.0.2.25");
+}
+
 /* --- what is remembered -------------------------------------------------------------------------------------------- */
 
 static void test_what_is_remembered_has_its_place_and_its_time(void **state)
@@ -987,6 +1140,15 @@ int main(void)
 		T(test_a_proxy_may_want_a_login),
 		T(test_trouble_with_a_proxy_is_trouble_of_our_path),
 		T(test_families_race_through_a_proxy_too),
+		T(test_recipients_go_in_as_few_transactions_as_the_limits_allow),
+		T(test_recipients_that_are_too_many_follow_at_once),
+		T(test_bdat_that_is_no_command_is_done_without),
+		T(test_bdat_at_which_the_server_hangs_up_is_done_without),
+		T(test_bdat_that_is_not_answered_is_done_without),
+		T(test_where_bdat_has_worked_it_is_not_blamed),
+		T(test_a_refused_content_is_no_failure_of_bdat),
+		T(test_binary_content_has_no_other_way_than_bdat),
+		T(test_a_trickling_peer_cannot_hold_a_message),
 		T(test_what_is_remembered_has_its_place_and_its_time),
 	};
 
