@@ -266,7 +266,7 @@ static bool may_go_elsewhere(const struct outcome *o)
 /* The server could not cope with BDAT: what it said about the content does not count. */
 static bool is_about_content(const struct outcome *o)
 {
-	return o->stage == STAGE_DATA || o->stage == STAGE_DOT;
+	return o->kind == OUTCOME_DEFERRED && (o->stage == STAGE_DATA || o->stage == STAGE_DOT);
 }
 
 /* There was no room for it in the transaction. */
