@@ -50,6 +50,7 @@ python3-authres|py:authres
 universal-ctags|cmd:ctags
 valgrind|cmd:valgrind
 haproxy|file:/usr/sbin/haproxy
+microsocks|cmd:microsocks
 '
 fuzz_packages='
 clang|cmd:clang

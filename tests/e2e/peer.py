@@ -45,7 +45,7 @@ class Peer:
     list of replies used one after the other (the last one repeats), True (the usual reply), None (close the connection
     without a word), or a callable (argument, connection number) -> one of those. A reply beginning with 421 closes the
     connection. Received messages are in .messages as dicts; .early counts commands that came before the reply to the one
-    before them. login=(user, password): AUTH is announced (under TLS if there is tls) and MAIL needs it."""
+    before them. .clients are the addresses of who connected. login=(user, password): AUTH is announced (under TLS if there is tls) and MAIL needs it."""
 
     EXTENSIONS = ("PIPELINING", "8BITMIME", "SIZE 50000000", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING")
 
@@ -72,6 +72,7 @@ class Peer:
         )
         self.timeout = timeout
         self.messages, self.connections, self.commands, self.early = [], 0, [], 0
+        self.clients = []
         self.most_at_once, self.open_connections = 0, set()
         self.lock = threading.Lock()
         if unix:
@@ -108,11 +109,12 @@ class Peer:
     def _accept(self):
         while self.open:
             try:
-                connection, _ = self.listener.accept()
+                connection, client = self.listener.accept()
             except OSError:
                 return
             with self.lock:
                 self.connections += 1
+                self.clients.append(client[0] if client else None)
                 number = self.connections
                 self.open_connections.add(connection)
                 self.most_at_once = max(self.most_at_once, len(self.open_connections))
