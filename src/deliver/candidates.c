@@ -1,5 +1,6 @@
 #include "deliver/candidates.h"
 
+#include "deliver/host_order.h"
 #include "deliver/remembered.h"
 
 #define UNROUTABLE_KEPT USEC_MIN
@@ -7,25 +8,6 @@
 static unsigned source_index(unsigned family)
 {
 	return family == 4 ? 1 : family == 6 ? 2 : 0;
-}
-
-/* --- hosts in order ------------------------------------------------------------------------------------------- */
-
-/* RFC 5321 section 5.1: hosts of equal preference in random order. They are sorted by preference already. */
-static void shuffle_equals(struct world *w, struct target_host *hosts, unsigned n)
-{
-	for (unsigned from = 0, to; from < n; from = to) {
-		to = from + 1;
-		while (to < n && hosts[to].preference == hosts[from].preference)
-			to++;
-		for (unsigned left = to - from; left > 1; left--) {
-			unsigned a = from + left - 1, b = from + (unsigned) world_random_below(w, left);
-			struct target_host other = hosts[a];
-
-			hosts[a] = hosts[b];
-			hosts[b] = other;
-		}
-	}
 }
 
 /* --- what can't be tried ---------------------------------------------------------------------------------------- */
@@ -50,7 +32,7 @@ static bool is_loop(struct candidates *c, const struct target_host *host, const 
 {
 	struct arena *a = c->race.arena;
 
-	if (c->info->hop->kind != HOP_MX || !route_is_own_address(c->race.deliverer->router, ip, host->port))
+	if ((c->info->hop->kind != HOP_MX && c->info->hop->kind != HOP_SRV) || !route_is_own_address(c->race.deliverer->router, ip, host->port))
 		return false;
 	note_trouble(c, host, CLASS_OTHER, 554, 6,
 		     arena_printf(a, "mail for %s loops back: %s is an address of this server", c->info->domain,
@@ -232,6 +214,14 @@ static void failed(struct race *race, const struct dial_target *t, int error, co
 		remember(race->deliverer->remembered, REMEMBERED_UNROUTABLE, t->to.ip.family == 6 ? "6" : "4", 1, UNROUTABLE_KEPT);
 	dial_failure(t, error, why, race->arena, &o);
 	c->trouble(c->context, &o);
+	candidates_failed(c, candidate_of(t)->host, &o);
+}
+
+/* Only whoever has a choice need remember. */
+void candidates_failed(const struct candidates *c, const struct target_host *host, const struct outcome *o)
+{
+	if (c->n_hosts > 1 && o->site_fault)
+		route_health_failed(c->race.deliverer->router, host, c->info->hop->source, o->reply.text);
 }
 
 int candidates_begin(struct candidates *c)
@@ -249,7 +239,7 @@ int candidates_begin(struct candidates *c)
 	c->host = 0;
 	c->first = NULL;
 	c->end = &c->first;
-	shuffle_equals(c->race.deliverer->world, c->hosts, c->n_hosts);
+	hosts_in_order(c->race.deliverer->world, c->race.deliverer->router, c->info->hop, c->hosts, c->n_hosts);
 	return 0;
 }
 
@@ -274,6 +264,8 @@ void candidates_worked(struct candidates *c, const struct candidate *which)
 	struct remembered *m = c->race.deliverer->remembered;
 	unsigned family = which->at.to.ip.family;
 
+	if (c->n_hosts > 1)
+		route_health_worked(c->race.deliverer->router, which->host, c->info->hop->source);
 	if (which->at.to.kind != ENDPOINT_IP || !c->seen[0] || !c->seen[1])
 		return;
 	if (family == 4 || recall(m, REMEMBERED_FAMILY, c->info->site) != 0)

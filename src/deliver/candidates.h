@@ -1,6 +1,6 @@
 /* The addresses that may take a delivery, in the order in which they are tried.
  *
- * Hosts come by preference, equals in random order (RFC 5321 section 5.1). The addresses of a host are looked up when its
+ * Hosts come by preference, equals in random order (RFC 5321 section 5.1) or by weight (host_order.h). The addresses of a host are looked up when its
  * turn comes, and interleaved by family, the one first that worked for this site the last time, else IPv6 (RFC 8305
  * section 4). candidates_connect then races through them (race.h); hosts of the same preference take part in one race,
  * less preferred ones wait until all before them have failed.
@@ -43,5 +43,7 @@ struct candidates {
 int candidates_begin(struct candidates *c);
 /* The next one that lets us connect. -EHOSTUNREACH: there is none left; -ECANCELED, -ENOMEM. */
 int candidates_connect(struct candidates *c, const struct candidate **ret, struct stream **ret_stream);
-/* The connection to it became a session, so its family works. */
+/* A connection to the host led nowhere: when that is a fault of the host, it is asked last for a while (route/health.h). */
+void candidates_failed(const struct candidates *c, const struct target_host *host, const struct outcome *o);
+/* The connection to it became a session, so it works, and so does its family. */
 void candidates_worked(struct candidates *c, const struct candidate *which);

@@ -142,6 +142,7 @@ static void courier_run(struct courier *c, struct slot *slot)
 	switch (slot_info(slot)->hop->kind) {
 	case HOP_MX:
 	case HOP_HOST:
+	case HOP_SRV:
 	case HOP_RELAY:
 	case HOP_LMTP:
 		smtp_session_run(d, settings, slot);

@@ -165,6 +165,8 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 	}
 	if (r < 0)
 		note_failure(s, &failure);
+	if (r < 0 && host)
+		candidates_failed(&s->candidates, host, &failure);
 	return r;
 }
 

@@ -45,8 +45,13 @@ struct source_section {
 	const char *ehlo, *proxy, *proxy_user, *proxy_password_file;
 	unsigned weight;
 };
+struct relay_host_section {
+	const struct config_node *host;
+	unsigned weight;
+};
 struct relay_section {
 	const struct config_node *hosts;
+	const char *srv;
 	int tls; /* enum tls_policy */
 	const struct config_node *implicit_tls; /* NULL: by the port */
 	const char *user, *password_file;
@@ -91,7 +96,7 @@ struct signing_key_section {
 };
 struct via_section {
 	const struct config_node *mx, *host, *lmtp;
-	const char *relay, *maildir, *reject, *source;
+	const char *relay, *srv, *maildir, *reject, *source;
 	const struct config_node *when;
 	int tls; /* enum tls_policy */
 };

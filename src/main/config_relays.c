@@ -49,12 +49,28 @@ void config_read_bool(struct config_reader *reader, const struct config_node *no
 		config_error(reader->errors, &node->mark, "%s: expected true or false", key);
 }
 
+/* "smtp.example.org:587", or {host: "smtp.example.org:587", weight: 3}. *ret_weight 0: none. -EINVAL (said), -ENOMEM. */
+static int read_host(struct config_reader *reader, const struct config_node *node, struct host_port *ret, uint16_t *ret_weight)
+{
+	struct relay_host_section section = { 0 };
+	int r;
+
+	if (node->kind != CONFIG_MAP)
+		return config_read_host_port(reader, node, 25, ret);
+	r = config_fill(reader, "relays{}.hosts[]", node, &section);
+	if (r < 0)
+		return r;
+	*ret_weight = (uint16_t) section.weight;
+	return section.host ? config_read_host_port(reader, section.host, 25, ret) : -EINVAL;
+}
+
 static int read_hosts(struct config_reader *reader, const struct config_node *node, struct relay *relay)
 {
 	const struct config_node *const single[] = { node };
 	const struct config_node *const *items = single;
-	unsigned n = 1;
 	struct host_port *hosts;
+	uint16_t *weights;
+	unsigned n = 1;
 
 	if (node->kind == CONFIG_LIST) {
 		items = (const struct config_node *const *) node->items;
@@ -63,19 +79,38 @@ static int read_hosts(struct config_reader *reader, const struct config_node *no
 	if (!n)
 		config_error(reader->errors, &node->mark, "hosts: at least one host is needed");
 	hosts = arena_new_array(reader->arena, struct host_port, n + 1);
-	if (!hosts)
+	weights = arena_new_array(reader->arena, uint16_t, n + 1);
+	if (!hosts || !weights)
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++)
-		if (config_read_host_port(reader, items[i], 25, &hosts[i]) == -ENOMEM)
+		if (read_host(reader, items[i], &hosts[i], &weights[i]) == -ENOMEM)
 			return -ENOMEM;
 	relay->hosts = hosts;
+	relay->weights = weights;
 	relay->n_hosts = n;
+	return 0;
+}
+
+/* Where it is: hosts, or an SRV name. */
+static int read_place(struct config_reader *reader, const struct config_pair *pair, const struct relay_section *section,
+		      struct relay *relay)
+{
+	if (section->hosts && section->srv)
+		config_error(reader->errors, &config_get(pair->value, "srv")->mark, "relays: %s has either hosts or srv", pair->key);
+	else if (section->srv)
+		(void) config_read_srv_name(reader, config_get(pair->value, "srv"), section->srv, &relay->srv);
+	else if (!section->hosts)
+		config_error(reader->errors, &pair->mark, "relays: %s needs \"hosts\", or \"srv\"", pair->key);
+	else
+		return read_hosts(reader, section->hosts, relay);
 	return 0;
 }
 
 static void read_implicit_tls(struct config_reader *reader, const struct config_node *node, struct relay *relay)
 {
-	relay->implicit_tls = !node && relay->n_hosts > 0 && relay->hosts[0].port == 465;
+	/* RFC 8314 section 7.3: port 465, or in the DNS "submissions". */
+	relay->implicit_tls = !node && ((relay->n_hosts > 0 && relay->hosts[0].port == 465) ||
+					(relay->srv && slice_istarts(slice_from(relay->srv), "_submissions.")));
 	config_read_bool(reader, node, "implicit_tls", &relay->implicit_tls);
 }
 
@@ -140,13 +175,9 @@ static int read_relay(struct config_reader *reader, struct world *w, const struc
 	if (r < 0)
 		return r;
 	relay->tls = (enum tls_policy) section.tls;
-	if (section.hosts) {
-		r = read_hosts(reader, section.hosts, relay);
-		if (r < 0)
-			return r;
-	} else if (pair->value->kind == CONFIG_NULL) {
-		config_error(reader->errors, &pair->mark, "relays: %s needs \"hosts\"", pair->key);
-	}
+	r = read_place(reader, pair, &section, relay);
+	if (r < 0)
+		return r;
 	read_implicit_tls(reader, section.implicit_tls, relay);
 	r = read_source(reader, w, c, pair->value, &section, relay);
 	if (r < 0)

@@ -1,4 +1,5 @@
 /* `routes`: patterns and ladders. */
+#include "dns/name.h"
 #include "main/config_keys.h"
 #include "main/config_sections.h"
 
@@ -65,6 +66,21 @@ static int read_when(struct config_reader *reader, const struct config_node *nod
 	return 0;
 }
 
+/* A name with labels that begin with an underscore (RFC 2782), which host names have not. */
+int config_read_srv_name(struct config_reader *reader, const struct config_node *node, const char *name, const char **ret)
+{
+	char shown[128];
+	struct dns_name parsed;
+
+	if (name[0] == '_' && strchr(name, '.') && dns_name_parse(slice_from(name), NULL, &parsed) == 0) {
+		*ret = name;
+		return 0;
+	}
+	config_error(reader->errors, &node->mark, "srv: expected a name like _submission._tcp.example.org, found \"%s\"",
+		     slice_escape(slice_from(name), shown, sizeof(shown)));
+	return -EINVAL;
+}
+
 /* --- one rung -------------------------------------------------------------------------------------------- */
 
 static int read_relay_name(struct config_reader *reader, const struct config *c, const struct config_node *node, const char *name,
@@ -105,7 +121,7 @@ static int read_word(struct config_reader *reader, const struct config_node *nod
 		return config_read_mailbox(reader, node, hop);
 	config_suggest(node->text, words, ARRAY_LEN(words), suggestion);
 	config_error(reader->errors, &node->mark,
-		     "via: expected mx, hold, discard, or a map with host, relay, lmtp, maildir or reject, found \"%s\"%s",
+		     "via: expected mx, hold, discard, or a map with host, srv, relay, lmtp, maildir or reject, found \"%s\"%s",
 		     slice_escape(node->text, shown, sizeof(shown)), suggestion);
 	return -EINVAL;
 }
@@ -127,11 +143,11 @@ static int read_prefixed(struct config_reader *reader, const struct config_node 
 static int read_kind(struct config_reader *reader, const struct config *c, const struct config_node *node,
 		     const struct via_section *v, struct hop *hop)
 {
-	unsigned kinds = !!v->mx + !!v->host + !!v->relay + !!v->lmtp + !!v->maildir + !!v->reject;
+	unsigned kinds = !!v->mx + !!v->host + !!v->srv + !!v->relay + !!v->lmtp + !!v->maildir + !!v->reject;
 
 	if (kinds != 1) {
-		config_error(reader->errors, &node->mark, kinds ? "via: a rung is one of mx, host, relay, lmtp, maildir and reject, not several" :
-				     "via: this rung says nothing about where to; give it mx, host, relay, lmtp, maildir or reject");
+		config_error(reader->errors, &node->mark, kinds ? "via: a rung is one of mx, host, srv, relay, lmtp, maildir and reject, not several" :
+				     "via: this rung says nothing about where to; give it mx, host, srv, relay, lmtp, maildir or reject");
 		return -EINVAL;
 	}
 	if (v->mx) {
@@ -141,6 +157,10 @@ static int read_kind(struct config_reader *reader, const struct config *c, const
 	if (v->host) {
 		hop->kind = HOP_HOST;
 		return config_read_host_port(reader, v->host, c->route.mx_port, &hop->host);
+	}
+	if (v->srv) {
+		hop->kind = HOP_SRV;
+		return config_read_srv_name(reader, config_get(node, "srv"), v->srv, &hop->srv);
 	}
 	if (v->relay)
 		return read_relay_name(reader, c, config_get(node, "relay"), v->relay, hop);
@@ -166,8 +186,8 @@ static void read_source(struct config_reader *reader, const struct config *c, co
 		hop->source = hop->relay->source;
 	if (!name || !source)
 		return;
-	if (hop->kind != HOP_MX && hop->kind != HOP_HOST && hop->kind != HOP_RELAY)
-		config_error(reader->errors, &source->mark, "source: only for mx, host and relay");
+	if (hop->kind != HOP_MX && hop->kind != HOP_HOST && hop->kind != HOP_SRV && hop->kind != HOP_RELAY)
+		config_error(reader->errors, &source->mark, "source: only for mx, host, srv and relay");
 	else
 		hop->source = config_find_source(reader, c, source, name);
 }
@@ -191,8 +211,8 @@ static int read_rung(struct config_reader *reader, const struct config *c, const
 	r = read_kind(reader, c, node, &section, hop);
 	if (r == -ENOMEM)
 		return r;
-	if (config_get(node, "tls") && hop->kind != HOP_MX && hop->kind != HOP_HOST)
-		config_error(reader->errors, &config_get(node, "tls")->mark, "tls: only for mx and host; a relay has its own under relays");
+	if (config_get(node, "tls") && hop->kind != HOP_MX && hop->kind != HOP_HOST && hop->kind != HOP_SRV)
+		config_error(reader->errors, &config_get(node, "tls")->mark, "tls: only for mx, host and srv; a relay has its own under relays");
 	read_source(reader, c, node, section.source, hop);
 	return read_when(reader, section.when, first, hop);
 }

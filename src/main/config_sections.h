@@ -37,6 +37,8 @@ void config_free_keys(struct config *c);
  * 0, or -EINVAL (said at the node). */
 int config_read_host_port(struct config_reader *reader, const struct config_node *node, uint16_t default_port,
 			  struct host_port *ret);
+/* "_submission._tcp.example.org". 0, or -EINVAL (said at the node). */
+int config_read_srv_name(struct config_reader *reader, const struct config_node *node, const char *name, const char **ret);
 /* The first line of a secret's file, whose path is the value of this key of the node; it is never shown. 0 (what is wrong
  * is said, and *ret stays as it is) or -ENOMEM. */
 int config_read_secret(struct config_reader *reader, struct world *w, const struct config_node *node, const char *key,

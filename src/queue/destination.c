@@ -61,6 +61,9 @@ static void make_key(struct key *k, const struct hop *hop, struct slice domain)
 		key_put(k, &hop->lmtp.port, sizeof(hop->lmtp.port));
 		key_put_host(k, &hop->lmtp_host);
 		break;
+	case HOP_SRV:
+		key_put(k, &hop->srv, sizeof(hop->srv));
+		break;
 	case HOP_MAILDIR:
 		key_put(k, &hop->maildir, sizeof(hop->maildir));
 		break;

@@ -40,6 +40,9 @@ const char *hop_describe(const struct hop *h, char *out, size_t size)
 	case HOP_MAILDIR:
 		snprintf(out, size, "maildir:%s", h->maildir ? h->maildir : "");
 		break;
+	case HOP_SRV:
+		snprintf(out, size, "srv %s", h->srv);
+		break;
 	case HOP_HOLD:
 		snprintf(out, size, "hold");
 		break;

@@ -1,4 +1,5 @@
-/* A hop is one way to get rid of a message: the MX of its domain, a fixed host, a named relay, a mailbox.
+/* A hop is one way to get rid of a message: the MX of its domain, a fixed host, the hosts of an SRV name, a named
+ * relay, a mailbox.
  * A ladder is the list of hops of one route, tried in order; each rung after the first says under which
  * conditions it is used. Both are plain configuration: parsed once, const afterwards. */
 #pragma once
@@ -15,6 +16,7 @@ enum hop_kind {
 	HOP_HOLD,    /* accept and keep until an administrator releases it */
 	HOP_DISCARD,
 	HOP_REJECT,  /* bounce (or refuse at RCPT) with a text */
+	HOP_SRV,     /* the hosts of an SRV name (RFC 2782) */
 };
 
 /* What moves a recipient to this rung (bits; the first rung has 0). */
@@ -34,7 +36,9 @@ enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY };
 struct relay {
 	const char *name;
 	unsigned n_hosts;
-	const struct host_port *hosts; /* tried in order */
+	const struct host_port *hosts; /* tried in order, but for those with a weight */
+	const uint16_t *weights;       /* of each host; 0: none, it comes after those that share by weight. NULL: all 0 */
+	const char *srv;               /* instead of hosts: "_submission._tcp.example.org"; or NULL */
 	enum tls_policy tls;
 	bool implicit_tls;             /* TLS from the first byte (port 465) */
 	const char *user;              /* login, or NULL */
@@ -52,8 +56,9 @@ struct hop {
 	struct host_port lmtp_host;  /* HOP_LMTP by name: lmtp.kind is ENDPOINT_NONE then */
 	const char *maildir;         /* HOP_MAILDIR: path with {domain}, {local}, {user} */
 	const char *text;            /* HOP_REJECT */
-	enum tls_policy tls;         /* HOP_MX and HOP_HOST */
-	const struct source_pool *source; /* HOP_MX, HOP_HOST, HOP_RELAY (the relay's own unless the rung says another) */
+	const char *srv;             /* HOP_SRV: "_smtp._tcp.example.org" */
+	enum tls_policy tls;         /* HOP_MX, HOP_HOST and HOP_SRV */
+	const struct source_pool *source; /* HOP_MX, HOP_HOST, HOP_SRV, HOP_RELAY (the relay's own unless the rung says another) */
 };
 
 struct ladder {

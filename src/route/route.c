@@ -21,6 +21,7 @@ int router_new(struct world *w, const struct log *log, struct resolver *resolver
 	r->world = w;
 	r->log = log;
 	r->resolver = resolver;
+	route_health_init(r);
 	world_random(w, &r->key, sizeof(r->key));
 	error = route_index_new(r, config, &index);
 	if (error < 0)
@@ -54,6 +55,7 @@ void router_free(struct router *r)
 		older = i->older;
 		route_index_free(i);
 	}
+	route_health_done(r);
 	free(r);
 }
 

@@ -112,12 +112,13 @@ struct target_host {
 	struct ip ip;
 	uint16_t port;
 	uint16_t preference;
+	uint16_t weight; /* its share among those of the same preference; all 0: each as likely */
 };
 struct target {
 	enum target_status status;
 	const char *why;             /* for people, when status isn't OK */
 	const char *site;            /* key: "mx:mx1.example.org,mx2.example.org>mx3.example.org" (equals, then the less
-	                              * preferred), "relay:backup", "maildir:example.org" */
+	                              * preferred), "relay:backup", "srv:_smtp._tcp.example.org", "maildir:example.org" */
 	const char *domain;          /* A-labels */
 	unsigned n_hosts;
 	struct target_host *hosts;   /* by preference; equals in canonical order: shuffle when connecting */

@@ -5,9 +5,11 @@
  * may be reading one. */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/hash.h"
+#include "base/list.h"
 #include "route/route.h"
 
 struct domain_entry {
@@ -36,7 +38,14 @@ struct router {
 	struct resolver *resolver;
 	struct hash_key key;
 	_Atomic(struct route_index *) index;
+	pthread_mutex_t sick_lock; /* around the rest (health.c); held over straight code only */
+	struct hash sick;
+	struct list sick_in_order;
+	unsigned n_sick;
 };
+
+void route_health_init(struct router *r);
+void route_health_done(struct router *r);
 
 static inline const struct route_index *router_index(const struct router *r)
 {

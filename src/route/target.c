@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "dns/mx.h"
+#include "dns/srv.h"
 #include "route/exchangers.h"
 #include "route/router.h"
 
@@ -188,9 +189,68 @@ static int target_of_mx(const struct question *q, const struct hop *hop, struct 
 	return 1;
 }
 
+static const char *srv_name(const struct hop *hop)
+{
+	return hop->kind == HOP_SRV ? hop->srv : hop->kind == HOP_RELAY ? hop->relay->srv : NULL;
+}
+
+static int ask_srv(const struct question *q, const char *name, struct srv_set *ret)
+{
+	if (q->cached)
+		return dns_srv_cached(q->router->resolver, name, q->arena, ret);
+	return dns_srv(q->router->resolver, name, q->deadline, q->arena, ret);
+}
+
+/* An SRV name stands in the configuration: that it leads nowhere is a fault of our path, and not of the recipient, so it is
+ * temporary trouble that lets the ladder go on. 1, 0 (the cache doesn't know), -ENOMEM, -ECANCELED. */
+static int target_of_srv(const struct question *q, const struct hop *hop, struct slice domain, struct target *ret)
+{
+	char name[DOMAIN_MAX + 1], suffix[SUFFIX_TEXT];
+	struct srv_set set = { .status = SRV_TEMPORARY };
+	struct target t = { .status = TARGET_OK };
+	int r = ask_srv(q, srv_name(hop), &set);
+
+	if (r < 0 || (q->cached && r == 0))
+		return r;
+	if (route_domain_text(domain, name) < 0)
+		slice_copy(domain, name, sizeof(name));
+	t.domain = arena_strdup(q->arena, name);
+	t.site = hop->kind == HOP_RELAY ? arena_printf(q->arena, "relay:%s%s", hop->relay->name, site_suffix(hop, suffix))
+					: arena_printf(q->arena, "srv:%s%s", hop->srv, site_suffix(hop, suffix));
+	t.hosts = arena_new_array(q->arena, struct target_host, MAX(set.n_hosts, 1u));
+	if (!t.domain || !t.site || !t.hosts)
+		return -ENOMEM;
+	t.secure = set.secure;
+	t.ttl = set.ttl;
+	t.n_hosts = set.n_hosts;
+	for (unsigned i = 0; i < set.n_hosts; i++)
+		t.hosts[i] = (struct target_host) { .name = set.hosts[i].name, .port = set.hosts[i].port,
+						    .preference = set.hosts[i].priority, .weight = set.hosts[i].weight };
+	*ret = t;
+	return set.status == SRV_OK ? 1 : fail(ret, TARGET_TEMPORARY, set.why);
+}
+
 static struct target_host from_host_port(const struct host_port *h, uint16_t preference)
 {
 	return (struct target_host) { .name = h->name, .ip = h->ip, .port = h->port, .preference = preference };
+}
+
+/* Those with a weight share the mail, the others follow in the order in which they were written. */
+static void hosts_of_relay(const struct relay *relay, struct target_host *hosts)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; relay->weights && i < relay->n_hosts; i++) {
+		if (relay->weights[i] == 0)
+			continue;
+		hosts[n] = from_host_port(&relay->hosts[i], 0);
+		hosts[n++].weight = relay->weights[i];
+	}
+	for (unsigned i = 0; i < relay->n_hosts; i++)
+		if (!relay->weights || relay->weights[i] == 0) {
+			hosts[n] = from_host_port(&relay->hosts[i], (uint16_t) MIN(n, 65535u));
+			n++;
+		}
 }
 
 /* Hops that need no DNS. 1, or -ENOMEM. */
@@ -214,8 +274,7 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 
 	switch (hop->kind) {
 	case HOP_RELAY:
-		for (unsigned i = 0; i < t.n_hosts; i++)
-			t.hosts[i] = from_host_port(&relay->hosts[i], (uint16_t) MIN(i, 65535u));
+		hosts_of_relay(relay, t.hosts);
 		t.site = arena_printf(q->arena, "relay:%s%s", relay->name, site_suffix(hop, suffix));
 		break;
 	case HOP_HOST:
@@ -247,7 +306,9 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 
 static int find_target(const struct question *q, const struct hop *hop, struct slice domain, struct target *ret)
 {
-	return hop->kind == HOP_MX ? target_of_mx(q, hop, domain, ret) : target_of_configured(q, hop, domain, ret);
+	if (hop->kind == HOP_MX)
+		return target_of_mx(q, hop, domain, ret);
+	return srv_name(hop) ? target_of_srv(q, hop, domain, ret) : target_of_configured(q, hop, domain, ret);
 }
 
 int route_target(struct router *r, const struct hop *hop, struct slice domain, usec_t deadline, struct arena *a,

@@ -179,6 +179,58 @@ def test_the_hosts_of_a_relay_are_tried_in_order(place):
     arrival(peer)
 
 
+def test_the_hosts_of_an_srv_name_by_priority(net):
+    first, second = net.host(1), net.host(2)
+    net.dead_host(3)
+    for priority, number in ((10, 3), (20, 1), (30, 2)):
+        net.record("_smtp._tcp.farm.example.", "SRV", f"{priority} 1 {net.port} mx{number}.dest.example.")
+    server = net.server(routes=[{"to": "*", "via": [{"srv": "_smtp._tcp.farm.example"}]}])
+    for _ in range(2):
+        server.submit(SENDER, "bob@dest.example")
+    arrival(first, 2)
+    assert second.messages == []
+
+
+def test_an_srv_name_that_leads_nowhere_moves_to_the_next_rung(net):
+    backup = net.place.peer()
+    server = net.server(
+        routes=[{"to": "*", "via": [{"srv": "_smtp._tcp.nowhere.example"}, {"when": "unreachable", **to_peer(backup)[0]}]}]
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+
+
+def test_a_relay_by_srv_name_with_shares(net):
+    peers = [net.host(1), net.host(2)]
+    for weight, number in ((1, 1), (9, 2)):
+        net.record("_submission._tcp.farm.example.", "SRV", f"0 {weight} {net.port} mx{number}.dest.example.")
+    server = net.server(
+        relays={"farm": {"srv": "_submission._tcp.farm.example"}},
+        routes=[{"to": "*", "via": [{"relay": "farm"}]}],
+        queue={"messages_per_connection": 1},
+    )
+    for i in range(100):
+        server.submit(SENDER, f"bob{i}@dest.example")
+    wait_for(server.queue_is_empty, what="an empty queue")
+    shares = [len(p.messages) for p in peers]
+    assert sum(shares) == 100 and 1 <= shares[0] <= 25, shares
+
+
+def test_a_relays_host_that_failed_is_asked_last_for_a_while(place):
+    dead, peer = harness.free_port(), place.peer()
+    server = place.mx(
+        relays={"backup": {"hosts": [f"127.0.0.1:{dead}", f"127.0.0.1:{peer.port}"]}},
+        routes=[{"to": "*", "via": [{"relay": "backup"}]}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(peer)
+    wait_for(server.queue_is_empty, what="an empty queue")
+    revived = place.peer(port=dead)
+    server.submit(SENDER, "carol@dest.example")
+    arrival(peer, 2)
+    assert revived.connections == 0
+
+
 def ladder(place, first, when, **options):
     """A server whose first rung is `first`, and the peer on the second, used when `when`."""
     backup = place.peer()

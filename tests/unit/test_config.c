@@ -210,6 +210,31 @@ static void test_routes_have_conditions(void **state)
 	is_refused_saying(s, "hostname: a.example\nroutes: [{header: {X-Campaign: []}, via: mx}]\n", "X-Campaign: the list is empty");
 }
 
+static void test_relays_have_weights_or_an_srv_name(void **state)
+{
+	struct scene *s = *state;
+	const struct relay *r;
+
+	parses(s, "hostname: a.example\n"
+		  "relays:\n"
+		  "  farm: {hosts: [{host: \"a:587\", weight: 9}, {host: \"b:587\"}, \"c:25\"]}\n"
+		  "  provider: {srv: _submissions._tcp.example.org}\n"
+		  "routes: [{via: [{srv: _smtp._tcp.example.org, tls: verify}, {relay: provider}]}]\n");
+	r = s->config->route.relays;
+	assert_int_equal(r[0].n_hosts, 3);
+	assert_int_equal(r[0].weights[0], 9);
+	assert_int_equal(r[0].weights[1], 1);
+	assert_int_equal(r[0].weights[2], 0);
+	assert_string_equal(r[1].srv, "_submissions._tcp.example.org");
+	assert_true(r[1].implicit_tls);
+	assert_int_equal(s->config->route.rules[0].ladder.hops[0].kind, HOP_SRV);
+	assert_int_equal(s->config->route.rules[0].ladder.hops[0].tls, TLS_VERIFY);
+	is_refused_saying(s, "hostname: a.example\nrelays: {b: {tls: required}}\n", "relays: b needs \"hosts\", or \"srv\"");
+	is_refused_saying(s, "hostname: a.example\nrelays: {b: {hosts: h, srv: _smtp._tcp.x}}\n", "relays: b has either hosts or srv");
+	is_refused_saying(s, "hostname: a.example\nrelays: {b: {srv: smtp.example.org}}\n", "srv: expected a name like _submission._tcp.example.org");
+	is_refused_saying(s, "hostname: a.example\nrelays: {b: {hosts: [{host: h, weight: 0}]}}\n", "weight");
+}
+
 static void test_routes_become_ladders(void **state)
 {
 	struct scene *s = *state;
@@ -331,7 +356,7 @@ static void test_what_is_wrong_with_sources_is_said(void **state)
 	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: 192.0.2.1}]}\nroutes: [{via: [{mx: true, source: bukl}]}]\n",
 		   "y.yaml:3:36: source: there is no \"bukl\" under sources, did you mean \"bulk\"?\n");
 	is_refused(*state, "hostname: a.example\nsources: {bulk: [{address: 192.0.2.1}]}\nroutes: [{via: [{lmtp: \"h:24\", source: bulk}]}]\n",
-		   "y.yaml:3:40: source: only for mx, host and relay\n");
+		   "y.yaml:3:40: source: only for mx, host, srv and relay\n");
 	is_refused(*state, "hostname: a.example\ndeliver: {source: \"2001:db8::9\"}\n",
 		   "y.yaml:2:19: source: this is no IPv4 address; the other key is deliver.source6\n");
 }
@@ -400,7 +425,7 @@ static void test_things_that_do_not_go_together_are_refused(void **state)
 		   "y.yaml:2:10: listen: \"tls: implicit\" needs tls.certificate and tls.key\n");
 	is_refused(s, "hostname: a.example\ntls: {key: k}\n", "y.yaml:2:6: tls: needs both certificate and key\n");
 	is_refused(s, "hostname: a.example\nroutes: [{via: [{relay: b, host: h}]}]\nrelays: {b: {hosts: [h]}}\n",
-		   "y.yaml:2:17: via: a rung is one of mx, host, relay, lmtp, maildir and reject, not several\n");
+		   "y.yaml:2:17: via: a rung is one of mx, host, srv, relay, lmtp, maildir and reject, not several\n");
 	is_refused(s, "hostname: a.example\nroutes: [{via: [hold, mx]}]\n",
 		   "y.yaml:2:23: via: nothing comes after hold, discard or reject\n");
 	is_refused(s, "hostname: a.example\ndomains: {D.example: {deliver: \"maildir:/m\"}, d.example: {deliver: \"maildir:/m\"}}\n",
@@ -597,6 +622,7 @@ int main(void)
 		T(test_domains_become_mailboxes),
 		T(test_a_recipient_given_twice_is_a_warning),
 		T(test_routes_have_conditions),
+		T(test_relays_have_weights_or_an_srv_name),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
 		T(test_pools_of_source_addresses),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "deliver/deliver.h"
+#include "route/health.h"
 #include "deliver/remembered.h"
 #include "deliver/socks.h"
 #include "smtp/line.h"
@@ -94,6 +95,19 @@ int route_addresses(struct router *r, const struct target_host *host, usec_t dea
 	while (rest.data)
 		assert_int_equal(ip_parse(slice_cut(rest, ' ', &rest), &ret->ips[ret->n++]), 0);
 	return 0;
+}
+
+void route_health_failed(struct router *r, const struct target_host *host, const struct source_pool *source, const char *why)
+{
+}
+
+void route_health_worked(struct router *r, const struct target_host *host, const struct source_pool *source)
+{
+}
+
+bool route_health_get(struct router *r, const struct target_host *host, const struct source_pool *source, struct host_health *ret)
+{
+	return false;
 }
 
 bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port)

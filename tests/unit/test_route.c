@@ -42,6 +42,13 @@ static const char zone_text[] =
 	"; SERVFAIL broken\n"
 	"; TIMEOUT  slow\n"
 	"xn--bcher-kva MX 10 a.mx\n"
+	"_smtp._tcp.srv  SRV 20 0 2525 c.mx\n"
+	"_smtp._tcp.srv  SRV 10 3 25 b.mx\n"
+	"_smtp._tcp.srv  SRV 10 1 26 a.mx\n"
+	"_smtp._tcp.srv  SRV 5 1 25 .\n"
+	"_smtp._tcp.none SRV 0 0 0 .\n"
+	"_smtp._tcp.text TXT \"no service here\"\n"
+	"; SERVFAIL _smtp._tcp.broken\n"
 	"a.mx       A 192.0.2.10\n"
 	"a.mx       AAAA 2001:db8::10\n"
 	"b.mx       A 192.0.2.20\n"
@@ -468,6 +475,84 @@ static void test_configured_hops_need_no_dns(void **state)
 	in_fiber(configured);
 }
 
+/* --- SRV names, weights ----------------------------------------------------------------------- */
+
+static struct target srv_target(struct fixture *f, const struct hop *hop)
+{
+	struct target t;
+
+	assert_int_equal(route_target(f->router, hop, SLICE("far.example"), DEADLINE_NEVER, f->arena, &t), 0);
+	return t;
+}
+
+static void srv_names(struct fixture *f)
+{
+	const struct hop hop = { .kind = HOP_SRV, .srv = "_smtp._tcp.srv.example" };
+	const struct hop unknown = { .kind = HOP_SRV, .srv = "_smtp._tcp.unknown.example" };
+	const struct hop none = { .kind = HOP_SRV, .srv = "_smtp._tcp.none.example" };
+	const struct hop text = { .kind = HOP_SRV, .srv = "_smtp._tcp.text.example" };
+	const struct hop broken = { .kind = HOP_SRV, .srv = "_smtp._tcp.broken.example" };
+	const struct relay relay = { .name = "provider", .srv = "_smtp._tcp.srv.example" };
+	const struct hop by_relay = { .kind = HOP_RELAY, .relay = &relay };
+	struct target t;
+	char described[64];
+
+	assert_int_equal(route_target_cached(f->router, &hop, SLICE("far.example"), f->arena, &t), 0);
+	t = srv_target(f, &hop);
+	assert_int_equal(t.status, TARGET_OK);
+	assert_string_equal(t.site, "srv:_smtp._tcp.srv.example");
+	assert_int_equal(t.n_hosts, 3); /* by priority; "." is none */
+	assert_string_equal(t.hosts[0].name, "a.mx.example");
+	assert_int_equal(t.hosts[0].port, 26);
+	assert_int_equal(t.hosts[0].weight, 1);
+	assert_string_equal(t.hosts[1].name, "b.mx.example");
+	assert_int_equal(t.hosts[1].weight, 3);
+	assert_int_equal(t.hosts[1].preference, 10);
+	assert_string_equal(t.hosts[2].name, "c.mx.example");
+	assert_int_equal(t.hosts[2].preference, 20);
+	assert_int_equal(route_target_cached(f->router, &hop, SLICE("far.example"), f->arena, &t), 1);
+	/* Whatever is wrong with the name, it is no fault of the recipient. */
+	assert_int_equal(srv_target(f, &unknown).status, TARGET_TEMPORARY);
+	assert_string_equal(srv_target(f, &unknown).why, "_smtp._tcp.unknown.example has no SRV record");
+	assert_int_equal(srv_target(f, &none).status, TARGET_TEMPORARY);
+	assert_string_equal(srv_target(f, &none).why, "_smtp._tcp.none.example names no host: the service is not offered there");
+	assert_int_equal(srv_target(f, &text).status, TARGET_TEMPORARY);
+	assert_int_equal(srv_target(f, &broken).status, TARGET_TEMPORARY);
+	t = srv_target(f, &by_relay);
+	assert_string_equal(t.site, "relay:provider");
+	assert_int_equal(t.n_hosts, 3);
+	assert_string_equal(hop_describe(&hop, described, sizeof(described)), "srv _smtp._tcp.srv.example");
+}
+
+static void test_an_srv_name_leads_to_its_hosts(void **state)
+{
+	in_fiber(srv_names);
+}
+
+static void weights(struct fixture *f)
+{
+	static const struct host_port hosts[] = { { .name = "spare", .port = 25 }, { .name = "large", .port = 25 },
+						  { .name = "second-spare", .port = 25 }, { .name = "small", .port = 25 } };
+	static const uint16_t some[] = { 0, 9, 0, 1 };
+	const struct relay relay = { .name = "farm", .n_hosts = 4, .hosts = hosts, .weights = some };
+	const struct hop hop = { .kind = HOP_RELAY, .relay = &relay };
+	struct target t = srv_target(f, &hop);
+
+	assert_int_equal(t.n_hosts, 4);
+	assert_string_equal(t.hosts[0].name, "large");
+	assert_string_equal(t.hosts[1].name, "small");
+	assert_int_equal(t.hosts[0].preference, t.hosts[1].preference);
+	assert_int_equal(t.hosts[0].weight, 9);
+	assert_string_equal(t.hosts[2].name, "spare");
+	assert_string_equal(t.hosts[3].name, "second-spare");
+	assert_true(t.hosts[1].preference < t.hosts[2].preference && t.hosts[2].preference < t.hosts[3].preference);
+}
+
+static void test_hosts_with_a_weight_come_before_those_without(void **state)
+{
+	in_fiber(weights);
+}
+
 static void test_hops_describe_themselves(void **state)
 {
 	struct hop later = { .kind = HOP_RELAY, .relay = &backup, .when = WHEN_DELAYED | WHEN_TLS, .delayed = 30 * USEC_MIN };
@@ -495,6 +580,8 @@ int main(void)
 		cmocka_unit_test(test_our_own_host_among_the_exchangers_ends_the_list),
 		cmocka_unit_test(test_what_was_asked_once_is_known_without_waiting),
 		cmocka_unit_test(test_configured_hops_need_no_dns),
+		cmocka_unit_test(test_an_srv_name_leads_to_its_hosts),
+		cmocka_unit_test(test_hosts_with_a_weight_come_before_those_without),
 		cmocka_unit_test(test_hops_describe_themselves),
 	};
 

@@ -8,6 +8,7 @@
 #include <gsasl.h>
 
 #include "deliver/deliver.h"
+#include "route/health.h"
 #include "smtp/line.h"
 #include "unit/certificate.h"
 #include "world/fiber.h"
@@ -95,6 +96,19 @@ int route_addresses(struct router *r, const struct target_host *host, usec_t dea
 	ret->ips = arena_new_type(a, struct ip);
 	ret->ips[0] = host->ip;
 	return 0;
+}
+
+void route_health_failed(struct router *r, const struct target_host *host, const struct source_pool *source, const char *why)
+{
+}
+
+void route_health_worked(struct router *r, const struct target_host *host, const struct source_pool *source)
+{
+}
+
+bool route_health_get(struct router *r, const struct target_host *host, const struct source_pool *source, struct host_health *ret)
+{
+	return false;
 }
 
 bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port)
