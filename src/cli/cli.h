@@ -32,6 +32,7 @@ extern const struct cli_command
 	cli_classify,
 	cli_status,
 	cli_user,
+	cli_exec_as,
 	cli_version;
 
 /* --- options: what every command takes ----------------------------------------------------------------- */

@@ -17,6 +17,7 @@ static const struct cli_command *const commands[] = {
 	&cli_classify,
 	&cli_status,
 	&cli_user,
+	&cli_exec_as,
 	&cli_version,
 };
 

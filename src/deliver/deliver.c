@@ -7,6 +7,7 @@
 #include "deliver/failure.h"
 #include "deliver/login.h"
 #include "deliver/maildir.h"
+#include "deliver/pipe.h"
 #include "deliver/smtp_session.h"
 
 /* --- settings ---------------------------------------------------------------------------------------- */
@@ -149,6 +150,9 @@ static void courier_run(struct courier *c, struct slot *slot)
 		break;
 	case HOP_MAILDIR:
 		maildir_run(d, settings, slot);
+		break;
+	case HOP_PIPE:
+		pipe_run(d, settings, slot);
 		break;
 	case HOP_HOLD:
 	case HOP_DISCARD:

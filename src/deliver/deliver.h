@@ -1,5 +1,5 @@
-/* The way out: couriers that carry deliveries of a site to its hosts (SMTP), to a mailbox server (LMTP) or
- * into a Maildir. One struct courier serves all; which of them works is decided by the hop's kind. What came of
+/* The way out: couriers that carry deliveries of a site to its hosts (SMTP), to a mailbox server (LMTP), into
+ * a Maildir, or to a program. One struct courier serves all; which of them works is decided by the hop's kind. What came of
  * an attempt becomes an event in queue, which gives it its class. */
 #pragma once
 

@@ -4,11 +4,9 @@
 #include <stdlib.h>
 
 #include "deliver/failure.h"
-#include "mail/header.h"
-#include "mail/received.h"
+#include "deliver/local_text.h"
 #include "world/file.h"
 
-#define PIECE (256u * 1024)
 #define NAME_SIZE 192u
 
 /* --- where ---------------------------------------------------------------------------------------------------- */
@@ -77,48 +75,6 @@ int maildir_path(const char *template, const char *address, struct arena *a, con
 		path.data[--path.len] = '\0';
 	*ret = arena_slice(a, buffer_slice(&path));
 	return *ret ? 0 : -ENOMEM;
-}
-
-/* --- what ------------------------------------------------------------------------------------------------------ */
-
-size_t maildir_convert(char *out, size_t len, bool *after_cr, bool last)
-{
-	char *in = out + 1, *end = in + len, *to = out;
-
-	if (*after_cr && (len == 0 || *in != '\n'))
-		*to++ = '\r';
-	*after_cr = false;
-	while (in < end) {
-		char *cr = memchr(in, '\r', (size_t) (end - in));
-		size_t n = (size_t) ((cr ? cr : end) - in);
-
-		memmove(to, in, n);
-		to += n;
-		in += n;
-		if (!cr)
-			break;
-		in++;
-		if (in == end)
-			*after_cr = !last;
-		if (in == end ? last : *in != '\n')
-			*to++ = '\r';
-	}
-	if (last && *after_cr) {
-		*to++ = '\r';
-		*after_cr = false;
-	}
-	return (size_t) (to - out);
-}
-
-/* RFC 9228 section 3: a message that was delivered to this address before is going round. */
-static bool was_here_before(struct slice header, const char *address)
-{
-	struct header_field field;
-
-	while (header_next(&header, &field))
-		if (slice_ieq_str(field.name, "Delivered-To") && slice_ieq_str(slice_trim(field.value), address))
-			return true;
-	return false;
 }
 
 /* --- writing, on a worker ------------------------------------------------------------------------------------------ */
@@ -275,40 +231,18 @@ struct mailbox_delivery {
 	struct deliverer *deliverer;
 	const struct deliver_settings *settings;
 	const struct delivery *delivery;
-	struct spool_reader *reader;
+	struct local_text *text;
 	const char *address;
 	const char *directory;
-	char *buffer; /* PIECE + 1 octets, or fewer for a small message */
-	size_t room;
 };
 
-#define IS_A_LOOP (-ELOOP)
-
-static int write_message(struct mailbox_delivery *m, struct job *j)
+static int give_piece(struct slice piece, bool last, void *context)
 {
-	uint64_t size = spool_reader_size(m->reader), offset = 0;
-	bool after_cr = false, first = true;
-	int r;
+	struct job *j = context;
 
-	do {
-		size_t want = (size_t) MIN(size - offset, (uint64_t) m->room), got = 0;
-
-		while (got < want) {
-			ssize_t n = spool_reader_read(m->reader, offset + got, m->buffer + 1 + got, want - got);
-
-			if (n <= 0)
-				return n < 0 ? (int) n : -EBADMSG;
-			got += (size_t) n;
-		}
-		if (first && was_here_before(slice_new(m->buffer + 1, got), m->address))
-			return IS_A_LOOP;
-		first = false;
-		offset += got;
-		j->last = offset == size;
-		j->piece = slice_new(m->buffer, maildir_convert(m->buffer, got, &after_cr, j->last));
-		r = world_offload(m->deliverer->world, write_piece, j);
-	} while (r >= 0 && !j->last);
-	return r;
+	j->piece = piece;
+	j->last = last;
+	return world_offload(j->world, write_piece, j);
 }
 
 static void explain(const struct mailbox_delivery *m, int error, struct arena *a, struct outcome *ret)
@@ -316,7 +250,7 @@ static void explain(const struct mailbox_delivery *m, int error, struct arena *a
 	char buffer[128];
 
 	switch (error) {
-	case IS_A_LOOP:
+	case LOCAL_TEXT_LOOP:
 		failure_local(ret, STAGE_LOCAL, CLASS_OTHER, 554, 4, 6,
 			      arena_printf(a, "the message was delivered to %s before: it is going round in a loop", m->address));
 		return;
@@ -340,17 +274,13 @@ static int deliver_into(struct mailbox_delivery *m)
 {
 	_cleanup_buffer_ struct buffer head = { 0 };
 	struct job j = { .world = m->deliverer->world, .directory = m->directory };
-	bool after_cr = false;
-	int r;
+	int r = local_text_head(m->delivery->envelope, m->address, &head);
 
-	buffer_append_char(&head, ' '); /* the octet that maildir_convert wants in front */
-	return_path_format(m->delivery->envelope->reverse_path, &head);
-	buffer_printf(&head, "Delivered-To: %s\r\n", m->address);
-	if (buffer_error(&head) < 0)
-		return -ENOMEM;
-	j.head = slice_new(head.data, maildir_convert(head.data, head.len - 1, &after_cr, true));
+	if (r < 0)
+		return r;
+	j.head = buffer_slice(&head);
 	make_name(m->deliverer, m->settings->hostname, j.name);
-	r = write_message(m, &j);
+	r = local_text_copy(m->text, m->address, give_piece, &j);
 	if (j.file || j.tmp) /* the spool failed in the middle */
 		(void) world_offload(m->deliverer->world, clean_up, &j);
 	return r;
@@ -390,33 +320,17 @@ static void deliver_one(struct mailbox_delivery *m, const char *template, struct
 static void deliver_all(struct deliverer *d, const struct deliver_settings *settings, const char *template,
 			struct delivery *delivery)
 {
-	_cleanup_(spool_reader_closep) struct spool_reader *reader = NULL;
-	_cleanup_(freep) char *buffer = NULL;
-	struct mailbox_delivery m = { .deliverer = d, .settings = settings, .delivery = delivery };
+	struct local_text text = { 0 };
+	struct mailbox_delivery m = { .deliverer = d, .settings = settings, .delivery = delivery, .text = &text };
 	struct outcome failure;
-	int r;
 
-	/* Its lines end with LF alone, and the CRLF that a program reads back was perhaps never there. */
-	if (delivery->envelope->body == BODY_BINARYMIME) {
-		failure_local(&failure, STAGE_LOCAL, CLASS_POLICY, 554, 6, 3, "mailboxes here hold lines of text and can't keep binary content");
-		failure_spread(&failure, delivery);
-		return;
-	}
-	r = spool_reader_open(d->spool, delivery->id, &reader);
-	if (r >= 0) {
-		m.reader = reader;
-		m.room = (size_t) MIN(MAX(spool_reader_size(reader), (uint64_t) 1), (uint64_t) PIECE);
-		m.buffer = buffer = malloc(m.room + 1);
-	}
-	if (!buffer) {
-		failure_local(&failure, STAGE_LOCAL, CLASS_OTHER, 451, 3, 0, "the message can't be read from the spool");
-		LOG(d->log, LOG_ERROR, "the content of a message can't be read from the spool", F_ID("id", delivery->id),
-		    F_ERRNO("error", r < 0 ? r : -ENOMEM));
+	if (local_text_open(d, delivery, &text, &failure) < 0) {
 		failure_spread(&failure, delivery);
 		return;
 	}
 	for (unsigned i = 0; i < delivery->n_recipients; i++)
 		deliver_one(&m, template, &delivery->recipients[i]);
+	local_text_close(&text);
 }
 
 void maildir_run(struct deliverer *d, const struct deliver_settings *settings, struct slot *slot)

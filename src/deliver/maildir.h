@@ -15,8 +15,3 @@ void maildir_run(struct deliverer *d, const struct deliver_settings *settings, s
  * address. The local part is lower-cased, unquoted, and taken without its "+detail". -EINVAL: a part of the address
  * can't be used in a path (a slash, a leading dot, a control character...); -ENOMEM. In the arena. */
 int maildir_path(const char *template, const char *address, struct arena *a, const char **ret);
-
-/* CRLF to LF, in place. *after_cr: the piece before ended with a CR, which was held back; the same for the next
- * piece. A held-back CR that no LF follows is written to out[0], so room for one octet must lie before data: data is
- * out + 1. Returns the octets at out. */
-size_t maildir_convert(char *out, size_t len, bool *after_cr, bool last);

@@ -143,7 +143,7 @@ static int read_lmtp(struct config_reader *reader, const struct config_node *nod
 
 int config_read_mailbox(struct config_reader *reader, const struct config_node *node, struct hop *ret)
 {
-	static const char *const words[] = { "maildir:", "lmtp:", "hold", "discard" };
+	static const char *const words[] = { "maildir:", "lmtp:", "pipe:", "hold", "discard" };
 	char suggestion[128], shown[128];
 	struct slice rest;
 
@@ -152,16 +152,20 @@ int config_read_mailbox(struct config_reader *reader, const struct config_node *
 			return read_maildir(reader, node, slice_skip(node->text, 8), ret);
 		if (slice_istarts(node->text, "lmtp:"))
 			return read_lmtp(reader, node, slice_skip(node->text, 5), ret);
+		if (slice_istarts(node->text, "pipe:"))
+			return config_read_pipe(reader, node, slice_skip(node->text, 5), NULL, 0, ret);
 		if (slice_eq_str(node->text, "hold") || slice_eq_str(node->text, "discard")) {
 			ret->kind = node->text.data[0] == 'h' ? HOP_HOLD : HOP_DISCARD;
 			return 0;
 		}
 		config_suggest(slice_cut(node->text, ':', &rest), words, ARRAY_LEN(words), suggestion);
 		config_error(reader->errors, &node->mark,
-			     "deliver: expected maildir:PATH, lmtp:unix:PATH, lmtp:HOST:PORT, hold or discard, found \"%s\"%s",
+			     "deliver: expected maildir:PATH, lmtp:unix:PATH, lmtp:HOST:PORT, pipe:COMMAND, hold or discard, found \"%s\"%s",
 			     slice_escape(node->text, shown, sizeof(shown)), suggestion);
 		return -EINVAL;
 	}
+	if (node->kind == CONFIG_MAP)
+		return config_read_pipe_map(reader, node, ret);
 	config_error(reader->errors, &node->mark, "deliver: expected a text like maildir:/var/mail/{domain}/{local}, found %s",
 		     config_kind_name(node->kind));
 	return -EINVAL;

@@ -94,9 +94,15 @@ struct signing_section {
 struct signing_key_section {
 	const char *selector, *file, *begin, *end;
 };
+struct pipe_section {
+	const struct config_node *pipe;
+	const char *user;
+	usec_t timeout;
+};
 struct via_section {
-	const struct config_node *mx, *host, *lmtp;
-	const char *relay, *srv, *maildir, *reject, *source;
+	const struct config_node *mx, *host, *lmtp, *pipe;
+	const char *relay, *srv, *maildir, *reject, *source, *user;
+	usec_t timeout;
 	const struct config_node *when;
 	int tls; /* enum tls_policy */
 };

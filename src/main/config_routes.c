@@ -117,11 +117,11 @@ static int read_word(struct config_reader *reader, const struct config_node *nod
 			hop->kind = kinds[i];
 			return 0;
 		}
-	if (slice_istarts(node->text, "maildir:") || slice_istarts(node->text, "lmtp:"))
+	if (slice_istarts(node->text, "maildir:") || slice_istarts(node->text, "lmtp:") || slice_istarts(node->text, "pipe:"))
 		return config_read_mailbox(reader, node, hop);
 	config_suggest(node->text, words, ARRAY_LEN(words), suggestion);
 	config_error(reader->errors, &node->mark,
-		     "via: expected mx, hold, discard, or a map with host, srv, relay, lmtp, maildir or reject, found \"%s\"%s",
+		     "via: expected mx, hold, discard, or a map with host, srv, relay, lmtp, maildir, pipe or reject, found \"%s\"%s",
 		     slice_escape(node->text, shown, sizeof(shown)), suggestion);
 	return -EINVAL;
 }
@@ -143,11 +143,11 @@ static int read_prefixed(struct config_reader *reader, const struct config_node 
 static int read_kind(struct config_reader *reader, const struct config *c, const struct config_node *node,
 		     const struct via_section *v, struct hop *hop)
 {
-	unsigned kinds = !!v->mx + !!v->host + !!v->srv + !!v->relay + !!v->lmtp + !!v->maildir + !!v->reject;
+	unsigned kinds = !!v->mx + !!v->host + !!v->srv + !!v->relay + !!v->lmtp + !!v->maildir + !!v->pipe + !!v->reject;
 
 	if (kinds != 1) {
-		config_error(reader->errors, &node->mark, kinds ? "via: a rung is one of mx, host, srv, relay, lmtp, maildir and reject, not several" :
-				     "via: this rung says nothing about where to; give it mx, host, srv, relay, lmtp, maildir or reject");
+		config_error(reader->errors, &node->mark, kinds ? "via: a rung is one of mx, host, srv, relay, lmtp, maildir, pipe and reject, not several" :
+				     "via: this rung says nothing about where to; give it mx, host, srv, relay, lmtp, maildir, pipe or reject");
 		return -EINVAL;
 	}
 	if (v->mx) {
@@ -171,6 +171,8 @@ static int read_kind(struct config_reader *reader, const struct config *c, const
 	}
 	if (v->maildir)
 		return read_prefixed(reader, config_get(node, "maildir"), "maildir:", slice_from(v->maildir), hop);
+	if (v->pipe)
+		return config_read_pipe(reader, v->pipe, v->pipe->text, v->user, v->timeout, hop);
 	hop->kind = HOP_REJECT;
 	hop->text = v->reject;
 	return 0;
@@ -213,6 +215,12 @@ static int read_rung(struct config_reader *reader, const struct config *c, const
 		return r;
 	if (config_get(node, "tls") && hop->kind != HOP_MX && hop->kind != HOP_HOST && hop->kind != HOP_SRV)
 		config_error(reader->errors, &config_get(node, "tls")->mark, "tls: only for mx, host and srv; a relay has its own under relays");
+	for (unsigned i = 0; i < 2; i++) {
+		const char *key = i ? "timeout" : "user";
+
+		if (config_get(node, key) && hop->kind != HOP_PIPE)
+			config_error(reader->errors, &config_get(node, key)->mark, "%s: only for pipe", key);
+	}
 	read_source(reader, c, node, section.source, hop);
 	return read_when(reader, section.when, first, hop);
 }

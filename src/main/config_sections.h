@@ -37,6 +37,11 @@ void config_free_keys(struct config *c);
  * 0, or -EINVAL (said at the node). */
 int config_read_host_port(struct config_reader *reader, const struct config_node *node, uint16_t default_port,
 			  struct host_port *ret);
+/* The command of a pipe: a list, or a text (text: the part of the node's that is the command). timeout 0: the usual one. 0,
+ * -EINVAL (said), -ENOMEM. */
+int config_read_pipe(struct config_reader *reader, const struct config_node *node, struct slice text, const char *user,
+		     usec_t timeout, struct hop *hop);
+int config_read_pipe_map(struct config_reader *reader, const struct config_node *node, struct hop *hop);
 /* "_submission._tcp.example.org". 0, or -EINVAL (said at the node). */
 int config_read_srv_name(struct config_reader *reader, const struct config_node *node, const char *name, const char **ret);
 /* The first line of a secret's file, whose path is the value of this key of the node; it is never shown. 0 (what is wrong
@@ -52,5 +57,5 @@ int config_read_proxy(struct config_reader *reader, struct world *w, const struc
 		      const char *user, const char *password_file, const struct proxy **ret);
 /* true or false; what else it is, is said and leaves *ret as it is. node NULL: nothing happens. */
 void config_read_bool(struct config_reader *reader, const struct config_node *node, const char *key, bool *ret);
-/* "maildir:PATH", "lmtp:unix:PATH", "lmtp:HOST:PORT", "discard", "hold". 0 or -EINVAL (said). */
+/* "maildir:PATH", "lmtp:unix:PATH", "lmtp:HOST:PORT", "pipe:COMMAND", "discard", "hold", or a map with pipe. 0 or -EINVAL (said). */
 int config_read_mailbox(struct config_reader *reader, const struct config_node *node, struct hop *ret);

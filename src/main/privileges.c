@@ -19,23 +19,30 @@ static _printf_(3, 4) int why(char **ret_why, int error, const char *format, ...
 	return error;
 }
 
+int privileges_of_user(const char *name, struct identity *ret, char **ret_why)
+{
+	const struct passwd *user = getpwnam(name);
+
+	if (!user)
+		return why(ret_why, -ESRCH, "there is no user \"%s\"", name);
+	*ret = (struct identity) { .change = true, .uid = user->pw_uid, .gid = user->pw_gid };
+	snprintf(ret->name, sizeof(ret->name), "%s", name);
+	return 0;
+}
+
 int privileges_find(const struct config *c, struct identity *ret, char **ret_why)
 {
 	struct identity id = { 0 };
-	const struct passwd *user;
 	const struct group *group;
+	int r;
 
 	if (geteuid() != 0 || !c->user) {
 		*ret = id;
 		return 0;
 	}
-	user = getpwnam(c->user);
-	if (!user)
-		return why(ret_why, -ESRCH, "there is no user \"%s\" (user: in %s)", c->user, c->file);
-	id.change = true;
-	id.uid = user->pw_uid;
-	id.gid = user->pw_gid;
-	snprintf(id.name, sizeof(id.name), "%s", c->user);
+	r = privileges_of_user(c->user, &id, ret_why);
+	if (r < 0)
+		return r;
 	if (c->group) {
 		group = getgrnam(c->group);
 		if (!group)

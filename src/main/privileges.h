@@ -8,6 +8,8 @@ struct identity {
 	unsigned uid, gid;
 	char name[64];
 };
+/* That user, with its own group. -ESRCH. */
+int privileges_of_user(const char *name, struct identity *ret, char **ret_why);
 /* Whom the configuration names. Not root, or nobody named: change is false. On failure *ret_why says what to
  * do (on the heap): -ESRCH no such user, -EPERM. */
 int privileges_find(const struct config *c, struct identity *ret, char **ret_why);

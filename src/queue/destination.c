@@ -64,6 +64,9 @@ static void make_key(struct key *k, const struct hop *hop, struct slice domain)
 	case HOP_SRV:
 		key_put(k, &hop->srv, sizeof(hop->srv));
 		break;
+	case HOP_PIPE:
+		key_put(k, &hop->pipe, sizeof(hop->pipe));
+		break;
 	case HOP_MAILDIR:
 		key_put(k, &hop->maildir, sizeof(hop->maildir));
 		break;

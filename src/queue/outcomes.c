@@ -34,7 +34,7 @@ static bool owes_relayed(const struct envelope *e, unsigned i, const struct outc
 static void owe_success(struct view *v, unsigned i, const struct outcome *o, const struct hop *hop)
 {
 	const struct envelope *e;
-	bool mailbox = hop && (hop->kind == HOP_MAILDIR || hop->kind == HOP_LMTP), wanted;
+	bool mailbox = hop && hop_is_mailbox(hop->kind), wanted;
 
 	if (!(v->message->flags & MESSAGE_WANTS_SUCCESS) || (v->message->flags & MESSAGE_NULL_SENDER))
 		return;

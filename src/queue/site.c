@@ -21,7 +21,7 @@
 
 static bool is_local(const struct site *s)
 {
-	return s->path->hop->kind == HOP_LMTP || s->path->hop->kind == HOP_MAILDIR;
+	return hop_is_mailbox(s->path->hop->kind);
 }
 
 static void window_limits(const struct site *s, unsigned *ret_initial, unsigned *ret_max)

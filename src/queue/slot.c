@@ -131,7 +131,7 @@ static bool is_used_up(const struct slot *slot)
 	const struct queue_config *c = queue_configuration(slot->site->home->queue);
 	enum hop_kind kind = slot->path->hop->kind;
 
-	if (kind == HOP_LMTP || kind == HOP_MAILDIR)
+	if (hop_is_mailbox(kind))
 		return false;
 	return slot->deliveries >= (c->messages_per_connection ? c->messages_per_connection : PER_CONNECTION);
 }

@@ -43,6 +43,9 @@ const char *hop_describe(const struct hop *h, char *out, size_t size)
 	case HOP_SRV:
 		snprintf(out, size, "srv %s", h->srv);
 		break;
+	case HOP_PIPE:
+		snprintf(out, size, "pipe:%s", h->pipe->args[0]);
+		break;
 	case HOP_HOLD:
 		snprintf(out, size, "hold");
 		break;

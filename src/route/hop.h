@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/time.h"
+#include "route/pipe_command.h"
 #include "route/source.h"
 
 enum hop_kind {
@@ -17,7 +18,14 @@ enum hop_kind {
 	HOP_DISCARD,
 	HOP_REJECT,  /* bounce (or refuse at RCPT) with a text */
 	HOP_SRV,     /* the hosts of an SRV name (RFC 2782) */
+	HOP_PIPE,    /* a program that reads the message */
 };
+
+/* Does it end in a mailbox, or with a program, of this site? */
+static inline bool hop_is_mailbox(enum hop_kind k)
+{
+	return k == HOP_MAILDIR || k == HOP_LMTP || k == HOP_PIPE;
+}
 
 /* What moves a recipient to this rung (bits; the first rung has 0). */
 enum hop_when {
@@ -57,6 +65,7 @@ struct hop {
 	const char *maildir;         /* HOP_MAILDIR: path with {domain}, {local}, {user} */
 	const char *text;            /* HOP_REJECT */
 	const char *srv;             /* HOP_SRV: "_smtp._tcp.example.org" */
+	const struct pipe_command *pipe; /* HOP_PIPE */
 	enum tls_policy tls;         /* HOP_MX, HOP_HOST and HOP_SRV */
 	const struct source_pool *source; /* HOP_MX, HOP_HOST, HOP_SRV, HOP_RELAY (the relay's own unless the rung says another) */
 };

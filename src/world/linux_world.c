@@ -70,6 +70,7 @@ static struct world_ops *make_ops(void)
 		.loop_wake = linux_loop_wake,
 		.wait_fd = linux_wait_fd,
 		.offload = linux_offload,
+		.program_start = linux_program_start,
 		.connect = linux_connect,
 		.connect_wait = linux_connect_wait,
 		.listen = linux_listen,

@@ -55,6 +55,7 @@ int linux_offload(struct world *w, int (*fn)(void *), void *arg);
 
 int linux_connect(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret);
 int linux_connect_wait(struct transport *t, usec_t deadline);
+int linux_program_start(struct world *w, const struct program_options *o, struct program **ret);
 int linux_listen(struct world *w, const struct endpoint *at, const struct listen_options *o, struct listener **ret);
 int linux_listen_fd(struct world *w, int fd, struct listener **ret);
 int linux_accept(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer);

@@ -61,6 +61,11 @@ int world_offload(struct world *w, int (*fn)(void *), void *arg)
 	return w->ops->offload(w, fn, arg);
 }
 
+int program_start(struct world *w, const struct program_options *o, struct program **ret)
+{
+	return w->ops->program_start ? w->ops->program_start(w, o, ret) : -ENOSYS;
+}
+
 int fiber_wait_fd(int fd, unsigned what, usec_t deadline)
 {
 	struct loop *l = loop_current();

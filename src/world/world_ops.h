@@ -3,6 +3,7 @@
 
 #include "world/file.h"
 #include "world/fiber.h"
+#include "world/program.h"
 #include "world/stream.h"
 
 struct world_ops {
@@ -24,6 +25,8 @@ struct world_ops {
 	/* As net_connect_start and net_connect_wait. */
 	int (*connect)(struct world *w, const struct endpoint *to, const struct endpoint *from, struct transport **ret);
 	int (*connect_wait)(struct transport *t, usec_t deadline);
+	/* NULL: no programs. The rest of world/program.h is that of the one world that has them. */
+	int (*program_start)(struct world *w, const struct program_options *o, struct program **ret);
 	int (*listen)(struct world *w, const struct endpoint *at, const struct listen_options *o, struct listener **ret);
 	int (*listen_fd)(struct world *w, int fd, struct listener **ret);
 	int (*accept)(struct listener *l, usec_t deadline, struct transport **ret, struct endpoint *ret_peer);

@@ -235,6 +235,36 @@ static void test_relays_have_weights_or_an_srv_name(void **state)
 	is_refused_saying(s, "hostname: a.example\nrelays: {b: {hosts: [{host: h, weight: 0}]}}\n", "weight");
 }
 
+static void test_programs_take_mail(void **state)
+{
+	struct scene *s = *state;
+	const struct pipe_command *c;
+
+	parses(s, "hostname: a.example\n"
+		  "domains:\n"
+		  "  a.example: {deliver: {pipe: [/usr/bin/filter, -f, \"{sender}\", \"an argument\"], user: vmail, timeout: 1m}}\n"
+		  "  b.example: {deliver: \"pipe:/usr/bin/filter  {local}\"}\n"
+		  "routes: [{via: [mx, {pipe: [/bin/cat], when: {delayed: 1h}}]}]\n");
+	c = s->config->route.domains[0].deliver.pipe;
+	assert_int_equal(c->n_args, 4);
+	assert_string_equal(c->args[3], "an argument");
+	assert_null(c->args[4]);
+	assert_string_equal(c->user, "vmail");
+	assert_true(c->timeout == USEC_MIN);
+	c = s->config->route.domains[1].deliver.pipe;
+	assert_int_equal(c->n_args, 2);
+	assert_string_equal(c->args[1], "{local}");
+	assert_true(!c->user && c->timeout == 5 * USEC_MIN);
+	assert_int_equal(s->config->route.rules[0].ladder.hops[1].kind, HOP_PIPE);
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{pipe: cat}]}]\n", "pipe: the program needs its whole path");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{pipe: [/bin/cat, \"{host}\"]}]}]\n", "pipe: {host} is none of {recipient}");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{pipe: [\"/bin/{local}\"]}]}]\n", "into the name of the program itself");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{pipe: \"/bin/sh -c 'rm x'\"}]}]\n", "pipe: there is no shell");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{pipe: [/bin/cat], user: root}]}]\n", "must not be root");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{mx: true, user: bob}]}]\n", "user: only for pipe");
+	is_refused_saying(s, "hostname: a.example\ndomains: {a.example: {deliver: {user: bob}}}\n", "pipe");
+}
+
 static void test_routes_become_ladders(void **state)
 {
 	struct scene *s = *state;
@@ -425,7 +455,7 @@ static void test_things_that_do_not_go_together_are_refused(void **state)
 		   "y.yaml:2:10: listen: \"tls: implicit\" needs tls.certificate and tls.key\n");
 	is_refused(s, "hostname: a.example\ntls: {key: k}\n", "y.yaml:2:6: tls: needs both certificate and key\n");
 	is_refused(s, "hostname: a.example\nroutes: [{via: [{relay: b, host: h}]}]\nrelays: {b: {hosts: [h]}}\n",
-		   "y.yaml:2:17: via: a rung is one of mx, host, srv, relay, lmtp, maildir and reject, not several\n");
+		   "y.yaml:2:17: via: a rung is one of mx, host, srv, relay, lmtp, maildir, pipe and reject, not several\n");
 	is_refused(s, "hostname: a.example\nroutes: [{via: [hold, mx]}]\n",
 		   "y.yaml:2:23: via: nothing comes after hold, discard or reject\n");
 	is_refused(s, "hostname: a.example\ndomains: {D.example: {deliver: \"maildir:/m\"}, d.example: {deliver: \"maildir:/m\"}}\n",
@@ -623,6 +653,7 @@ int main(void)
 		T(test_a_recipient_given_twice_is_a_warning),
 		T(test_routes_have_conditions),
 		T(test_relays_have_weights_or_an_srv_name),
+		T(test_programs_take_mail),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
 		T(test_pools_of_source_addresses),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "deliver/deliver.h"
+#include "deliver/local_text.h"
 #include "deliver/maildir.h"
 #include "world/fiber.h"
 #include "world/file.h"
@@ -386,7 +387,7 @@ static void convert_in_pieces(const char *in, size_t cut, const char *expected)
 		bool last = from + n == len;
 
 		memcpy(work + 1, in + from, n);
-		buffer_append(&out, work, maildir_convert(work, n, &after_cr, last));
+		buffer_append(&out, work, local_text_convert(work, n, &after_cr, last));
 		from += n;
 		if (last)
 			break;

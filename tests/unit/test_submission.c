@@ -1,6 +1,7 @@
 /* What becomes of the header of a message from somebody's mail program. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
