@@ -9,6 +9,7 @@
 
 #include "admin/journal.h"
 #include "queue/queue.h"
+#include "report/report.h"
 
 struct admin_config {
 	const char *socket;     /* path of the control socket; NULL: <spool>/control.sock */
@@ -47,6 +48,7 @@ struct admin_parts {
 	struct router *router;
 	struct spool *spool;
 	struct journal *journal;
+	struct reporter *reporter;
 	struct loop *const *loops;
 	unsigned n_loops;
 	void (*traffic)(struct admin_traffic *ret, void *context);

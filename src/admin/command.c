@@ -19,6 +19,8 @@ static const struct {
 	{ "route", command_route },
 	{ "stop", command_stop },
 	{ "reload", command_reload },
+	{ "reports.flush", command_reports_flush },
+	{ "reports.send", command_reports_send },
 };
 
 static admin_command_fn *find(const char *name)

@@ -28,6 +28,8 @@ extern const struct cli_command
 	cli_route,
 	cli_verify,
 	cli_dkim,
+	cli_dmarc,
+	cli_tlsrpt,
 	cli_explain,
 	cli_classify,
 	cli_status,

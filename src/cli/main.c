@@ -13,6 +13,8 @@ static const struct cli_command *const commands[] = {
 	&cli_route,
 	&cli_verify,
 	&cli_dkim,
+	&cli_dmarc,
+	&cli_tlsrpt,
 	&cli_explain,
 	&cli_classify,
 	&cli_status,

@@ -97,6 +97,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_signing(reader, w, root, c);
 	if (r < 0)
 		return r;
+	r = config_read_reports(reader, root, c);
+	if (r < 0)
+		return r;
 	r = config_read_replies(reader, c);
 	if (r < 0)
 		return r;
@@ -183,6 +186,9 @@ int config_load_places(struct world *w, const char *path, struct config_errors *
 	if (r < 0)
 		return r;
 	c->receive.has_tls = c->receive.tls.certificate && c->receive.tls.key;
+	r = config_read_reports(&reader, root, c);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(c);
 	return 0;
 }

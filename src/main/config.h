@@ -13,6 +13,7 @@
 #include "queue/queue.h"
 #include "receive/gate.h"
 #include "receive/receive.h"
+#include "report/report.h"
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
@@ -46,6 +47,7 @@ struct config {
 	struct gate_config gate;
 	struct signing_config signing;
 	struct signing_seal seal; /* signing.seal, when there is one */
+	struct report_config report;
 	struct journal_config journal;
 	struct admin_config admin;
 	struct config_raw raw;

@@ -26,6 +26,7 @@ char *config_describe_rule(struct config_reader *reader, unsigned index, const s
 int config_collect_headers(struct config_reader *reader, struct config *c);
 int config_read_replies(struct config_reader *reader, struct config *c);
 int config_read_gate(struct config_reader *reader, struct config *c);
+int config_read_reports(struct config_reader *reader, const struct config_node *root, struct config *c);
 int config_read_checks(struct config_reader *reader, struct config *c);
 /* The keys are freed by config_free. */
 int config_read_signing(struct config_reader *reader, struct world *w, const struct config_node *root, struct config *c);

@@ -31,6 +31,7 @@ struct server {
 	struct deliverer *deliverer;
 	struct queue *queue;
 	struct receiver *receiver;
+	struct reporter *reporter;
 	struct spool *spool;
 	struct admin *admin;
 	struct spool_recovery recovery;
@@ -139,6 +140,9 @@ static int make_rooms(struct server *s, char **ret_why)
 		      &s->queue);
 	if (r < 0)
 		return explain(ret_why, r, "cannot make the queue");
+	r = reporter_new(s->world, s->log, &c->report, s->resolver, s->queue, s->loops[0], &s->reporter);
+	if (r < 0)
+		return explain(ret_why, r, "cannot make the reports");
 	r = receiver_new(s->world, s->log, events, &c->receive, s->router, s->resolver, s->queue, s->loops, s->n_loops,
 			 &s->receiver, ret_why);
 	if (r < 0)
@@ -270,6 +274,7 @@ static int open_admin(struct server *s, char **ret_why)
 		.router = s->router,
 		.spool = s->spool,
 		.journal = s->journal,
+		.reporter = s->reporter,
 		.loops = s->loops,
 		.n_loops = s->n_loops,
 		.traffic = count_traffic,
@@ -319,6 +324,9 @@ int server_start(struct server *s, char **ret_why)
 	r = queue_start(s->queue, s->spool);
 	if (r < 0)
 		return explain(ret_why, r, "cannot start the queue");
+	r = reporter_start(s->reporter);
+	if (r < 0)
+		return explain(ret_why, r, "cannot start the reports");
 	if (s->admin) {
 		r = admin_start(s->admin);
 		if (r < 0)
@@ -388,6 +396,7 @@ int server_reload(struct server *s, struct config *config, char **ret_why)
 	deliverer_adopt(s->deliverer, TAKE_PTR(p.deliver));
 	router_adopt(s->router, TAKE_PTR(p.routes));
 	queue_adopt(s->queue, &config->queue, TAKE_PTR(p.rules));
+	reporter_reload(s->reporter, &config->report);
 	if (fixed)
 		LOG(s->log, LOG_NOTICE, "some changes take effect after a restart only", F_STR("section", fixed));
 	return 0;
@@ -408,6 +417,7 @@ int server_stop(struct server *s, usec_t deadline)
 	CHECK_MAGIC(s, SERVER_MAGIC);
 	r = receiver_stop(s->receiver, deadline);
 	q = queue_stop(s->queue, deadline);
+	reporter_stop(s->reporter);
 	if (s->admin)
 		admin_stop(s->admin);
 	return r < 0 ? r : q;
@@ -438,6 +448,7 @@ void server_free(struct server *s)
 		stop_loop(&s->loops[i]);
 	admin_free(s->admin);
 	receiver_free(s->receiver);
+	reporter_free(s->reporter);
 	queue_free(s->queue);
 	deliverer_free(s->deliverer);
 	spool_close(s->spool);

@@ -342,7 +342,7 @@ int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope 
 		return r;
 	if (q->events)
 		envelope_asks(e, &asks);
-	EVENT(q->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", e->client_ip ? e->client_ip : "unix"),
+	EVENT(q->events, e->id, EVENT_RECEIVED, F_STR("from", e->reverse_path), F_STR("client", e->client_ip ? e->client_ip : e->helo ? "unix" : NULL),
 	      F_STR("client_name", e->client_name), F_STR("helo", e->helo), F_STR("protocol", e->protocol), F_STR("tls", e->tls),
 	      F_STR("user", e->user), F_UINT("size", e->size), F_UINT("recipients", e->n_recipients),
 	      F_STR("asks", asks.len > 0 && buffer_error(&asks) >= 0 ? asks.data : NULL));

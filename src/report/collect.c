@@ -267,11 +267,6 @@ int reporter_new(struct world *w, const struct log *log, const struct report_con
 	return 0;
 }
 
-void reporter_reload(struct reporter *r, const struct report_config *config)
-{
-	atomic_store(&r->config, config);
-}
-
 void reporter_stop(struct reporter *r)
 {
 	collect_flush(r);

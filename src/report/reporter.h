@@ -35,6 +35,7 @@ struct reporter {
 	bool sending;
 	struct cond sent;
 	bool complained;      /* the file could not be used, and that was said */
+	atomic_bool started, running; /* the queue moves; there is a fiber */
 };
 
 static inline const struct report_config *reporter_config(struct reporter *r)

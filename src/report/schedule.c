@@ -96,10 +96,32 @@ static void keep(void *arg)
 	}
 }
 
+/* Who reports nothing needs no fiber. From the main thread. */
+static int begin(struct reporter *r)
+{
+	const struct report_config *c = reporter_config(r);
+	int e;
+
+	if (atomic_load(&r->running) || !(c->dmarc || c->tls))
+		return 0;
+	r->due = MIN(next_hour(r, world_wall(r->world)), world_wall(r->world) + AFTER_START);
+	e = loop_spawn(r->loop, "reports", keep, r);
+	if (e >= 0)
+		atomic_store(&r->running, true);
+	return e;
+}
+
 int reporter_start(struct reporter *r)
 {
-	r->due = MIN(next_hour(r, world_wall(r->world)), world_wall(r->world) + AFTER_START);
-	return loop_spawn(r->loop, "reports", keep, r);
+	atomic_store(&r->started, true);
+	return begin(r);
+}
+
+void reporter_reload(struct reporter *r, const struct report_config *config)
+{
+	atomic_store(&r->config, config);
+	if (atomic_load(&r->started) && begin(r) < 0)
+		LOG(r->log, LOG_WARNING, "there was no memory to begin with reports; they begin with the next reload");
 }
 
 /* --- by hand ------------------------------------------------------------------------------------------------------- */

@@ -120,6 +120,7 @@ int send_message(struct reporter *r, const char *from, const char *to, struct sl
 		.id = queue_new_id(r->queue),
 		.arrival = world_wall(r->world),
 		.reverse_path = from,
+		.protocol = "report",
 		.flags = ENVELOPE_TLS_OPTIONAL, /* as its header says */
 		.size = text.len,
 		.n_recipients = 1,
