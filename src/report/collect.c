@@ -269,6 +269,7 @@ int reporter_new(struct world *w, const struct log *log, const struct report_con
 
 void reporter_stop(struct reporter *r)
 {
+	atomic_store(&r->stopping, true);
 	collect_flush(r);
 }
 

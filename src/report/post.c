@@ -40,6 +40,14 @@ static size_t swallow(char *data, size_t size, size_t n, void *context)
 	return p->answered > ANSWER_MAX ? 0 : size * n;
 }
 
+/* Not 0 ends the transfer: a server that stops doesn't wait for a stranger's. */
+static int look_up_from_work(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	const struct posting *p = context;
+
+	return p->post->stopping && atomic_load(p->post->stopping);
+}
+
 static void set_up(CURL *curl, struct posting *p, struct curl_slist *headers, struct curl_slist *resolve)
 {
 	const struct report_post *post = p->post;
@@ -51,6 +59,9 @@ static void set_up(CURL *curl, struct posting *p, struct curl_slist *headers, st
 	(void) curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* nobody's environment decides where reports go */
 	(void) curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long) (CONNECT_TIME / USEC_MS));
 	(void) curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) (WHOLE_TIME / USEC_MS));
+	(void) curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	(void) curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_up_from_work);
+	(void) curl_easy_setopt(curl, CURLOPT_XFERINFODATA, p);
 	(void) curl_easy_setopt(curl, CURLOPT_POST, 1L);
 	(void) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post->report.data);
 	(void) curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) post->report.len);

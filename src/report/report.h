@@ -41,7 +41,8 @@ int reporter_new(struct world *w, const struct log *log, const struct report_con
 		 struct queue *queue, struct loop *loop, struct reporter **ret);
 int reporter_start(struct reporter *r); /* when the queue moves */
 void reporter_reload(struct reporter *r, const struct report_config *config);
-/* Writes down what is in memory. From the main thread, when no more notes come. */
+/* Writes down what is in memory, and lets a sending under way end soon: what it didn't reach goes out after the next start.
+ * From the main thread, when no more notes come. */
 void reporter_stop(struct reporter *r);
 void reporter_free(struct reporter *r); /* its loop has ended */
 DEFINE_FREEP(struct reporter, reporter_free)

@@ -36,6 +36,7 @@ struct reporter {
 	struct cond sent;
 	bool complained;      /* the file could not be used, and that was said */
 	atomic_bool started, running; /* the queue moves; there is a fiber */
+	atomic_bool stopping;
 };
 
 static inline const struct report_config *reporter_config(struct reporter *r)

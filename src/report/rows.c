@@ -1,6 +1,7 @@
 #include "report/rows.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 #include "identity/tags.h"
 
@@ -8,6 +9,7 @@
 #define POLICY_TEXT_MAX 8192u /* of lists of hosts and records */
 #define SIGNATURES_MAX 20u   /* of one row: each combination is a row of its own */
 #define POLICIES_MAX 1000u   /* of one TLS report */
+#define PARSER_ROOM 4096u
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
@@ -87,10 +89,13 @@ void dmarc_row_write(const struct dmarc_note *note, struct buffer *row)
 	static const char *const dispositions[] = { "none", "pass", "quarantine", "reject" };
 	static const char *const overrides[] = { NULL, "local_policy", "mailing_list", "other", "policy_test_mode", "trusted_forwarder" };
 	const struct judge_result *v = note->verdict;
+	/* "pass" is said of domains that ask for something (RFC 9990 appendix A). */
+	bool asks = v->dmarc.policy == DMARC_POLICY_QUARANTINE || v->dmarc.policy == DMARC_POLICY_REJECT;
+	enum dmarc_disposition done = note->disposition == DMARC_DONE_PASS && !asks ? DMARC_DONE_NONE : note->disposition;
 
 	buffer_append_char(row, '{');
 	put_ip(row, "ip", note->client);
-	put(row, "disposition", dispositions[note->disposition]);
+	put(row, "disposition", dispositions[done]);
 	put(row, "dkim", v->dmarc.dkim_aligned ? "pass" : "fail");
 	put(row, "spf", v->dmarc.spf_aligned ? "pass" : "fail");
 	put(row, "override", overrides[note->override]);
@@ -169,9 +174,39 @@ static bool get(const json_t *o, const char *key, struct arena *a, const char **
 	return !text || *ret;
 }
 
-static json_t *parse(const char *text)
+/* jansson takes want of memory in the middle of a string for a mistake of its own, and ends the process. What was there a
+ * moment ago is there for it. */
+static bool is_room(size_t size)
 {
-	return json_loads(text ? text : "", 0, NULL);
+	void *volatile p = malloc(size); /* compilers know that this has no effect */
+
+	free(p);
+	return p;
+}
+
+/* jansson 2.14 also drops a character of a string, or calls the text wrong, when there is no memory for it, and says nothing
+ * more. So it reads twice: what comes twice is what stands there. -EBADMSG: damaged; -ENOMEM. */
+static int parse(const char *text, json_t **ret)
+{
+	size_t len = strlen(text);
+	json_t *o, *again;
+	int r = 0;
+
+	if (!is_room(4 * len + PARSER_ROOM))
+		return -ENOMEM;
+	o = json_loadb(text, len, 0, NULL);
+	again = json_loadb(text, len, 0, NULL);
+	if (!o && !again)
+		r = is_room(4 * len + PARSER_ROOM) ? -EBADMSG : -ENOMEM;
+	else if (!o || !again || !json_equal(o, again))
+		r = -ENOMEM;
+	json_decref(again);
+	if (r < 0) {
+		json_decref(o);
+		return r;
+	}
+	*ret = o;
+	return 0;
 }
 
 static bool read_signatures(const json_t *list, struct arena *a, struct dmarc_report_row *row)
@@ -206,27 +241,50 @@ static bool read_policy(const json_t *o, struct arena *a, struct dmarc_report *r
 	       get(o, "testing", a, &r->testing);
 }
 
+/* A row that is damaged is left out. */
+static int take_dmarc_row(const char *text, uint64_t count, struct arena *a, struct dmarc_report *report)
+{
+	struct dmarc_report_row *row = &report->rows[report->n_rows];
+	json_t *o;
+	bool ok;
+	int r = parse(text, &o);
+
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	row->count = count;
+	ok = read_row(o, a, row);
+	json_decref(o);
+	report->n_rows++;
+	return ok ? 0 : -ENOMEM;
+}
+
+static int take_policy(const char *text, struct arena *a, struct dmarc_report *report)
+{
+	json_t *o;
+	bool ok;
+	int r = text ? parse(text, &o) : -EBADMSG;
+
+	if (r < 0)
+		return r == -EBADMSG ? -ENOENT : r;
+	ok = read_policy(o, a, report);
+	json_decref(o);
+	return ok ? 0 : -ENOMEM;
+}
+
 int dmarc_report_from(const struct report_data *data, struct arena *a, struct dmarc_report *ret)
 {
 	struct dmarc_report report = { 0 };
-	json_t *policy = parse(data->policy);
-	bool ok = read_policy(policy, a, &report);
+	int r = take_policy(data->policy, a, &report);
 
-	json_decref(policy);
+	if (r < 0)
+		return r;
 	report.rows = arena_new_array(a, struct dmarc_report_row, data->n_rows + 1);
-	if (!ok || !report.rows)
+	if (!report.rows)
 		return -ENOMEM;
-	for (unsigned i = 0; i < data->n_rows && ok; i++) {
-		json_t *o = parse(data->rows[i]);
-
-		if (!o)
-			continue;
-		report.rows[report.n_rows].count = data->counts[i];
-		ok = read_row(o, a, &report.rows[report.n_rows++]);
-		json_decref(o);
-	}
-	if (!ok)
-		return -ENOMEM;
+	for (unsigned i = 0; i < data->n_rows && r >= 0; i++)
+		r = take_dmarc_row(data->rows[i], data->counts[i], a, &report);
+	if (r < 0)
+		return r;
 	if (!report.n_rows || !report.domain)
 		return -ENOENT;
 	*ret = report;
@@ -235,10 +293,14 @@ int dmarc_report_from(const struct report_data *data, struct arena *a, struct dm
 
 const char *dmarc_policy_tag(const char *policy, const char *tag, struct arena *a)
 {
-	json_t *o = parse(policy);
 	const char *text = NULL;
-	bool ok = get(o, tag, a, &text);
+	json_t *o;
+	bool ok;
+	int r = policy ? parse(policy, &o) : -EBADMSG;
 
+	if (r < 0)
+		return r == -EBADMSG ? "" : NULL;
+	ok = get(o, tag, a, &text);
 	json_decref(o);
 	return ok ? text ? text : "" : NULL;
 }
@@ -283,8 +345,8 @@ struct tls_making {
 	unsigned room;
 };
 
-/* The entry of the policy that a row names; NULL: no memory, or too many. */
-static struct tls_report_policy_result *find_policy(struct tls_making *m, const json_t *o, struct tls_group **ret)
+/* The entry of the policy that a row names. -ENOMEM; -ENOENT: it names none; -E2BIG: too many. */
+static int find_policy(struct tls_making *m, const json_t *o, unsigned *ret)
 {
 	struct tls_report_policy_result *p = m->report->policies;
 	struct tls_group g = { 0 };
@@ -292,26 +354,28 @@ static struct tls_report_policy_result *find_policy(struct tls_making *m, const 
 	unsigned i;
 
 	if (!get(o, "type", m->arena, &type) || !get(o, "domain", m->arena, &domain) || !get(o, "strings", m->arena, &g.strings) ||
-	    !get(o, "patterns", m->arena, &g.patterns) || !type || !domain)
-		return NULL;
+	    !get(o, "patterns", m->arena, &g.patterns))
+		return -ENOMEM;
+	if (!type || !domain)
+		return -ENOENT;
 	for (i = 0; i < m->report->n_policies; i++)
 		if (same(p[i].type, type) && same(p[i].domain, domain) && same(m->groups[i].strings, g.strings) &&
 		    same(m->groups[i].patterns, g.patterns))
 			break;
 	if (i == m->room)
-		return NULL;
-	*ret = &m->groups[i];
+		return -E2BIG;
+	*ret = i;
 	if (i < m->report->n_policies)
-		return &p[i];
+		return 0;
 	m->groups[i] = g;
 	p[i] = (struct tls_report_policy_result) { .type = type, .domain = domain };
 	if (!split(g.strings, m->arena, &p[i].strings, &p[i].n_strings) || !split(g.patterns, m->arena, &p[i].mx, &p[i].n_mx))
-		return NULL;
+		return -ENOMEM;
 	m->report->n_policies++;
-	return &p[i];
+	return 0;
 }
 
-static bool add_detail(struct tls_making *m, struct tls_report_policy_result *p, struct tls_group *g, const json_t *o, uint64_t count)
+static int add_detail(struct tls_making *m, struct tls_report_policy_result *p, struct tls_group *g, const json_t *o, uint64_t count)
 {
 	struct tls_report_failure *d;
 
@@ -320,7 +384,7 @@ static bool add_detail(struct tls_making *m, struct tls_report_policy_result *p,
 		struct tls_report_failure *more = arena_new_array(m->arena, struct tls_report_failure, room);
 
 		if (!more)
-			return false;
+			return -ENOMEM;
 		if (p->n_details)
 			memcpy(more, p->details, p->n_details * sizeof(*more));
 		p->details = more;
@@ -328,46 +392,56 @@ static bool add_detail(struct tls_making *m, struct tls_report_policy_result *p,
 	}
 	d = &p->details[p->n_details++];
 	d->count = count;
-	return get(o, "result", m->arena, &d->result) && get(o, "local", m->arena, &d->sending_ip) && get(o, "mx", m->arena, &d->mx) &&
-	       get(o, "helo", m->arena, &d->helo) && get(o, "remote", m->arena, &d->receiving_ip) &&
-	       get(o, "reason", m->arena, &d->reason);
+	if (get(o, "result", m->arena, &d->result) && get(o, "local", m->arena, &d->sending_ip) && get(o, "mx", m->arena, &d->mx) &&
+	    get(o, "helo", m->arena, &d->helo) && get(o, "remote", m->arena, &d->receiving_ip) &&
+	    get(o, "reason", m->arena, &d->reason))
+		return 0;
+	return -ENOMEM;
 }
 
-static bool add_row(struct tls_making *m, const json_t *o, uint64_t count)
+static int add_row(struct tls_making *m, const json_t *o, uint64_t count)
 {
-	struct tls_group *g;
-	struct tls_report_policy_result *p = find_policy(m, o, &g);
+	struct tls_report_policy_result *p;
+	unsigned i;
+	int r = find_policy(m, o, &i);
 
-	if (!p)
-		return true; /* one that nobody needs, or no memory, which the next step will find out */
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	p = &m->report->policies[i];
 	if (!json_object_get(o, "result")) {
 		p->successes += count;
-		return true;
+		return 0;
 	}
 	p->failures += count;
-	return add_detail(m, p, g, o, count);
+	return add_detail(m, p, &m->groups[i], o, count);
+}
+
+static int take_tls_row(struct tls_making *m, const char *text, uint64_t count)
+{
+	json_t *o;
+	int r = parse(text, &o);
+
+	if (r < 0)
+		return r == -EBADMSG ? 0 : r;
+	r = add_row(m, o, count);
+	json_decref(o);
+	return r;
 }
 
 int tls_report_from(const struct report_data *data, struct arena *a, struct tls_report *ret)
 {
 	struct tls_report report = { 0 };
 	struct tls_making m = { .arena = a, .report = &report, .room = MIN(data->n_rows, POLICIES_MAX) };
-	bool ok = true;
+	int r = 0;
 
 	report.policies = arena_new_array(a, struct tls_report_policy_result, m.room + 1);
 	m.groups = arena_new_array(a, struct tls_group, m.room + 1);
 	if (!report.policies || !m.groups)
 		return -ENOMEM;
-	for (unsigned i = 0; i < data->n_rows && ok; i++) {
-		json_t *o = parse(data->rows[i]);
-
-		if (!o)
-			continue;
-		ok = add_row(&m, o, data->counts[i]);
-		json_decref(o);
-	}
-	if (!ok)
-		return -ENOMEM;
+	for (unsigned i = 0; i < data->n_rows && r >= 0; i++)
+		r = take_tls_row(&m, data->rows[i], data->counts[i]);
+	if (r < 0)
+		return r;
 	if (!report.n_policies)
 		return -ENOENT;
 	*ret = report;

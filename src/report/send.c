@@ -165,7 +165,8 @@ static int post(struct letter *l, const struct report_uri *uri)
 {
 	const struct report_config *c = l->s->config;
 	struct reporter *r = l->s->reporter;
-	struct report_post p = { .uri = uri, .report = buffer_slice(&l->packed), .ca_file = c->ca_file, .private_hosts = c->private_hosts };
+	struct report_post p = { .uri = uri, .report = buffer_slice(&l->packed), .ca_file = c->ca_file, .private_hosts = c->private_hosts,
+				 .stopping = &r->stopping };
 	char why[POST_WHY];
 	int e = report_post(r->resolver, &p, deadline_after(now(), DNS_TIME), l->arena, why);
 
@@ -393,6 +394,9 @@ static int send_item(struct sending *s, struct report_item *item)
 	if (r == -EIO)
 		LOG(s->reporter->log, LOG_WARNING, "the file of the reports can't be used", F_STR("file", s->config->path),
 		    F_STR("reason", l.error));
+	/* What there was no memory for now is tried again like all the rest. */
+	if (r == -ENOMEM && !s->dry_run)
+		postpone(&l, "out of memory");
 	return r;
 }
 
@@ -405,15 +409,18 @@ int send_reports(struct sending *s)
 	if (r == -EIO)
 		LOG(s->reporter->log, LOG_WARNING, "the file of the reports can't be used", F_STR("file", s->config->path),
 		    F_STR("reason", l.error));
-	for (unsigned i = 0; i < l.items.n && r >= 0; i++) {
+	for (unsigned i = 0; i < l.items.n && r != -EIO && r != -ECANCELED; i++) {
 		struct report_item *item = &l.items.items[i];
+		int e = 0;
 
-		if (fiber_cancelled())
+		if (fiber_cancelled() || atomic_load(&s->reporter->stopping))
 			return -ECANCELED;
 		if (s->by_hand || item->next <= at)
-			r = send_item(s, item);
+			e = send_item(s, item);
 		else if (!s->next || item->next < s->next)
 			s->next = item->next;
+		if (e < 0)
+			r = e;
 	}
 	return r;
 }

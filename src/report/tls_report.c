@@ -1,7 +1,6 @@
 #include "report/tls_report.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 
 #define POLICIES_MAX 1000u
 #define DETAILS_MAX 100000u /* of one policy */
@@ -113,17 +112,20 @@ static json_t *make_report(const struct tls_report *r)
 	return NULL;
 }
 
+static int write_piece(const char *data, size_t len, void *out)
+{
+	buffer_append(out, data, len);
+	return 0;
+}
+
+/* Not by json_dumps: of jansson 2.14 it leaves a key out when there is no memory for it. The buffer remembers that. */
 int tls_report_write(const struct tls_report *report, struct buffer *out)
 {
 	json_t *o = make_report(report);
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	int r = o ? json_dump_callback(o, write_piece, out, JSON_COMPACT) : -1;
 
 	json_decref(o);
-	if (!text)
-		return -ENOMEM;
-	buffer_append_str(out, text);
-	free(text);
-	return buffer_error(out);
+	return r < 0 ? -ENOMEM : buffer_error(out);
 }
 
 /* --- reading ---------------------------------------------------------------------------------------------------- */
@@ -233,13 +235,13 @@ static int read_report(const json_t *o, struct arena *a, struct tls_report *ret,
 int tls_report_read(struct slice json, struct arena *a, struct tls_report *ret, const char **ret_why)
 {
 	struct tls_report report = { 0 };
-	json_error_t error;
+	json_error_t error = { 0 }; /* its code stays 0 where an object could not be made */
 	json_t *o = json_loadb(json.data ? json.data : "", json.len, JSON_REJECT_DUPLICATES, &error);
 	int r;
 
 	*ret_why = NULL;
 	if (!o) {
-		if (json_error_code(&error) == json_error_out_of_memory)
+		if (json_error_code(&error) == json_error_out_of_memory || json_error_code(&error) == json_error_unknown)
 			return -ENOMEM;
 		*ret_why = arena_printf(a, "it is no JSON: line %d: %s", error.line, error.text);
 		return *ret_why ? -EBADMSG : -ENOMEM;

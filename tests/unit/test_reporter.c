@@ -545,6 +545,7 @@ static void failing(struct office *s)
 	see(&(struct mail_seen) { .policy_domain = "author.example", .from = "author.example", .message = m, .ruf = "mailto:f@one.example" });
 	office_wait(10 * USEC_SEC);
 	assert_int_equal(letters_to("f@one.example"), 2);
+	content_free(m);
 }
 
 static void test_failures_are_told_one_by_one_where_that_is_wanted(void **state)
