@@ -46,6 +46,8 @@ libxml2-utils|cmd:xmllint
 python3-dkim|py:dkim
 python3-nacl|py:nacl
 python3-spf|py:spf
+opendkim|file:/usr/sbin/opendkim
+libmail-dkim-perl|perl:Mail::DKIM
 python3-authres|py:authres
 universal-ctags|cmd:ctags
 valgrind|cmd:valgrind

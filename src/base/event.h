@@ -10,6 +10,7 @@
 
 /* Kinds. Each names what happened, in the past tense where it is done. */
 #define EVENT_RECEIVED "received"     /* accepted and durable: from, client, helo, protocol, tls, user, size, recipients */
+#define EVENT_SIGNED "signed"         /* by: domains and selectors of its DKIM signatures */
 #define EVENT_REPEATED "repeated"     /* offered once more by a client that had not had our 250: client, helo; not queued again */
 #define EVENT_VERIFIED "verified"     /* who it is really: spf, dkim, arc, dmarc, iprev, each a word and its reason */
 #define EVENT_REFUSED "refused"       /* refused at the door: stage, reply, client, from, to */

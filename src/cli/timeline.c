@@ -8,6 +8,7 @@ static const struct {
 	const char *kind, *template, *hidden; /* hidden: fields that say nothing new to a person */
 } templates[] = {
 	{ EVENT_RECEIVED, "from <{from}> by {client}[ {client_name}][ (helo {helo})][ with {protocol}][ {tls}][, logged in as {user}][, {size} bytes][, {recipients} recipient(s)]", "" },
+	{ EVENT_SIGNED, "by {by}", "" },
 	{ EVENT_REPEATED, "once more from {client}[ (helo {helo})], which had not had our 250; not queued again", "" },
 	{ EVENT_VERIFIED, "spf {spf}[; dkim {dkim}][; arc {arc}][; dmarc {dmarc}][; iprev {iprev}]", "" },
 	{ EVENT_REFUSED, "[{to}: ][{reply}][, said at {stage}][ to {client}][, because of {rule}]", "" },

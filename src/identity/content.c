@@ -293,6 +293,27 @@ int content_feed(struct content *m, struct slice piece)
 	return feed(m, piece);
 }
 
+int content_front(struct content *m, struct slice front)
+{
+	struct slice rest = front;
+	struct header_field f, *fields;
+	unsigned n = 0;
+
+	while (header_next(&rest, &f))
+		n++;
+	fields = arena_new_array(m->arena, struct header_field, n + m->n_fields);
+	if (!fields)
+		return -ENOMEM;
+	rest = front;
+	for (unsigned i = 0; i < n; i++)
+		header_next(&rest, &fields[i]);
+	if (m->n_fields > 0)
+		memcpy(fields + n, m->fields, m->n_fields * sizeof(*fields));
+	m->fields = fields;
+	m->n_fields += n;
+	return 0;
+}
+
 int content_end(struct content *m)
 {
 	int r = 0;

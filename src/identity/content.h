@@ -65,6 +65,9 @@ int content_want_hash(struct content *m, enum canon canon, uint64_t limit);
 /* -ENOMEM, after which the message is of no use. */
 int content_feed(struct content *m, struct slice piece);
 int content_end(struct content *m);
+/* For who will sign, after the end: these fields stand in front of the others. The text must outlive the message.
+ * -ENOMEM. */
+int content_front(struct content *m, struct slice fields);
 /* The hash (SHA-256) of the body, after the end; NULL when nobody asked for it. */
 struct body_hash *content_hash(const struct content *m, enum canon canon, uint64_t limit);
 /* The n-th field of that name from the bottom (0: the last), or NULL. */

@@ -151,6 +151,22 @@ const struct signing_domain *signing_without_key(const struct signing *s)
 	return s->n_chosen > 0 ? NULL : s->without_key;
 }
 
+void signing_describe(const struct signing *s, struct buffer *out)
+{
+	const struct signing_domain *before = NULL;
+
+	for (unsigned i = 0; i < s->n_chosen; i++) {
+		const struct chosen *c = &s->chosen[i];
+
+		if (c->domain != before)
+			buffer_printf(out, "%s%s (%s", before ? "), " : "", c->domain->domain, c->key->selector);
+		else
+			buffer_printf(out, ", %s", c->key->selector);
+		before = c->domain;
+	}
+	buffer_append_str(out, before ? ")" : "");
+}
+
 void signing_free(struct signing *s)
 {
 	if (s)
@@ -188,12 +204,13 @@ static const char *why_not(const struct content *m)
 	return m->malformed ? m->malformed : !content_field(m, SLICE("From"), 0) ? "it has no From field" : NULL;
 }
 
-int signing_finish(struct signing *s, struct world *w, struct buffer *out, unsigned *ret_n, const char **ret_why)
+int signing_finish(struct signing *s, struct world *w, struct slice front, struct buffer *out, unsigned *ret_n, const char **ret_why)
 {
 	struct work work = { .signing = s, .out = out };
-	int r;
+	int r = content_end(s->content);
 
-	r = content_end(s->content);
+	if (r >= 0 && s->n_chosen > 0 && front.len > 0)
+		r = content_front(s->content, front);
 	if (r < 0)
 		return r;
 	if (s->n_chosen > 0) {
@@ -224,5 +241,5 @@ int signing_sign(const struct signing_config *c, struct world *w, struct slice m
 		r = signing_begin(c, "", world_wall(w), a, &s);
 	if (r >= 0)
 		r = signing_feed(s, message);
-	return r < 0 ? r : signing_finish(s, w, out, ret_n, &why);
+	return r < 0 ? r : signing_finish(s, w, SLICE_NULL, out, ret_n, &why);
 }

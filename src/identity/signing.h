@@ -54,12 +54,14 @@ struct signing;
 int signing_begin(const struct signing_config *c, const char *reverse_path, wall_t now, struct arena *a, struct signing **ret);
 /* -ENOMEM, after which it can't be signed. */
 int signing_feed(struct signing *s, struct slice piece);
-/* From a fiber. Appends the DKIM-Signature fields, one for each key, each with its CRLF; none when no key of ours is for this
+/* From a fiber. front: fields that stand above all that was fed, and below the signatures. Appends the DKIM-Signature fields, one for each key, each with its CRLF; none when no key of ours is for this
  * author, or none signs at this time. -EINVAL: there are keys, but such a message can't be signed (*ret_why says why; it may go
  * out as it is); -EIO, -ENOMEM: it may not. ret_n: how many signatures. */
-int signing_finish(struct signing *s, struct world *w, struct buffer *out, unsigned *ret_n, const char **ret_why);
+int signing_finish(struct signing *s, struct world *w, struct slice front, struct buffer *out, unsigned *ret_n, const char **ret_why);
 /* The entry that would have signed, but has no key for this time; NULL. After the header. */
 const struct signing_domain *signing_without_key(const struct signing *s);
+/* Who signed, for the trace: "example.org (r202611, e202611)". */
+void signing_describe(const struct signing *s, struct buffer *out);
 void signing_free(struct signing *s);
 DEFINE_FREEP(struct signing, signing_free)
 

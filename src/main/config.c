@@ -41,6 +41,8 @@ static void connect_rooms(struct config *c)
 	c->queue.hostname = c->hostname;
 	c->deliver.hostname = c->hostname;
 	c->deliver.messages_per_connection = c->queue.messages_per_connection;
+	c->queue.signer = config_signer(c);
+	c->receive.signing = &c->signing;
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
 }
 

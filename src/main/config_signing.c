@@ -205,6 +205,18 @@ int config_read_signing(struct config_reader *reader, struct world *w, const str
 	return 0;
 }
 
+static int sign_own(const void *context, struct world *w, struct slice message, struct buffer *out)
+{
+	unsigned n;
+
+	return signing_sign(context, w, message, out, &n);
+}
+
+struct signer config_signer(const struct config *c)
+{
+	return (struct signer) { sign_own, &c->signing };
+}
+
 void config_free_keys(struct config *c)
 {
 	for (unsigned i = 0; i < c->signing.n_domains; i++)

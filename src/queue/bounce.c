@@ -181,6 +181,19 @@ static int write_text(struct report *rp, msgid_t id, struct buffer *out, struct 
 	return r < 0 ? r : buffer_error(out);
 }
 
+/* A notification that can't be signed goes unsigned: nobody would send it again. */
+static void sign(struct report *rp, msgid_t id, struct slice text, struct buffer *out)
+{
+	struct queue *q = rp->home->queue;
+	const struct signer *signer = &queue_configuration(q)->signer;
+	int r = signer->sign ? signer->sign(signer->context, q->world, text, out) : 0;
+
+	if (r >= 0)
+		return;
+	LOG(q->log, LOG_WARNING, "A notification to a sender goes out unsigned", F_ID("id", id), F_ERRNO("error", r));
+	buffer_clear(out);
+}
+
 static int submit(struct report *rp, msgid_t id, struct slice text, const struct dsn_result *how)
 {
 	struct queue *q = rp->home->queue;
@@ -198,13 +211,19 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 		.n_recipients = 1,
 		.recipients = &sender,
 	};
+	_cleanup_buffer_ struct buffer signatures = { 0 };
 	struct spool_writer *w = NULL;
 	struct message *m = NULL;
-	int r = spool_writer_new(q->spool, id, &w);
+	int r;
 
+	sign(rp, id, text, &signatures);
+	e.size += signatures.len;
+	r = spool_writer_new(q->spool, id, &w);
 	if (r < 0)
 		return r;
-	r = spool_writer_append(w, text);
+	r = spool_writer_append(w, buffer_slice(&signatures));
+	if (r >= 0)
+		r = spool_writer_append(w, text);
 	if (r < 0) {
 		spool_writer_abort(w);
 		return r;
@@ -213,7 +232,7 @@ static int submit(struct report *rp, msgid_t id, struct slice text, const struct
 	if (r < 0)
 		return r;
 	EVENT(q->events, id, EVENT_RECEIVED, F_STR("from", ""), F_STR("protocol", "notification"),
-	      F_ID("about", rp->message->entry.id), F_UINT("size", text.len), F_UINT("recipients", 1));
+	      F_ID("about", rp->message->entry.id), F_UINT("size", e.size), F_UINT("recipients", 1));
 	home_settle(rp->home, m, &e);
 	return 0;
 }

@@ -12,6 +12,7 @@
  * is noted before anything depends on it; a site that is down costs one probe, not one attempt per message. */
 #pragma once
 
+#include "queue/signer.h"
 #include "queue/site.h"
 
 struct queue_config {
@@ -28,6 +29,7 @@ struct queue_config {
 	unsigned messages_per_connection; /* 0: 100; for LMTP and maildir without effect */
 	unsigned recipients_per_transaction; /* 0: 100 */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
+	struct signer signer;      /* of notifications; sign NULL: they go unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */
 };
 

@@ -180,7 +180,7 @@ static void append_held(const struct judging *j, bool arc, struct buffer *out)
 /* Lets go of the first `end` octets of what is held, and of what came behind them. */
 static int let_go(struct judging *j, size_t end)
 {
-	struct spool_writer *w = j->session->transaction->writer;
+	struct transaction *t = j->session->transaction;
 	_cleanup_buffer_ struct buffer out = { 0 };
 	struct slice header = slice_new(j->held.data + j->own, end - j->own);
 	struct slice rest = slice_skip(buffer_slice(&j->held), end);
@@ -188,7 +188,7 @@ static int let_go(struct judging *j, size_t end)
 	int r;
 
 	if (arc && j->message && end <= WAITING_HEADER_MAX) {
-		r = spool_writer_append(w, rest);
+		r = transaction_store(t, rest);
 		j->held.len = end;
 		j->waits = true;
 		return r;
@@ -198,7 +198,7 @@ static int let_go(struct judging *j, size_t end)
 	buffer_append_slice(&out, rest);
 	r = buffer_error(&out);
 	buffer_done(&j->held);
-	return r < 0 ? r : spool_writer_append(w, buffer_slice(&out));
+	return r < 0 ? r : transaction_store(t, buffer_slice(&out));
 }
 
 int judging_hold(struct judging *j, struct slice data, bool *ret_begun)

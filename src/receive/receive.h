@@ -6,6 +6,7 @@
 #pragma once
 
 #include "identity/dmarc_sink.h"
+#include "identity/signing.h"
 #include "queue/queue.h"
 #include "receive/clients.h"
 #include "receive/duplicates.h"
@@ -100,6 +101,7 @@ struct receive_config {
 	usec_t duplicate_window;     /* so long a message is known again whose 250 was lost; 0: not at all */
 	unsigned duplicate_entries;  /* so many of them at most */
 	const struct users_config *users; /* who may log in; NULL: nobody */
+	const struct signing_config *signing; /* the mail of our users; NULL: it isn't signed */
 	const struct gate_config *gate; /* NULL: no rules and no checks */
 	const char *const *replies;  /* [REPLY_COUNT] texts instead of those of replies.c, or NULL where ours stay; NULL: all of them */
 	bool reverse_lookup;         /* the client's name in Received: asked for while it says EHLO */

@@ -138,6 +138,7 @@ static const struct reply replies[REPLY_COUNT] = {
 
 	[REPLY_DISK_FULL] = { 452, { 4, 3, 1 }, "The mail storage is full; try again later" },
 	[REPLY_STORAGE_FAILED] = { 451, { 4, 3, 0 }, "The message could not be stored; try again later" },
+	[REPLY_SIGNING_FAILED] = { 451, { 4, 3, 0 }, "The message could not be signed; try again later" },
 	[REPLY_OUT_OF_MEMORY] = { 452, { 4, 3, 0 }, "Out of memory; try again later" },
 	[REPLY_TIMEOUT] = { 421, { 4, 4, 2 }, "Waited %1 for more from you; closing" },
 	[REPLY_SESSION_TIMEOUT] = { 421, { 4, 4, 2 }, "No message was finished here for %1; closing" },

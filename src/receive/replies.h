@@ -129,6 +129,7 @@ enum reply_id {
 	/* ourselves */
 	REPLY_DISK_FULL,
 	REPLY_STORAGE_FAILED,
+	REPLY_SIGNING_FAILED,
 	REPLY_OUT_OF_MEMORY,
 	REPLY_TIMEOUT,          /* %1: how long */
 	REPLY_SESSION_TIMEOUT,  /* %1: how long */

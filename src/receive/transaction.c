@@ -7,6 +7,7 @@
 #include "receive/access.h"
 #include "receive/gate_session.h"
 #include "receive/judging.h"
+#include "receive/sign.h"
 #include "receive/submission.h"
 #include "smtp/client_attributes.h"
 
@@ -21,6 +22,13 @@
 
 /* --- begin and end ----------------------------------------------------------------------------------- */
 
+int transaction_store(struct transaction *t, struct slice data)
+{
+	int r = t->signing ? signing_feed(t->signing, data) : 0;
+
+	return r < 0 ? r : spool_writer_append(t->writer, data);
+}
+
 /* Our Received field stands in front of the content. Text would continue that field, or be taken for a part of the
  * header: a blank line keeps it apart. The separator of a mailbox file would end the header: it becomes a field. */
 static int write_beginning(struct transaction *t, enum header_start start, struct slice data)
@@ -28,12 +36,12 @@ static int write_beginning(struct transaction *t, enum header_start start, struc
 	struct slice prefix = start == HEADER_START_TEXT      ? SLICE("\r\n")
 			      : start == HEADER_START_MAILBOX ? SLICE("X-Mailbox-Line: ")
 							      : SLICE_NULL;
-	int r = spool_writer_append(t->writer, prefix);
+	int r = transaction_store(t, prefix);
 
 	if (r >= 0)
-		r = spool_writer_append(t->writer, slice_new(t->held, t->n_held));
+		r = transaction_store(t, slice_new(t->held, t->n_held));
 	if (r >= 0)
-		r = spool_writer_append(t->writer, data);
+		r = transaction_store(t, data);
 	t->begun = true;
 	return r;
 }
@@ -174,7 +182,7 @@ static int write_header(struct transaction *t)
 		r = submission_rewrite(&config->submission, &facts, buffer_slice(t->judging ? &own : &t->held_header), &out);
 	t->begun = true;
 	buffer_done(&t->held_header);
-	return r < 0 ? r : spool_writer_append(t->writer, buffer_slice(&out));
+	return r < 0 ? r : transaction_store(t, buffer_slice(&out));
 }
 
 static int hold_header(struct transaction *t, struct slice data)
@@ -207,7 +215,7 @@ static int take_content(struct transaction *t, struct slice data)
 	if (r < 0)
 		return r;
 	if (t->begun)
-		return spool_writer_append(t->writer, data);
+		return transaction_store(t, data);
 	if (t->judging && !t->rewriting)
 		return judging_hold(t->judging, data, &t->begun);
 	return t->rewriting ? hold_header(t, data) : look_at_beginning(t, data);
@@ -290,6 +298,7 @@ void transaction_end(struct session *s)
 	if (s->transaction) {
 		judging_done(TAKE_PTR(s->transaction->judging));
 		spool_writer_abort(TAKE_PTR(s->transaction->writer));
+		signing_free(TAKE_PTR(s->transaction->signing));
 		buffer_done(&s->transaction->held_header);
 		buffer_done(&s->transaction->head);
 	}
@@ -451,7 +460,7 @@ int transaction_open_content(struct transaction *t)
 		},
 		&field);
 	t->late_headers = session_gate_headers(s, &field);
-	if (buffer_error(&field) < 0)
+	if (buffer_error(&field) < 0 || transaction_begin_signing(t) < 0)
 		return -ENOMEM;
 	if (judging_wanted(s)) {
 		int r = judging_begin(s, t->rewriting ? SLICE_NULL : buffer_slice(&field), &t->judging);
@@ -459,7 +468,7 @@ int transaction_open_content(struct transaction *t)
 		if (r < 0 || !t->rewriting)
 			return r;
 	}
-	return spool_writer_append(t->writer, buffer_slice(&field));
+	return transaction_store(t, buffer_slice(&field));
 }
 
 void transaction_content_limits(const struct session *s, struct content_limits *ret)
@@ -506,6 +515,8 @@ int transaction_reply_refusal(struct session *s, const struct content_facts *fac
 		return session_reply(s, REPLY_BAD_FROM);
 	case ERROR_LOOP:
 		return session_reply_number(s, REPLY_LOOP, l->received_hops);
+	case ERROR_SIGNING:
+		return session_reply(s, REPLY_SIGNING_FAILED);
 	case ERROR_SOLICITING:
 		return session_reply_with(s, REPLY_SOLICITING, s->transaction->solicit, SLICE_NULL);
 	default:
@@ -715,6 +726,8 @@ static int put_in_front(struct transaction *t)
 	if (t->judging)
 		judging_append_waiting(t->judging, &front);
 	r = buffer_error(&front);
+	if (r >= 0 && t->signing)
+		r = transaction_sign(t, &front);
 	return r < 0 || front.len == 0 ? r : spool_writer_front(t->writer, buffer_slice(&front));
 }
 
@@ -758,6 +771,7 @@ static int commit(struct session *s, const struct content_facts *facts)
 	}
 	if (failed.error < 0)
 		return reply_to_each(s, t->accepted, reply_refused, &failed);
+	transaction_note_signed(t);
 	note_accepted(s);
 	if (t->digested)
 		s->latest.id = t->envelope.id;

@@ -40,6 +40,8 @@ struct transaction {
 	struct buffer head;             /* the header section so far, where somebody has to look into it */
 	bool gathers_head;
 	struct spool_writer *writer;
+	struct signing *signing;        /* what is stored goes by it, too; NULL: it isn't signed */
+	unsigned signatures;            /* that were put in front */
 	struct header_scanner header;
 	bool digested;                  /* what came is digested, to know it again */
 	struct digest digest;
@@ -71,6 +73,8 @@ void transaction_is_binary(struct transaction *t);
  * be one too many; -ENOMEM. */
 int transaction_count_domain(struct transaction *t, const struct address *address);
 
+/* Puts octets of the message behind what is stored of it, past the signature if there is to be one. What the spool says. */
+int transaction_store(struct transaction *t, struct slice data);
 /* 0 or what the spool says. */
 int transaction_open_content(struct transaction *t);
 void transaction_content_limits(const struct session *s, struct content_limits *ret);

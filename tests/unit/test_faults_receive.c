@@ -23,6 +23,8 @@
 static struct {
 	bool tls, lmtp;
 	bool judged;           /* by a stranger, whose mail is verified */
+	bool signs;
+	EVP_PKEY *key;         /* of sender.example, when it signs */
 	struct sim_fault disk; /* ops 0: allocations fail */
 	struct fiber *client;
 	struct receiver *receiver;
@@ -161,6 +163,8 @@ static bool send_by_data(struct client *c)
 		return false;
 	if (it.judged)
 		stream_put_str(c->stream, header_to_judge, soon());
+	else
+		stream_put_str(c->stream, "From: a@sender.example\r\n", soon());
 	stream_put_str(c->stream, "Subject: faults\r\n\r\n", soon());
 	for (unsigned i = 0; i < 100; i++) {
 		stream_put_str(c->stream, line, soon());
@@ -176,7 +180,7 @@ static bool send_by_bdat(struct client *c)
 		    (it.judged ? recipients(c)
 			       : say(c, "RCPT TO:<x@dead.example> NOTIFY=NEVER", 250) &&
 				 say(c, "RCPT TO:<y@dead.example> NOTIFY=FAILURE ORCPT=rfc822;z@dead.example", 250)) &&
-		    say(c, "BDAT 19\r\nSubject: faults\r\n", 250);
+		    say(c, "BDAT 43\r\nFrom: a@sender.example\r\nSubject: faults\r\n", 250);
 
 	if (!good)
 		return false;
@@ -240,8 +244,13 @@ static void body(struct office *s)
 	struct receive_listener listener = { .role = it.lmtp ? ROLE_LMTP : ROLE_MX };
 	struct cidr trusted;
 	struct receive_config config = { .hostname = "us.example", .listeners = &listener, .n_listeners = 1, .trusted = &trusted, .n_trusted = 1 };
+	struct signing_key key = { .selector = "s", .key = it.key };
+	const struct signing_domain domain = { .domain = "sender.example", .keys = &key, .n_keys = 1 };
+	const struct signing_config signing = { .domains = &domain, .n_domains = 1 };
 	struct client c = { .office = s };
 
+	if (it.signs)
+		config.signing = &signing;
 	assert_int_equal(endpoint_parse(SLICE("192.0.2.99:25"), &listener.address), 0);
 	assert_int_equal(cidr_parse(SLICE("192.0.2.0/24"), &trusted), 0);
 	if (it.tls) {
@@ -292,6 +301,8 @@ static void afterwards(struct office *s)
 	for (unsigned i = 0; i < it.n_taken; i++) {
 		const char *text = office_content(s, it.taken[i]);
 
+		/* What should be signed is, or was not taken. */
+		faults_check(slice_istarts(slice_from(text), "DKIM-Signature: v=1; a=ed25519-sha256; ") == it.signs);
 		faults_check(strstr(text, "\r\nSubject: faults\r\n") && slice_iends(slice_from(text), "the end\r\n"));
 		if (it.judged)
 			faults_check(slice_istarts(slice_from(text), "Authentication-Results: us.example;\r\n\tspf=none") &&
@@ -336,6 +347,15 @@ static void test_an_allocation_fails_in_a_session_under_tls(void **state)
 	walk("a session under TLS", true, false, 60);
 }
 
+static void test_an_allocation_fails_in_a_session_whose_mail_is_signed(void **state)
+{
+	assert_int_equal(crypto_generate(true, 0, &it.key), 0);
+	it.signs = true;
+	walk("a session whose mail is signed", false, false, 60);
+	it.signs = false;
+	EVP_PKEY_free(TAKE_PTR(it.key));
+}
+
 static void test_an_allocation_fails_in_a_session_of_lmtp(void **state)
 {
 	walk("a session of LMTP", false, true, 60);
@@ -376,6 +396,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_an_allocation_fails_in_a_session),
 		T(test_an_allocation_fails_in_a_session_under_tls),
+		T(test_an_allocation_fails_in_a_session_whose_mail_is_signed),
 		T(test_an_allocation_fails_in_a_session_of_lmtp),
 		T(test_an_allocation_fails_while_a_message_is_judged),
 		T(test_a_call_of_the_disk_fails_in_a_session),

@@ -524,6 +524,48 @@ static void test_a_notification_says_what_was_answered(void **state)
 	office_play(NULL, text_of_bounce, NULL);
 }
 
+/* Signs with a field of its own, or fails behind half of it. */
+static int put_in_front(const void *context, struct world *w, struct slice message, struct buffer *out)
+{
+	assert_true(slice_istarts(message, "From: ") || slice_istarts(message, "Date: "));
+	assert_true(slice_iends(message, "\r\n"));
+	buffer_append_str(out, "X-Signature: ");
+	if (*(const bool *) context)
+		return -ENOMEM;
+	buffer_append_str(out, "yes\r\n");
+	return 0;
+}
+
+static bool signer_fails;
+
+static void prepare_signer(struct office *s)
+{
+	s->config.signer = (struct signer) { put_in_front, &signer_fails };
+}
+
+static void signed_bounce(struct office *s)
+{
+	msgid_t id = MSGID_NONE;
+	const char *text;
+
+	s->answer = keep_for_us;
+	office_submit(s, "a@sender.example", "x@one.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(queue_list(s->queue, &(struct queue_filter) { 0 }, remember_id, &id), 0);
+	text = office_content(s, id);
+	assert_int_equal(strncmp(text, "X-Signature: yes\r\n", 18) == 0, !signer_fails);
+	assert_int_equal(strstr(text, "X-Signature") != NULL, !signer_fails);
+	assert_non_null(strstr(text, "Action: failed\r\n"));
+}
+
+static void test_a_notification_is_signed_where_that_can_be_done(void **state)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		signer_fails = i;
+		office_play(prepare_signer, signed_bounce, NULL);
+	}
+}
+
 /* --- steering --------------------------------------------------------------------------------- */
 
 static int count_rows(const struct queue_row *row, void *context)
@@ -1010,6 +1052,7 @@ int main(void)
 		cmocka_unit_test(test_successes_are_told_when_asked_for),
 		cmocka_unit_test(test_delays_are_told_once_and_age_ends_it),
 		cmocka_unit_test(test_a_notification_says_what_was_answered),
+		cmocka_unit_test(test_a_notification_is_signed_where_that_can_be_done),
 		cmocka_unit_test(test_the_queue_can_be_listed_while_it_works),
 		cmocka_unit_test(test_messages_are_held_released_removed_and_returned),
 		cmocka_unit_test(test_a_retry_by_hand_does_not_wait_for_the_back_off),

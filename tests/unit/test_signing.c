@@ -136,7 +136,7 @@ static struct signed_message sign(struct fixture *f, const struct signing_config
 	assert_int_equal(signing_begin(c, sender, NOW, f->arena, &s), 0);
 	for (size_t i = 0; i < text.len; i += piece)
 		assert_int_equal(signing_feed(s, slice_head(slice_skip(text, i), piece)), 0);
-	m.result = signing_finish(s, f->world, &out, &m.n, &m.why);
+	m.result = signing_finish(s, f->world, SLICE_NULL, &out, &m.n, &m.why);
 	m.without_key = signing_without_key(s);
 	buffer_append_slice(&out, text);
 	m.text = arena_slice(f->arena, buffer_slice(&out));
@@ -161,6 +161,19 @@ static void expect_pass(struct fixture *f, struct slice text, unsigned n, const 
 			fail_msg("%s of %s: %s\n%.*s", dkim_word_text(result.word), result.domain, result.reason, (int) text.len, text.data);
 	}
 	content_free(m);
+}
+
+static enum dkim_word verdict(struct fixture *f, struct slice text)
+{
+	struct dkim_result result;
+	struct content *m;
+
+	assert_int_equal(content_new(f->arena, NULL, false, &m), 0);
+	assert_int_equal(content_feed(m, text), 0);
+	assert_int_equal(content_end(m), 0);
+	assert_int_equal(dkim_verify(f->resolver, m, 0, NULL, NOW, DEADLINE_NEVER, f->arena, &result), 0);
+	content_free(m);
+	return result.word;
 }
 
 static const char letter[] = "Received: from x\r\n\tby y\r\nFrom: Joe <joe@a.example>\r\nTo: sue@b.example\r\nSubject: hello\r\n"
@@ -334,6 +347,34 @@ static void test_what_is_signed_in_any_pieces_is_verified(void **state)
 	close_zone(&f);
 }
 
+/* What was added on top when all was seen is a part of what is signed. */
+static void test_fields_in_front_are_signed_too(void **state)
+{
+	static const char front[] = "Reply-To: joe@a.example\r\nX-Ours: yes\r\nSubject: another\r\n", bare[] = "From: joe@a.example\r\n";
+	struct signing_key key = { .selector = "e", .key = ed25519 };
+	const struct signing_domain d = { .domain = "a.example", .keys = &key, .n_keys = 1 };
+	const struct signing_config c = { .domains = &d, .n_domains = 1 };
+	struct fixture f = open_keys((const char *const[]) { "a.example" }, 1);
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char *text = i ? bare : letter, *why = NULL;
+		struct buffer out = { 0 };
+		struct signing *s;
+		unsigned n;
+
+		assert_int_equal(signing_begin(&c, "", NOW, f.arena, &s), 0);
+		assert_int_equal(signing_feed(s, slice_from(text)), 0);
+		assert_int_equal(signing_finish(s, f.world, slice_from(front), &out, &n, &why), 0);
+		signing_free(s);
+		buffer_printf(&out, "%s%s", front, text);
+		expect_pass(&f, buffer_slice(&out), 1, (const char *const[]) { "a.example" });
+		*strstr(out.data, "Reply-To: joe") = 'X'; /* it is covered */
+		assert_int_equal(verdict(&f, buffer_slice(&out)), DKIM_FAIL);
+		buffer_done(&out);
+	}
+	close_zone(&f);
+}
+
 static void test_a_message_of_our_own_at_once(void **state)
 {
 	struct signing_key key = { .selector = "e", .key = ed25519 };
@@ -366,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_what_cannot_be_signed_says_why),
 		cmocka_unit_test(test_oversigned_fields_are_those_of_the_configuration),
 		cmocka_unit_test(test_what_is_signed_in_any_pieces_is_verified),
+		cmocka_unit_test(test_fields_in_front_are_signed_too),
 		cmocka_unit_test(test_a_message_of_our_own_at_once),
 	};
 

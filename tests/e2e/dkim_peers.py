@@ -1,0 +1,83 @@
+"""Other people's verifiers of DKIM: dkimpy, opendkim and Mail::DKIM, each with the keys of a zone file and no DNS."""
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+PYTHON = "/usr/bin/python3"  # the one that Debian's packages belong to
+
+DKIMPY = """
+import dkim, json, sys
+keys = json.load(open(sys.argv[1]))
+message = open(sys.argv[2], "rb").read()
+def txt(name, timeout=5):
+    record = keys.get(name.decode().rstrip("."))
+    return record.encode() if record else None
+verdicts = []
+d = dkim.DKIM(message)
+for i in range(sum(n.lower() == b"dkim-signature" for n, _ in d.headers)):
+    try:
+        verdicts.append("pass" if dkim.DKIM(message).verify(idx=i, dnsfunc=txt) else "fail")
+    except dkim.DKIMException as e:
+        verdicts.append("fail: %s" % e)
+print(json.dumps(verdicts))
+"""
+
+MAIL_DKIM = """
+use strict; use JSON::PP; use Mail::DKIM::Verifier; use Net::DNS;
+sub slurp { local $/; open(my $f, '<:raw', $_[0]) or die; return scalar <$f>; }
+my $keys = decode_json(slurp($ARGV[0]));
+{ no warnings 'redefine'; *Mail::DKIM::DNS::query = sub {
+    my ($name, $type) = @_;
+    my $record = $keys->{$name} // return;
+    return Net::DNS::RR->new(name => $name, type => 'TXT', txtdata => [$record]); }; }
+my $v = Mail::DKIM::Verifier->new();
+$v->PRINT(slurp($ARGV[1]));
+$v->CLOSE();
+print encode_json([map { [$_->algorithm, $_->result_detail] } $v->signatures]);
+"""
+
+
+def records(zone):
+    """{name: text} of the TXT records that `yizhan dkim keygen` wrote."""
+    found = {}
+    for name, rest in re.findall(r"^(\S+)\. IN TXT ((?:\(.*?\))|(?:[^\n]*))$", zone, re.M | re.S):
+        found[name] = "".join(re.findall(r'"([^"]*)"', rest))
+    return found
+
+
+class Peers:
+    def __init__(self, zone):
+        self.records = records(zone)
+        self.dir = Path(tempfile.mkdtemp(prefix="dkim-peers-"))
+        (self.dir / "keys.json").write_text(json.dumps(self.records))
+        (self.dir / "keys").write_text("".join(f"{n} {r}\n" for n, r in self.records.items()))
+        (self.dir / "opendkim.conf").write_text(f"TestPublicKeys {self.dir}/keys\nMode v\n")
+
+    def run(self, *words):
+        return subprocess.run([str(w) for w in words], capture_output=True, timeout=120)
+
+    def put(self, message):
+        path = self.dir / "message"
+        path.write_bytes(message)
+        return path
+
+    def dkimpy(self, message):
+        """A verdict for each signature, in the order of the fields: "pass", or "fail" with a reason."""
+        r = self.run(PYTHON, "-c", DKIMPY, self.dir / "keys.json", self.put(message))
+        assert r.returncode == 0, r.stderr
+        return json.loads(r.stdout)
+
+    def mail_dkim(self, message):
+        """[[algorithm, verdict]...] of the signatures that it knows (1.20230212 doesn't know ed25519-sha256)."""
+        r = self.run("perl", "-e", MAIL_DKIM, self.dir / "keys.json", self.put(message))
+        assert r.returncode == 0, r.stderr
+        return json.loads(r.stdout)
+
+    def opendkim(self, message):
+        """What it says of the message, as text."""
+        whole = message if message.endswith(b"\r\n") else message + b"\r\n"  # as DATA would end it
+        r = self.run("/usr/sbin/opendkim", "-x", self.dir / "opendkim.conf", "-t", self.put(whole), "-v")
+        return (r.stdout + r.stderr).decode("utf-8", "replace")
