@@ -18,7 +18,7 @@ struct tour {
 	struct stream *stream; /* to alpha */
 	struct buffer reply;   /* the last one, its lines joined */
 	char id[MSGID_TEXT];   /* of the message at alpha */
-	char arrived[SANDBOX_TEXT];
+	char arrived[SANDBOX_TEXT]; /* the file at beta */
 	usec_t sent;
 };
 
@@ -296,10 +296,12 @@ static void print_suggestions(const struct tour *t)
 	       "  %s queue list -c %s\n"
 	       "  %s route bob@beta.example -c %s\n"
 	       "  %s status -c %s\n"
+	       "  %s verify --zone %s/zone %s/mail/%s/new/%s\n"
 	       "\n%s/zone is all the DNS there is; logs: %s, %s\n"
 	       "Ctrl-C ends it and removes the directory.\n",
 	       s->alpha.address, s->port, s->beta.address, s->port, program, t->id, s->alpha.config, program, s->alpha.config, program,
-	       s->alpha.config, program, s->alpha.config, program, s->alpha.config, s->directory, s->alpha.log, s->beta.log);
+	       s->alpha.config, program, s->alpha.config, program, s->alpha.config, program, s->directory, s->beta.directory, s->beta.mailbox, t->arrived,
+	       s->directory, s->alpha.log, s->beta.log);
 	fflush(stdout);
 }
 

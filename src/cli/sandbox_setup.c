@@ -10,17 +10,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "identity/own_key.h"
 #include "world/linux.h"
 #include "world/stream.h"
 
 #define LOG_LINES 30
+#define SANDBOX_SELECTOR "s1"
 
 extern char **environ;
 
 static int write_file(const char *path, const char *text)
 {
-	FILE *f = fopen(path, "we");
-	int r = 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), r = 0;
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
 
 	if (!f)
 		return -errno;
@@ -60,27 +62,61 @@ static int find_port(struct sandbox *s)
 	return r;
 }
 
+/* Its mail is signed: the private key into its directory, the record into the zone. Ed25519, because it is made at once. */
+static int make_signing_key(const struct sandbox_server *v, struct buffer *zone)
+{
+	_cleanup_(evp_pkey_freep) EVP_PKEY *key = NULL;
+	_cleanup_(arena_freep) struct arena *a = NULL;
+	_cleanup_(freep) char *pem = NULL;
+	char path[SANDBOX_TEXT + 16], name[64];
+	const char *record;
+	int r = arena_new(0, &a);
+
+	if (r >= 0)
+		r = crypto_generate(true, 0, &key);
+	if (r >= 0)
+		r = crypto_private_pem(key, &pem);
+	if (r >= 0)
+		r = own_key_record(key, a, &record);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s/dkim.pem", v->directory);
+	snprintf(name, sizeof(name), SANDBOX_SELECTOR "._domainkey.%s.example", v->name);
+	own_key_zone_line(name, record, zone);
+	return write_file(path, pem);
+}
+
 static int write_zone(const struct sandbox *s)
 {
 	const struct sandbox_server *servers[] = { &s->alpha, &s->beta };
 	struct buffer zone = { 0 };
 	char path[SANDBOX_TEXT];
-	int r;
+	int r = 0;
 
 	buffer_append_str(&zone, "; all the DNS there is in this sandbox\n");
-	for (unsigned i = 0; i < ARRAY_LEN(servers); i++) {
+	for (unsigned i = 0; i < ARRAY_LEN(servers) && r >= 0; i++) {
 		const struct sandbox_server *v = servers[i];
 
+		r = make_signing_key(v, &zone);
 		buffer_printf(&zone, "%s.example. 300 IN MX 10 mx.%s.example.\nmx.%s.example. 300 IN A %s\n", v->name, v->name, v->name,
 			      v->address);
 		buffer_printf(&zone, "%s.0.0.127.in-addr.arpa. 300 IN PTR mx.%s.example.\n", strrchr(v->address, '.') + 1, v->name);
 	}
 	snprintf(path, sizeof(path), "%s/zone", s->directory);
-	r = buffer_error(&zone);
+	if (r >= 0)
+		r = buffer_error(&zone);
 	if (r >= 0)
 		r = write_file(path, zone.data);
 	buffer_done(&zone);
 	return r;
+}
+
+static int make_directory(const struct sandbox *s, struct sandbox_server *v)
+{
+	snprintf(v->directory, sizeof(v->directory), "%s/%s", s->directory, v->name);
+	snprintf(v->config, sizeof(v->config), "%s/%s.yaml", s->directory, v->name);
+	snprintf(v->log, sizeof(v->log), "%s/%s.log", s->directory, v->name);
+	return mkdir(v->directory, 0700) < 0 ? -errno : 0;
 }
 
 static int prepare_server(const struct sandbox *s, struct sandbox_server *v)
@@ -88,11 +124,6 @@ static int prepare_server(const struct sandbox *s, struct sandbox_server *v)
 	struct buffer config = { 0 };
 	int r;
 
-	snprintf(v->directory, sizeof(v->directory), "%s/%s", s->directory, v->name);
-	snprintf(v->config, sizeof(v->config), "%s/%s.yaml", s->directory, v->name);
-	snprintf(v->log, sizeof(v->log), "%s/%s.log", s->directory, v->name);
-	if (mkdir(v->directory, 0700) < 0)
-		return -errno;
 	buffer_printf(&config, "hostname: mx.%s.example\n"
 			       "spool: {path: %s/spool, spare: 0}\n"
 			       "threads: 1\n"
@@ -104,9 +135,11 @@ static int prepare_server(const struct sandbox *s, struct sandbox_server *v)
 			       "    deliver: maildir:%s/mail/{local}\n"
 			       "dns: {zone: %s/zone}\n"
 			       "deliver: {port: %u}\n"
+			       "identity: {sign: [{domain: %s.example, keys: [{selector: " SANDBOX_SELECTOR ", file: %s/dkim.pem}]}]}\n"
 			       "queue: {retry: [2s, 5s, 10s, 30s]}\n"
 			       "log: {format: text, level: info}\n",
-		      v->name, v->directory, v->address, s->port, v->name, v->directory, s->directory, s->port);
+		      v->name, v->directory, v->address, s->port, v->name, v->directory, s->directory, s->port,
+		      v->name, v->directory);
 	r = buffer_error(&config);
 	if (r >= 0)
 		r = write_file(v->config, config.data);
@@ -127,6 +160,10 @@ int sandbox_prepare(struct sandbox *s)
 		return r;
 	}
 	r = find_port(s);
+	if (r >= 0)
+		r = make_directory(s, &s->alpha);
+	if (r >= 0)
+		r = make_directory(s, &s->beta);
 	if (r >= 0)
 		r = write_zone(s);
 	if (r >= 0)

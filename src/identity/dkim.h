@@ -65,8 +65,8 @@ struct dkim_signing {
 
 /* Before the message is fed: see to it that the body is hashed as the signature needs it. */
 int dkim_sign_prepare(struct content *m, const struct dkim_signing *how);
-/* Appends a DKIM-Signature field, folded, with its CRLF. -EINVAL: the message has no From, or is malformed; -EIO;
- * -ENOMEM. It takes a millisecond with RSA. */
+/* Appends a DKIM-Signature field, folded, with its CRLF. -EINVAL: the message has no From, or is malformed, or
+ * has so many fields that verifiers would not read h= to its end; -EIO; -ENOMEM. It takes a millisecond with RSA. */
 int dkim_sign(const struct content *m, const struct dkim_key *key, const struct dkim_signing *how, struct arena *a,
 	      struct buffer *out);
 /* The names for h=, with colons: NULL when memory is out. For ARC, too. fields NULL: our own lists. */

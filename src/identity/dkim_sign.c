@@ -95,6 +95,15 @@ void dkim_append_folded(struct buffer *out, const char *base64)
 	buffer_append_str(out, "\r\n");
 }
 
+static unsigned count_names(const char *names)
+{
+	unsigned n = 1;
+
+	for (; *names; names++)
+		n += *names == ':';
+	return n;
+}
+
 int dkim_sign_prepare(struct content *m, const struct dkim_signing *how)
 {
 	return content_want_hash(m, how->body, BODY_ALL);
@@ -137,7 +146,7 @@ int dkim_sign(const struct content *m, const struct dkim_key *key, const struct 
 
 	if (!names)
 		return -ENOMEM;
-	if (m->malformed || !content_field(m, SLICE("From"), 0))
+	if (m->malformed || !content_field(m, SLICE("From"), 0) || count_names(names) > SIGNED_FIELDS_MAX)
 		return -EINVAL;
 	r = write_front(m, key, how, names, a, &front);
 	if (r >= 0)

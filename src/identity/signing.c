@@ -218,6 +218,8 @@ int signing_finish(struct signing *s, struct world *w, struct slice front, struc
 		if (*ret_why)
 			return -EINVAL;
 		r = world_offload(w, sign_all, &work);
+		if (r == -EINVAL)
+			*ret_why = "it has more fields to sign than verifiers read";
 		if (r < 0)
 			return r;
 	}

@@ -531,6 +531,7 @@ def test_a_closed_output_is_no_crash(place):
 
 def test_sandbox_once(tmp_path):
     r = run("sandbox", "--once", env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert "signed     by alpha.example (s1)" in r.stdout
     assert r.returncode == 0, r.stdout + r.stderr
     for word in ("received", "delivered"):
         assert word in r.stdout.lower(), r.stdout

@@ -256,6 +256,7 @@ static void test_what_cannot_be_signed_says_why(void **state)
 	const struct signing_domain d = { .domain = "a.example", .keys = &key, .n_keys = 1 };
 	const struct signing_config c = { .domains = &d, .n_domains = 1 };
 	struct fixture f = open_keys((const char *const[]) { "a.example" }, 1);
+	struct buffer many = { 0 };
 	struct signed_message m = sign(&f, &c, "joe@a.example", SLICE("To: x@y.example\r\n\r\nBody\r\n"), 5);
 
 	assert_int_equal(m.result, -EINVAL);
@@ -263,6 +264,14 @@ static void test_what_cannot_be_signed_says_why(void **state)
 	m = sign(&f, &c, "joe@a.example", SLICE("From: joe@a.example\r\nno field\r\n\r\nBody\r\n"), 5);
 	assert_int_equal(m.result, -EINVAL);
 	assert_non_null(strstr(m.why, "not a header field"));
+	buffer_append_str(&many, "From: joe@a.example\r\n");
+	for (unsigned i = 0; i < 300; i++)
+		buffer_printf(&many, "%s: v\r\n", (const char *const[]) { "To", "Cc", "Subject", "Sender", "Date", "List-Id" }[i % 6]);
+	buffer_append_str(&many, "\r\nBody\r\n");
+	m = sign(&f, &c, "joe@a.example", buffer_slice(&many), 500);
+	assert_int_equal(m.result, -EINVAL);
+	assert_non_null(strstr(m.why, "more fields"));
+	buffer_done(&many);
 	close_zone(&f);
 }
 
