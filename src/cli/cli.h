@@ -32,6 +32,7 @@ extern const struct cli_command
 	cli_tlsrpt,
 	cli_explain,
 	cli_classify,
+	cli_simulate,
 	cli_status,
 	cli_user,
 	cli_exec_as,

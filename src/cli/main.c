@@ -17,6 +17,7 @@ static const struct cli_command *const commands[] = {
 	&cli_tlsrpt,
 	&cli_explain,
 	&cli_classify,
+	&cli_simulate,
 	&cli_status,
 	&cli_user,
 	&cli_exec_as,
@@ -27,7 +28,7 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Yizhan %s, a mail transfer agent.\n\nUsage: yizhan COMMAND [options]\n\n", YIZHAN_VERSION);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+		fprintf(to, "  %-17s %s\n", commands[i]->name, commands[i]->summary);
 	fprintf(to, "\nEvery command takes --help, and -c FILE for a configuration other than\n" CLI_CONFIG
 		    ". Exit status: 0 yes, 1 no, 2 wrong usage.\n");
 }

@@ -232,10 +232,21 @@ static bool counts_as_452(const struct reply *reply, enum stage stage, enum repl
 	return reply->code == 552 && stage == STAGE_RCPT && class != CLASS_NO_SUCH_USER && class != CLASS_TOO_BIG;
 }
 
+/* Servers break their sentences into lines where it pleases them; patterns see the sentences. */
+static struct slice join_lines(const char *text, char out[static TEXT_MAX])
+{
+	struct slice s = slice_head(slice_from(text ? text : ""), TEXT_MAX);
+
+	for (size_t i = 0; i < s.len; i++)
+		out[i] = s.data[i] == '\n' ? ' ' : s.data[i];
+	return slice_new(out, s.len);
+}
+
 void classify(const struct classifier *c, const struct reply *reply, enum stage stage, const char *host,
 	      struct classification *ret)
 {
-	struct slice text = slice_head(slice_from(reply->text ? reply->text : ""), TEXT_MAX);
+	char room[TEXT_MAX];
+	struct slice text = join_lines(reply->text, room);
 	struct classification found = { .class = reply->code > 0 ? CLASS_OTHER : CLASS_UNREACHABLE };
 	const struct rule *rule = reply->code > 0 ? c->rules.first : NULL;
 

@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import PROGRAM, wait_for
 
-COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "dkim", "status"]
+COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "dkim", "dmarc", "tlsrpt", "explain", "classify", "simulate-provider", "status", "user"]
 
 
 def run(*words, **options):

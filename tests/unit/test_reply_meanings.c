@@ -213,6 +213,13 @@ static void test_who_says_slow_down_names_what_is_too_fast(void **state)
 	assert_meanings(slow_down, ARRAY_LEN(slow_down));
 }
 
+static void test_a_sentence_may_be_broken_into_lines_anywhere(void **state)
+{
+	static const struct meaning m = { CLASS_BLOCKED, FAULT_PATH, 'P', GMAIL, STAGE_DOT, "550 5.7.1 The IP you're using to send mail is not authorized to\nsend email directly to our servers." };
+
+	assert_false(differs(&m));
+}
+
 static void test_the_key_of_a_limit_is_known(void **state)
 {
 	static const struct {
@@ -480,6 +487,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_who_refuses_our_address_has_a_fault_with_our_path),
 		cmocka_unit_test(test_who_says_slow_down_names_what_is_too_fast),
+		cmocka_unit_test(test_a_sentence_may_be_broken_into_lines_anywhere),
 		cmocka_unit_test(test_the_key_of_a_limit_is_known),
 		cmocka_unit_test(test_who_asks_for_authentication_has_a_fault_with_the_sender),
 		cmocka_unit_test(test_the_habits_of_servers_are_known),
