@@ -298,8 +298,10 @@ static bool keep(struct delivery *d, bool (*which)(const struct outcome *o))
 static bool is_fit(const struct smtp_session *s, const struct delivery *d)
 {
 	const struct smtp_client *c = s->client;
-	unsigned most = s->settings->config.messages_per_connection;
+	unsigned most = s->info->messages_per_connection;
 
+	if (most == 0)
+		most = s->settings->config.messages_per_connection;
 	if (c->extensions.mail_max > 0 && c->mails >= c->extensions.mail_max)
 		return false;
 	return c->messages < most && (!needs_tls(s, d) || has_protection(c));

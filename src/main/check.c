@@ -61,6 +61,11 @@ static void check_reply_classes(struct check *k)
 	int r = classifier_new(k->world, k->config->queue.reply_classes, &classifier, &why);
 
 	complain(k, "queue.reply_classes", r, why);
+	if (r < 0)
+		return;
+	why = NULL;
+	r = classifier_shape(classifier, &k->config->queue.shaping, &why);
+	complain(k, "shaping.providers", r, why);
 }
 
 static void check_country_file(struct check *k)

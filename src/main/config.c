@@ -102,6 +102,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_reports(reader, root, c);
 	if (r < 0)
 		return r;
+	r = config_read_shaping(reader, c);
+	if (r < 0)
+		return r;
 	r = config_read_replies(reader, c);
 	if (r < 0)
 		return r;

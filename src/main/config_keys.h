@@ -57,6 +57,12 @@ struct relay_section {
 	const char *user, *password_file;
 	const char *source, *proxy, *proxy_user, *proxy_password_file;
 };
+struct shaping_section {
+	const char *const *hosts;
+	unsigned n_hosts;
+	struct shaping_limits limits; /* all but the rates */
+	const char *rate, *all_rate;
+};
 struct route_section {
 	const char *const *to, *const *from, *const *size;
 	unsigned n_to, n_from, n_size;

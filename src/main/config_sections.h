@@ -24,6 +24,7 @@ char *config_describe_rule(struct config_reader *reader, unsigned index, const s
 			   const struct route_rule *rule);
 /* After all routes: route.headers. */
 int config_collect_headers(struct config_reader *reader, struct config *c);
+int config_read_shaping(struct config_reader *reader, struct config *c);
 int config_read_replies(struct config_reader *reader, struct config *c);
 int config_read_gate(struct config_reader *reader, struct config *c);
 int config_read_reports(struct config_reader *reader, const struct config_node *root, struct config *c);

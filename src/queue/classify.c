@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/suggest.h"
 #include "queue/reply_classes.h"
 #include "queue/rules.h"
 #include "world/file.h"
@@ -10,6 +11,7 @@
 #define SHIPPED "reply-classes.yaml"
 #define RULE_FILE_MAX (4u << 20)
 #define TEXT_MAX 2048         /* of a reply that the patterns look at */
+#define PROVIDERS_SUGGESTED 100u
 #define MATCH_LIMIT 100000    /* steps of one pattern: a text made to be slow just doesn't match */
 
 struct classifier {
@@ -173,10 +175,8 @@ static bool enhanced_fits(const struct rule *rule, const int e[static 3])
 	return rule->n_enhanced == 0;
 }
 
-static bool provider_fits(const struct provider *p, const char *host)
+bool provider_has(const struct provider *p, const char *host)
 {
-	if (!p)
-		return true;
 	for (unsigned i = 0; host && i < p->n_suffixes; i++) {
 		const char *suffix = p->suffixes[i];
 
@@ -221,7 +221,7 @@ static bool rule_fits(const struct classifier *c, const struct rule *rule, const
 		      const char *host, struct slice text)
 {
 	return code_fits(rule, reply->code) && enhanced_fits(rule, reply->enhanced) &&
-	       (!rule->stages || (rule->stages & (1u << stage))) && provider_fits(rule->provider, host) &&
+	       (!rule->stages || (rule->stages & (1u << stage))) && (!rule->provider || provider_has(rule->provider, host)) &&
 	       text_fits(c, rule, text);
 }
 
@@ -262,4 +262,70 @@ void classify(const struct classifier *c, const struct reply *reply, enum stage 
 	if (found.treat == TREAT_AS_SAID && counts_as_452(reply, stage, found.class))
 		found.treat = TREAT_TEMPORARY;
 	*ret = found;
+}
+
+/* --- providers --------------------------------------------------------------------------------- */
+
+static struct provider *provider_named(struct ruleset *s, const char *name)
+{
+	for (struct provider *p = s->providers; p; p = p->next)
+		if (strcmp(p->name, name) == 0)
+			return p;
+	return ruleset_add_provider(s, slice_from(name));
+}
+
+static int set_suffixes(struct provider *p, const struct shaping_rule *rule)
+{
+	if (rule->n_hosts == 0)
+		return 0;
+	while (p->n_suffixes > 0)
+		free(p->suffixes[--p->n_suffixes]);
+	for (unsigned i = 0; i < rule->n_hosts; i++) {
+		int r = provider_add_suffix(p, slice_from(rule->hosts[i]));
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int unknown_provider(const struct ruleset *s, const char *name, char **ret_why)
+{
+	const char *names[PROVIDERS_SUGGESTED], *near;
+	size_t n = 0;
+
+	for (const struct provider *p = s->providers; p && n < ARRAY_LEN(names); p = p->next)
+		if (p->n_suffixes > 0)
+			names[n++] = p->name;
+	near = suggest_nearest(slice_from(name), names, n);
+	if (asprintf(ret_why, "no provider is called \"%s\", and it has no hosts%s%s%s", name,
+		     near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "") < 0)
+		*ret_why = NULL;
+	return -EINVAL;
+}
+
+int classifier_shape(struct classifier *c, const struct shaping_config *config, char **ret_why)
+{
+	for (unsigned i = 0; i < config->n_providers; i++) {
+		const struct shaping_rule *rule = &config->providers[i];
+		struct provider *p = provider_named(&c->rules, rule->name);
+		struct shaping_limits limits = rule->limits;
+		int r = p ? set_suffixes(p, rule) : -ENOMEM;
+
+		if (r < 0)
+			return r;
+		if (p->n_suffixes == 0)
+			return unknown_provider(&c->rules, rule->name, ret_why);
+		shaping_limits_fill(&limits, &p->limits);
+		p->limits = limits;
+	}
+	return 0;
+}
+
+const struct provider *classifier_provider_of(const struct classifier *c, const char *host)
+{
+	for (const struct provider *p = c->rules.providers; p && host; p = p->next)
+		if (shaping_limits_any(&p->limits) && provider_has(p, host))
+			return p;
+	return NULL;
 }

@@ -51,6 +51,13 @@ int classifier_new(struct world *w, const char *path, struct classifier **ret, c
 int classifier_from_text(const char *name, struct slice text, struct classifier **ret, char **ret_why);
 void classifier_free(struct classifier *c);
 DEFINE_FREEP(struct classifier, classifier_free)
+/* What the configuration says of providers: their limits, and further ones. Before anybody uses it. -ENOMEM; -EINVAL with
+ * *ret_why when one is neither known nor has hosts. */
+struct shaping_config;
+int classifier_shape(struct classifier *c, const struct shaping_config *config, char **ret_why);
+/* The provider whose limits hold for a host; NULL: none has any. */
+struct provider;
+const struct provider *classifier_provider_of(const struct classifier *c, const char *host);
 unsigned classifier_rules(const struct classifier *c); /* how many there are */
 /* The providers by number, from 0: name, and in *ret_ending an ending of their hosts' names. NULL beyond the last. */
 const char *classifier_provider(const struct classifier *c, unsigned i, const char **ret_ending);

@@ -133,7 +133,7 @@ static int ask(struct destination *d, bool cached)
 			return -ENOMEM;
 		p->made = now();
 		p->hash = hash_bytes(&q->key, path_site(p), strlen(path_site(p)));
-		p->owner = (unsigned) (p->hash % q->n_homes);
+		shape_path(q, p);
 	}
 	learn(d, p, &t, now());
 	return 1;
@@ -172,7 +172,8 @@ static void send_waiting(struct destination *d, struct list *waiting)
 		struct job *j = container_of(k, struct job, line.link);
 
 		j->destination = NULL;
-		if (d->path) {
+		/* More recipients than one transaction may have there: it is made anew, now that this is known. */
+		if (d->path && j->n <= shape_recipients(d->home->queue, d->path)) {
 			j->path = path_ref(d->path);
 			home_tell_routed(d->home, j);
 			owner_send(d->home, j);

@@ -23,6 +23,7 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 	list_init(&h->unresolved);
 	list_init(&h->starved);
 	list_init(&h->turns);
+	list_init(&h->providers);
 	list_init(&h->slots);
 	list_init(&h->called);
 	cond_init(&h->quiet);

@@ -22,6 +22,7 @@
 
 #define HOMES_MAX 16u      /* ids have four bits for their maker */
 #define SPARE_ARENAS 64u
+#define PER_TRANSACTION 100u
 
 struct home {
 	struct queue *queue;
@@ -58,6 +59,7 @@ struct home {
 	struct hash sites;
 	struct heap site_timers;
 	struct list starved; /* sites that wait for the home to have room for one more connection */
+	struct list providers; /* those with limits whose sites it owns (shape.h) */
 	struct list turns;   /* sites whose back-off is over, but too many are probed at the moment */
 	usec_t probes_paid;  /* the probes so far use up their rate until then */
 	struct list slots;   /* all that are alive */

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "queue/home.h"
+#include "queue/shape.h"
 #include "queue/window.h"
 
 enum site_mode { SITE_OPEN, SITE_BACKOFF, SITE_PROBING };
@@ -24,6 +25,8 @@ struct site {
 	struct fair line;
 	unsigned escapable;  /* jobs in the line that could escape from something */
 	struct window window;
+	struct meter meter;  /* of what was taken */
+	struct shape *shape; /* NULL: no limits but the window */
 	enum site_mode mode;
 	usec_t until;        /* end of the back-off */
 	unsigned failures;   /* in a row, of the site as a whole */
@@ -55,6 +58,8 @@ struct slot {
 	struct slot_info info;
 	struct link all;     /* on home->slots */
 	struct link idle;
+	struct provider_state *provider; /* that counts it, or NULL */
+	struct link provider_idle;
 	struct fiber *fiber;
 	struct delivery *given;   /* by the site, while it was idle */
 	struct delivery *current; /* in the courier's hands */
@@ -116,7 +121,7 @@ void site_pump(struct site *s);
 struct job *site_take(struct site *s);
 bool site_allows(const struct site *s, const struct slot *slot); /* may this slot go on? */
 /* A slot has ended: frees its place. */
-void site_slot_ended(struct site *s, bool barren);
+void site_slot_ended(struct site *s, struct slot *slot);
 int slot_start(struct site *s);
 /* Makes the delivery of a job that was taken from the line; when that fails, the job goes home: NULL. */
 struct delivery *slot_fill(struct site *s, struct job *j);

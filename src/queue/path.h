@@ -9,12 +9,16 @@
 
 #include "route/route.h"
 
+struct provider;
+struct shaping_rule;
 struct path {
 	atomic_uint references;
 	unsigned owner;       /* index of the home whose loop owns the site */
 	uint64_t hash;        /* of the site's key */
 	usec_t made;
 	const struct hop *hop; /* of the configuration, which stays; or a copy (hop_keep) */
+	const struct provider *provider;  /* whose limits hold (shaping.h), or NULL; stays as long as the queue */
+	const struct shaping_rule *rule;  /* of the configuration for this site, or NULL */
 	struct target target; /* status TARGET_OK */
 };
 
@@ -23,7 +27,7 @@ struct path {
 static inline size_t hop_room(const struct hop *h) { return h->kind == HOP_HOST ? sizeof(*h) : 0; }
 const struct hop *hop_keep(const struct hop *h, void *room);
 
-/* Everything is copied. `owner`, `hash` and `made` are left to the caller. NULL: memory. */
+/* Everything is copied. `owner`, `hash`, `made`, `provider` and `rule` are left to the caller. NULL: memory. */
 struct path *path_new(const struct hop *hop, const struct target *t);
 
 static inline const char *path_site(const struct path *p) { return p->target.site; }

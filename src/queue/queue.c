@@ -36,9 +36,14 @@ int64_t queue_wall_offset(struct queue *q)
 static int load_classifier(struct queue *q, const struct queue_config *config, struct classifier **ret)
 {
 	_cleanup_(freep) char *why = NULL;
-	int r = classifier_new(q->world, config->reply_classes, ret, &why);
+	_cleanup_(classifier_freep) struct classifier *c = NULL;
+	int r = classifier_new(q->world, config->reply_classes, &c, &why);
 
-	if (r < 0)
+	if (r >= 0)
+		r = classifier_shape(c, &config->shaping, &why);
+	if (r >= 0)
+		*ret = TAKE_PTR(c);
+	else
 		LOG(q->log, LOG_ERROR, "The rules for replies can't be used", F_STR("error", why),
 		    F_ERRNO("code", r));
 	return r;
@@ -112,6 +117,8 @@ int queue_prepare(struct queue *q, const struct queue_config *config, struct que
 	if (!rules)
 		return -ENOMEM;
 	r = classifier_new(q->world, config->reply_classes, &rules->classifier, ret_why);
+	if (r >= 0)
+		r = classifier_shape(rules->classifier, &config->shaping, ret_why);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(rules);

@@ -12,6 +12,7 @@
  * is noted before anything depends on it; a site that is down costs one probe, not one attempt per message. */
 #pragma once
 
+#include "queue/shaping.h"
 #include "queue/signer.h"
 #include "queue/site.h"
 
@@ -31,6 +32,7 @@ struct queue_config {
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
 	struct signer signer;      /* of notifications; sign NULL: they go unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */
+	struct shaping_config shaping; /* limits of providers and sites; those of the large ones are known without it */
 };
 
 struct queue;

@@ -313,23 +313,113 @@ static int read_rule(struct reader *rd, const yaml_node_t *n)
 	return 0;
 }
 
-static int add_suffix(struct reader *rd, const yaml_node_t *n, struct slice text, void *context)
+/* --- providers --------------------------------------------------------------------------------- */
+
+int provider_add_suffix(struct provider *p, struct slice suffix)
 {
-	struct provider *p = context;
 	char **longer = reallocarray(p->suffixes, p->n_suffixes + 1, sizeof(*longer));
 
 	if (!longer)
 		return -ENOMEM;
 	p->suffixes = longer;
-	p->suffixes[p->n_suffixes] = slice_dup(text);
+	p->suffixes[p->n_suffixes] = slice_dup(suffix);
 	return p->suffixes[p->n_suffixes++] ? 0 : -ENOMEM;
+}
+
+struct provider *ruleset_add_provider(struct ruleset *s, struct slice name)
+{
+	struct provider *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->name = slice_dup(name);
+	if (!p->name) {
+		free(p);
+		return NULL;
+	}
+	p->next = *s->last_provider;
+	*s->last_provider = p;
+	s->last_provider = &p->next;
+	return p;
+}
+
+static int add_suffix(struct reader *rd, const yaml_node_t *n, struct slice text, void *context)
+{
+	return provider_add_suffix(context, text);
+}
+
+static int read_number(struct reader *rd, const yaml_node_t *n, struct slice text, unsigned *ret)
+{
+	uint64_t v;
+
+	if (slice_to_u64(text, &v) < 0 || v == 0 || v > 1000000)
+		return complain(rd, &n->start_mark, "\"%.*s\" is no number from 1 to 1000000", SLICE_ARG(text));
+	*ret = (unsigned) v;
+	return 0;
+}
+
+static int read_rate(struct reader *rd, const yaml_node_t *n, struct slice text, struct rate *ret)
+{
+	if (rate_parse(text, ret) < 0)
+		return complain(rd, &n->start_mark, "\"%.*s\" is no rate (like 100/1h)", SLICE_ARG(text));
+	return 0;
+}
+
+static int read_limit(struct reader *rd, const yaml_node_t *key_node, const yaml_node_t *n, struct provider *p)
+{
+	struct shaping_limits *l = &p->limits;
+	const struct {
+		const char *key;
+		unsigned *number;
+		struct rate *rate;
+	} limits[] = {
+		{ "connections", &l->connections, NULL },
+		{ "all_connections", &l->all_connections, NULL },
+		{ "messages_per_connection", &l->messages_per_connection, NULL },
+		{ "recipients_per_transaction", &l->recipients_per_transaction, NULL },
+		{ "rate", NULL, &l->rate },
+		{ "all_rate", NULL, &l->all_rate },
+	};
+	struct slice key, text;
+	int r = get_text(rd, key_node, "a key", &key);
+
+	if (r < 0)
+		return r;
+	if (slice_eq_str(key, "hosts"))
+		return for_each_text(rd, n, "the ending of a host name", add_suffix, p);
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		if (!slice_eq_str(key, limits[i].key))
+			continue;
+		r = get_text(rd, n, limits[i].key, &text);
+		if (r < 0)
+			return r;
+		return limits[i].number ? read_number(rd, n, text, limits[i].number)
+					: read_rate(rd, n, text, limits[i].rate);
+	}
+	return complain(rd, &key_node->start_mark,
+			"unknown key \"%.*s\" of a provider (hosts, connections, all_connections, "
+			"messages_per_connection, recipients_per_transaction, rate, all_rate)", SLICE_ARG(key));
+}
+
+/* A list of endings, or a mapping with `hosts` and limits. */
+static int read_provider(struct reader *rd, const yaml_node_t *n, struct provider *p)
+{
+	if (n->type != YAML_MAPPING_NODE)
+		return for_each_text(rd, n, "the ending of a host name", add_suffix, p);
+	for (yaml_node_pair_t *pair = n->data.mapping.pairs.start; pair < n->data.mapping.pairs.top; pair++) {
+		int r = read_limit(rd, node_at(rd, pair->key), node_at(rd, pair->value), p);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int read_providers(struct reader *rd, const yaml_node_t *n)
 {
 	if (n->type != YAML_MAPPING_NODE)
 		return complain(rd, &n->start_mark,
-				"providers is a mapping from names to lists of host name endings");
+				"providers is a mapping from names to lists of host name endings, or to {hosts: ..., connections: ...}");
 	for (yaml_node_pair_t *pair = n->data.mapping.pairs.start; pair < n->data.mapping.pairs.top; pair++) {
 		struct provider *p;
 		struct slice name;
@@ -337,15 +427,8 @@ static int read_providers(struct reader *rd, const yaml_node_t *n)
 
 		if (r < 0)
 			return r;
-		p = calloc(1, sizeof(*p));
-		if (!p)
-			return -ENOMEM;
-		p->next = rd->set->providers;
-		rd->set->providers = p;
-		p->name = slice_dup(name);
-		if (!p->name)
-			return -ENOMEM;
-		r = for_each_text(rd, node_at(rd, pair->value), "the ending of a host name", add_suffix, p);
+		p = ruleset_add_provider(rd->set, name);
+		r = p ? read_provider(rd, node_at(rd, pair->value), p) : -ENOMEM;
 		if (r < 0)
 			return r;
 	}
@@ -434,12 +517,13 @@ int ruleset_read(struct ruleset *s, const char *file, struct slice text, char **
 
 void ruleset_init(struct ruleset *s)
 {
-	*s = (struct ruleset) { .last = &s->first };
+	*s = (struct ruleset) { .last = &s->first, .last_provider = &s->providers };
 }
 
 void ruleset_go_to_front(struct ruleset *s)
 {
 	s->last = &s->first;
+	s->last_provider = &s->providers;
 }
 
 void ruleset_done(struct ruleset *s)

@@ -6,6 +6,7 @@
 #include <pcre2.h>
 
 #include "queue/classify.h"
+#include "queue/provider.h"
 
 #define RULE_PATTERNS 8
 
@@ -14,12 +15,6 @@ struct range {
 };
 struct enhanced_pattern {
 	struct range part[3];
-};
-struct provider {
-	struct provider *next;
-	char *name;
-	unsigned n_suffixes;
-	char **suffixes; /* ".google.com", lower case */
 };
 struct rule_file {
 	struct rule_file *next;
@@ -43,14 +38,17 @@ struct rule {
 };
 struct ruleset {
 	struct rule_file *files;
-	struct provider *providers;
+	struct provider *providers, **last_provider; /* in the order in which they are asked */
 	struct rule *first, **last; /* in the order of the files */
 	unsigned n;
 };
 
 void ruleset_init(struct ruleset *s);
 void ruleset_done(struct ruleset *s);
-/* The next file's rules go in front of all that were read before; its own keep their order. */
+/* A further provider without endings. NULL: memory. */
+struct provider *ruleset_add_provider(struct ruleset *s, struct slice name);
+int provider_add_suffix(struct provider *p, struct slice suffix); /* -ENOMEM */
+/* The next file's rules and providers go in front of all that were read before; its own keep their order. */
 void ruleset_go_to_front(struct ruleset *s);
 /* Adds the rules of one file. -EINVAL with *ret_why, -ENOMEM. */
 int ruleset_read(struct ruleset *s, const char *file, struct slice text, char **ret_why);

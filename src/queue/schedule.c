@@ -5,7 +5,6 @@
 #include "queue/ladder.h"
 #include "queue/owner.h"
 
-#define PER_TRANSACTION 100u
 #define PASSES_MAX 32u  /* rungs that fail at once, before anything was tried */
 #define SHORT_WAIT (30 * USEC_SEC)
 
@@ -16,7 +15,6 @@ struct batch {
 	struct view *view;
 	struct job *jobs; /* by next */
 	uint64_t number;
-	unsigned most;    /* recipients of one job */
 	bool again;       /* some recipient failed at once and has another rung */
 };
 
@@ -103,12 +101,12 @@ static struct job *find_open(const struct batch *b, const struct destination *d,
 	unsigned looked = 0;
 
 	/* A job escapes as a whole, so all of its recipients must be able to. */
-	if (d->batch == b->number && d->open->n < b->most && d->open->escapes == escapes)
+	if (d->batch == b->number && d->open->n < d->open->capacity && d->open->escapes == escapes)
 		return d->open;
 	if (!d->path)
 		return NULL;
 	for (struct job *j = b->jobs; j && looked < 32; j = j->next, looked++)
-		if (j->path && j->n < b->most && j->escapes == escapes && j->path->hash == d->path->hash &&
+		if (j->path && j->n < j->capacity && j->escapes == escapes && j->path->hash == d->path->hash &&
 		    strcmp(path_site(j->path), path_site(d->path)) == 0)
 			return j;
 	return NULL;
@@ -123,7 +121,7 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 
 	if (!j) {
 		assert(v->message->packed);
-		j = job_new(v->home, v->message, MIN(b->most, v->message->n_recipients));
+		j = job_new(v->home, v->message, MIN(shape_recipients(v->home->queue, d->path), v->message->n_recipients));
 		if (!j)
 			return -ENOMEM;
 		if (d->path)
@@ -285,12 +283,8 @@ static void note_delays(struct view *v)
 
 void home_schedule(struct view *v)
 {
-	const struct queue_config *c = queue_configuration(v->home->queue);
 	struct message *m = v->message;
-	struct batch b = { .view = v,
-			   .number = ++v->home->batch,
-			   .most = c->recipients_per_transaction ? c->recipients_per_transaction
-								 : PER_TRANSACTION };
+	struct batch b = { .view = v, .number = ++v->home->batch };
 	unsigned passes = 0;
 
 	if (m->flags & MESSAGE_RECOVERED)

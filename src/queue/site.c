@@ -28,7 +28,9 @@ static void window_limits(const struct site *s, unsigned *ret_initial, unsigned 
 {
 	const struct queue_config *c = queue_configuration(s->home->queue);
 
-	*ret_max = c->site_connections ? c->site_connections : SITE_WIDEST;
+	*ret_max = shape_connections(s->path);
+	if (*ret_max == 0)
+		*ret_max = c->site_connections ? c->site_connections : SITE_WIDEST;
 	*ret_initial = c->site_initial ? c->site_initial : SITE_INITIAL;
 	if (is_local(s))
 		*ret_initial = MAX(*ret_initial, LOCAL_INITIAL);
@@ -230,6 +232,8 @@ static void back_off(struct site *s, const struct verdict *v)
 	delay = retry_backoff(s->failures, MIN(cap, retry_longest(&schedule)), random);
 	s->mode = SITE_BACKOFF;
 	link_remove(&s->turn);
+	if (s->shape)
+		shape_leave(s);
 	s->until = deadline_after(now(), delay);
 	LOG(h->queue->log, s->failures == 1 ? LOG_NOTICE : LOG_INFO, "A site does not work; its mail waits",
 	    F_STR("site", path_site(s->path)), F_STR("because", s->error),
@@ -312,6 +316,8 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 
 		if (v->conditions & WHEN_THROTTLED)
 			window_throttled(&s->window);
+		if ((v->conditions & WHEN_THROTTLED) && narrow)
+			shape_throttled(s, s->used);
 		cool_down(s, v);
 		if ((v->conditions & WHEN_THROTTLED) && narrow && s->mode == SITE_OPEN)
 			back_off(s, v);
@@ -326,6 +332,9 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 	}
 	if (s->error && s->cool == 0)
 		forget_error(s);
+	meter_count(&s->meter, s->used);
+	if (s->shape)
+		learned_taken(&s->shape->learned, s->used);
 	window_success(&s->window, s->slots - s->n_idle);
 }
 
@@ -356,8 +365,11 @@ static bool wake_idle(struct site *s)
 		return false;
 	slot = container_of(k, struct slot, idle);
 	s->n_idle--;
+	link_remove(&slot->provider_idle);
 	j = site_take(s);
 	slot->given = slot_fill(s, j);
+	if (s->shape)
+		shape_took(s);
 	fiber_wake(slot->fiber); /* with or without work it looks for itself */
 	return true;
 }
@@ -369,9 +381,11 @@ void site_pump(struct site *s)
 
 		if (s->slots - s->n_idle >= allowed || s->starting >= s->line.len)
 			return;
+		if (s->shape && !shape_admits(s))
+			return;
 		if (wake_idle(s))
 			continue;
-		if (s->slots >= allowed)
+		if (s->slots >= allowed || (s->shape && !shape_has_room(s)))
 			return;
 		if (s->home->n_slots >= home_slots(s->home)) {
 			starve(s);
@@ -395,8 +409,9 @@ static void feed_the_starved(struct home *h)
 		site_pump(container_of(k, struct site, starved));
 }
 
-void site_slot_ended(struct site *s, bool barren)
+void site_slot_ended(struct site *s, struct slot *slot)
 {
+	bool barren = slot->deliveries == 0;
 	struct home *h = s->home;
 
 	s->slots--;
@@ -406,6 +421,8 @@ void site_slot_ended(struct site *s, bool barren)
 	if (s->barren >= BARREN_MAX && s->line.len > 0 && s->mode != SITE_BACKOFF) {
 		s->barren = 0;
 		s->mode = SITE_BACKOFF;
+		if (s->shape)
+			shape_leave(s);
 		s->until = deadline_after(now(), USEC_SEC);
 		site_set_timer(s, s->until);
 	}
@@ -413,6 +430,7 @@ void site_slot_ended(struct site *s, bool barren)
 		site_set_timer(s, deadline_after(now(), IDLE_KEPT));
 	if (s->slots == 0 && s->line.len == 0 && s->mode == SITE_PROBING)
 		site_probe(s); /* what was to be tried has gone another way */
+	shape_slot_ended(slot);
 	site_pump(s);
 	feed_the_starved(h);
 	if (h->stopping)
@@ -459,6 +477,12 @@ static struct site *site_new(struct home *h, struct path *p)
 		free(s);
 		return NULL;
 	}
+	if (shape_site(s) < 0) {
+		hash_remove(&h->sites, &s->node);
+		shape_free(s);
+		free(s);
+		return NULL;
+	}
 	path_ref(p);
 	fair_init(&s->line);
 	list_init(&s->idle);
@@ -478,6 +502,7 @@ static void site_free(struct site *s)
 	link_remove(&s->starved);
 	link_remove(&s->turn);
 	fair_done(&s->line);
+	shape_free(s);
 	path_unref(s->path);
 	free(s->error);
 	free(s);
@@ -502,6 +527,7 @@ static void accept_job(struct home *h, struct job *j)
 		s->path = path_ref(j->path);
 		window_limits(s, &initial, &max);
 		window_limit(&s->window, initial, max);
+		(void) shape_site(s); /* without memory it keeps the limits that it had */
 	}
 	s->used = t;
 	if (j->escapes && escapes_now(s, j, t)) {
@@ -569,6 +595,13 @@ void owner_recall(struct job *j)
 	loop_post(j->home->queue->homes[j->path->owner].loop, &j->recall);
 }
 
+static usec_t site_needed_until(const struct site *s)
+{
+	usec_t until = MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0));
+
+	return s->shape ? MAX(until, shape_until(s)) : until;
+}
+
 static void site_tick(struct site *s, usec_t t)
 {
 	if (s->sweeping) {
@@ -585,10 +618,11 @@ static void site_tick(struct site *s, usec_t t)
 	else if (s->mode == SITE_PROBING && s->parked && !site_is_being_tried(s) && t >= s->call_again)
 		site_probe(s);
 	site_pump(s);
+	if (s->shape && s->line.len == 0)
+		shape_leave(s);
 	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
 		return;
-	if (s->line.len == 0 &&
-	    t >= deadline_after(MAX(s->used, MAX(s->until, s->cool ? s->cool_until : 0)), IDLE_KEPT))
+	if (s->line.len == 0 && t >= deadline_after(site_needed_until(s), IDLE_KEPT))
 		site_free(s);
 	else
 		site_set_timer(s, deadline_after(t, IDLE_KEPT));
@@ -640,6 +674,7 @@ void owner_free_all(struct home *h)
 
 	while ((n = hash_walk(&h->sites, NULL)))
 		site_free(container_of(n, struct site, node));
+	shape_free_providers(h);
 	hash_done(&h->sites);
 	heap_done(&h->site_timers);
 }

@@ -45,6 +45,7 @@ struct slot_info {
 	const struct hop *hop;
 	const struct target *target;
 	const char *domain;
+	unsigned messages_per_connection; /* at most; 0: not said */
 };
 const struct slot_info *slot_info(const struct slot *s);
 

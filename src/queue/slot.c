@@ -88,9 +88,18 @@ static void slot_run(void *arg)
 	if (slot->successes > 0)
 		s->good--;
 	link_remove(&slot->all);
-	site_slot_ended(s, slot->deliveries == 0);
+	site_slot_ended(s, slot);
 	path_unref(slot->path);
 	free(slot);
+}
+
+static unsigned per_connection(const struct site *s)
+{
+	unsigned all = queue_configuration(s->home->queue)->messages_per_connection;
+
+	if (s->shape && s->shape->messages_per_connection > 0)
+		return s->shape->messages_per_connection;
+	return all > 0 ? all : PER_CONNECTION;
 }
 
 int slot_start(struct site *s)
@@ -107,6 +116,7 @@ int slot_start(struct site *s)
 		.hop = slot->path->hop,
 		.target = &slot->path->target,
 		.domain = slot->path->target.domain,
+		.messages_per_connection = per_connection(s),
 	};
 	r = fiber_spawn("courier", slot_run, slot, &slot->fiber);
 	if (r < 0) {
@@ -114,6 +124,8 @@ int slot_start(struct site *s)
 		free(slot);
 		return r;
 	}
+	if (s->shape)
+		shape_slot_started(s, slot);
 	list_append(&s->home->slots, &slot->all);
 	s->slots++;
 	s->starting++;
@@ -128,12 +140,13 @@ const struct slot_info *slot_info(const struct slot *s)
 
 static bool is_used_up(const struct slot *slot)
 {
-	const struct queue_config *c = queue_configuration(slot->site->home->queue);
 	enum hop_kind kind = slot->path->hop->kind;
 
 	if (hop_is_mailbox(kind))
 		return false;
-	return slot->deliveries >= (c->messages_per_connection ? c->messages_per_connection : PER_CONNECTION);
+	if (slot->provider && slot->deliveries >= SHAPE_TURN && !list_empty(&slot->provider->starved))
+		return true;
+	return slot->deliveries >= slot->info.messages_per_connection;
 }
 
 /* Work that is there now: 0 with *ret, -ENOLINK when the slot is to end, -EAGAIN when there is none. */
@@ -144,8 +157,12 @@ static int take_now(struct slot *slot, struct delivery **ret)
 
 	if (!site_allows(s, slot) || is_used_up(slot) || fiber_cancelled())
 		return -ENOLINK;
+	if (s->shape && s->line.len > 0 && !shape_admits(s))
+		return -EAGAIN;
 	while ((j = site_take(s))) {
 		*ret = slot_fill(s, j);
+		if (*ret && s->shape)
+			shape_took(s);
 		if (*ret)
 			return 0;
 	}
@@ -159,9 +176,12 @@ static int wait_for_work(struct slot *slot, usec_t deadline, struct delivery **r
 
 	if (deadline <= now())
 		return -ETIMEDOUT;
+	if (!shape_slot_idle(slot))
+		return -ENOLINK;
 	list_append(&s->idle, &slot->idle);
 	s->n_idle++;
 	r = fiber_wait("mail for its site", deadline);
+	link_remove(&slot->provider_idle);
 	if (link_linked(&slot->idle)) {
 		link_remove(&slot->idle);
 		s->n_idle--;

@@ -24,7 +24,14 @@ static const char zone_text[] =
 	"mx.dead A 192.0.2.3\n"
 	"mx.blocks A 192.0.2.4\n"
 	"mx.sender A 192.0.2.5\n"
-	"*.many A 192.0.2.6\n";
+	"*.many A 192.0.2.6\n"
+	"p1 MX 10 mx1.big\n"
+	"p2 MX 10 mx2.big\n"
+	"p3 MX 10 mx3.big\n"
+	"p4 MX 10 mx4.big\n"
+	"p5 MX 10 mx5.big\n"
+	"p6 MX 10 mx6.big\n"
+	"*.big A 192.0.2.7\n";
 
 static const char *const kinds[] = {
 	EVENT_RECEIVED, EVENT_ROUTED, EVENT_ATTEMPT, EVENT_DELIVERED, EVENT_DEFERRED, EVENT_FAILED, EVENT_STEPPED, EVENT_BOUNCED,

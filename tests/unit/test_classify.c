@@ -9,6 +9,7 @@
 
 #include "mail/status.h"
 #include "queue/classify.h"
+#include "queue/provider.h"
 #include "queue/reply_classes.h"
 
 static struct classifier *shipped;
@@ -245,6 +246,62 @@ static void test_the_first_rule_that_fits_decides(void **state)
 	classifier_free(cl);
 }
 
+/* --- providers -------------------------------------------------------------------------------- */
+
+static void test_large_providers_have_limits(void **state)
+{
+	const struct provider *p = classifier_provider_of(shipped, "aspmx.l.google.com");
+
+	assert_non_null(p);
+	assert_string_equal(p->name, "google");
+	assert_int_equal(p->limits.all_connections, 5);
+	assert_int_equal(p->limits.messages_per_connection, 50);
+	p = classifier_provider_of(shipped, "acme-com.mail.protection.outlook.com");
+	assert_non_null(p);
+	assert_string_equal(p->name, "exchange"); /* and not the wider one without limits */
+	assert_null(classifier_provider_of(shipped, "eu-smtp-inbound-1.mimecast.com"));
+	assert_null(classifier_provider_of(shipped, "notgoogle.com"));
+	assert_null(classifier_provider_of(shipped, NULL));
+}
+
+static void test_the_configuration_goes_before_what_is_known_of_providers(void **state)
+{
+	static const char text[] = "providers:\n"
+				   "  acme: {hosts: [.acme.example], connections: 3, rate: 10/1m}\n"
+				   "  plain: [.plain.example]\n";
+	static const char *const hosts[] = { ".new.example" };
+	static const struct shaping_rule rules[] = {
+		{ .name = "acme", .limits = { .connections = 7 } },
+		{ .name = "plain", .hosts = hosts, .n_hosts = 1, .limits = { .messages_per_connection = 2 } },
+	};
+	static const struct shaping_rule unknown[] = { { .name = "acne", .limits = { .connections = 7 } } };
+	struct classifier *c = NULL;
+	const struct provider *p;
+	char *why = NULL;
+
+	assert_int_equal(classifier_from_text("my.yaml", slice_from(text), &c, &why), 0);
+	assert_null(classifier_provider_of(c, "mx.plain.example"));
+	assert_int_equal(classifier_shape(c, &(struct shaping_config) { .providers = rules, .n_providers = 2 }, &why), 0);
+	p = classifier_provider_of(c, "mx.acme.example");
+	assert_non_null(p);
+	assert_int_equal(p->limits.connections, 7);
+	assert_int_equal(p->limits.rate.count, 10); /* what isn't said again stays */
+	assert_null(classifier_provider_of(c, "mx.plain.example"));
+	assert_non_null(classifier_provider_of(c, "mx.new.example"));
+	assert_int_equal(classifier_shape(c, &(struct shaping_config) { .providers = unknown, .n_providers = 1 }, &why), -EINVAL);
+	assert_string_equal(why, "no provider is called \"acne\", and it has no hosts; did you mean \"acme\"?");
+	free(why);
+	classifier_free(c);
+}
+
+static void test_wrong_providers_are_named_with_their_place(void **state)
+{
+	assert_refused("providers: {a: {hosts: [.a], conections: 3}}\n", "my.yaml:1:30: unknown key \"conections\" of a provider");
+	assert_refused("providers: {a: {hosts: [.a], connections: 0}}\n", "is no number from 1");
+	assert_refused("providers: {a: {hosts: [.a], rate: 100}}\n", "\"100\" is no rate");
+	assert_refused("providers: [a]\n", "providers is a mapping");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +311,9 @@ int main(void)
 		cmocka_unit_test(test_a_text_made_to_be_slow_ends),
 		cmocka_unit_test(test_wrong_rules_are_named_with_their_place),
 		cmocka_unit_test(test_the_first_rule_that_fits_decides),
+		cmocka_unit_test(test_large_providers_have_limits),
+		cmocka_unit_test(test_the_configuration_goes_before_what_is_known_of_providers),
+		cmocka_unit_test(test_wrong_providers_are_named_with_their_place),
 	};
 
 	return cmocka_run_group_tests(tests, read_shipped, free_shipped);

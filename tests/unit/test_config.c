@@ -462,6 +462,32 @@ static void test_things_that_do_not_go_together_are_refused(void **state)
 		   "y.yaml:2:47: domains: d.example is given twice\n");
 }
 
+static void test_limits_of_receivers_have_two_levels(void **state)
+{
+	struct scene *s = *state;
+	const struct shaping_config *c;
+
+	parses(s, "hostname: a.example\nshaping:\n  providers:\n    google: {all_connections: 10, all_rate: 1000/1h}\n"
+		  "  sites:\n    - {hosts: [\"mx?.one.example\", \"relay:b\"], connections: 1, rate: 10/m}\n");
+	c = &s->config->queue.shaping;
+	assert_int_equal(c->n_providers, 1);
+	assert_string_equal(c->providers[0].name, "google");
+	assert_int_equal(c->providers[0].n_hosts, 0);
+	assert_int_equal(c->providers[0].limits.all_connections, 10);
+	assert_int_equal(c->providers[0].limits.all_rate.count, 1000);
+	assert_true(c->providers[0].limits.all_rate.per == USEC_HOUR);
+	assert_int_equal(c->n_sites, 1);
+	assert_int_equal(c->sites[0].n_hosts, 2);
+	assert_int_equal(c->sites[0].limits.connections, 1);
+	assert_int_equal(c->sites[0].limits.rate.count, 10);
+	is_refused(s, "hostname: a.example\nshaping: {sites: [{hosts: [\"*.b\"]}]}\n",
+		   "y.yaml:2:19: shaping: a rule needs a limit: connections, messages_per_connection, recipients_per_transaction or rate\n");
+	is_refused(s, "hostname: a.example\nshaping: {sites: [{hosts: [\"*.b\"], rate: often}]}\n",
+		   "y.yaml:2:42: rate: expected a rate like 1000/1h\n");
+	is_refused(s, "hostname: a.example\nshaping: {providers: {b: {all_rate: 0/1h}}}\n",
+		   "y.yaml:2:37: all_rate: a rate is at least one message and at most a million, in at most 31d\n");
+}
+
 static void test_a_key_given_twice_is_refused(void **state)
 {
 	is_refused(*state, "hostname: a.example\nlog: {level: info}\nlog: {level: debug}\n",
@@ -664,6 +690,7 @@ int main(void)
 		T(test_numbers_outside_their_range_are_refused_with_the_limit),
 		T(test_a_missing_hostname_is_told),
 		T(test_things_that_do_not_go_together_are_refused),
+		T(test_limits_of_receivers_have_two_levels),
 		T(test_a_key_given_twice_is_refused),
 		T(test_broken_yaml_is_told_with_its_place),
 		T(test_aliases_cannot_make_a_bomb),

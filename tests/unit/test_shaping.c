@@ -1,0 +1,291 @@
+/* Limits of sites and providers, with the whole queue on two loops in a simulated world. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "unit/queue_office.h"
+
+static const char *const big_hosts[] = { ".big.example" };
+static const char *const one_hosts[] = { "mx?.one.example" };
+
+static void submit_to_all(struct office *s, unsigned each)
+{
+	char to[40];
+
+	for (unsigned i = 0; i < each; i++)
+		for (unsigned p = 1; p <= 6; p++) {
+			snprintf(to, sizeof(to), "b@p%u.example", p);
+			office_submit(s, "a@sender.example", to);
+		}
+}
+
+static void assert_gone(struct office *s)
+{
+	assert_int_equal(office_summary(s).messages, 0);
+}
+
+/* The most attempts within `per`, at a site or at all. */
+static unsigned most_within(const struct office *s, const char *site, usec_t per)
+{
+	unsigned most = 0;
+
+	for (unsigned i = 0; i < s->n_attempts; i++) {
+		unsigned n = 0;
+
+		if (site && strcmp(s->attempts[i].site, site) != 0)
+			continue;
+		for (unsigned k = i; k < s->n_attempts && s->attempts[k].at < s->attempts[i].at + per; k++)
+			n += !site || strcmp(s->attempts[k].site, site) == 0;
+		most = MAX(most, n);
+	}
+	return most;
+}
+
+/* --- connections ------------------------------------------------------------------------------ */
+
+static void two_for_all(struct office *s)
+{
+	static const struct shaping_rule rules[] = {
+		{ .name = "big", .hosts = big_hosts, .n_hosts = 1, .limits = { .all_connections = 2 } },
+	};
+
+	s->config.shaping = (struct shaping_config) { .providers = rules, .n_providers = 1 };
+	s->service = 100 * USEC_MS;
+}
+
+static void share_two(struct office *s)
+{
+	submit_to_all(s, 50);
+	office_wait(USEC_SEC);
+	/* Nobody waits until the others have sent all they have. */
+	office_wait(9 * USEC_SEC);
+	for (unsigned p = 1; p <= 6; p++) {
+		char site[40];
+
+		snprintf(site, sizeof(site), "mx:mx%u.big.example", p);
+		assert_in_range(office_count(s, NULL, site), 10, 50);
+	}
+	office_wait(20 * USEC_SEC);
+	assert_int_equal(s->most_running, 2);
+	assert_gone(s);
+}
+
+static void test_all_sites_of_a_provider_share_its_connections(void **state)
+{
+	office_play(two_for_all, share_two, NULL);
+}
+
+static void idle_gives_way(struct office *s)
+{
+	usec_t began;
+
+	office_submit(s, "a@sender.example", "b@p1.example");
+	office_submit(s, "a@sender.example", "b@p2.example");
+	office_wait(200 * USEC_MS); /* both connections wait for more */
+	began = now();
+	office_submit(s, "a@sender.example", "b@p3.example");
+	office_wait(500 * USEC_MS);
+	assert_int_equal(office_count(s, "b@p3.example", NULL), 1);
+	assert_true(office_last(s, "b@p3.example")->at < began + 300 * USEC_MS);
+}
+
+static void test_an_idle_connection_gives_way_to_another_site(void **state)
+{
+	office_play(two_for_all, idle_gives_way, NULL);
+}
+
+static void two_each(struct office *s)
+{
+	static const struct shaping_rule rules[] = { { .hosts = one_hosts, .n_hosts = 1, .limits = { .connections = 2 } } };
+
+	s->config.shaping = (struct shaping_config) { .sites = rules, .n_sites = 1 };
+	s->service = 100 * USEC_MS;
+}
+
+static void two_at_a_time(struct office *s)
+{
+	for (unsigned i = 0; i < 100; i++)
+		office_submit(s, "a@sender.example", "b@one.example");
+	office_wait(10 * USEC_SEC);
+	assert_int_equal(s->most_running, 2);
+	assert_gone(s);
+}
+
+static void test_a_site_has_a_limit_of_its_own(void **state)
+{
+	office_play(two_each, two_at_a_time, NULL);
+}
+
+/* --- messages and recipients ------------------------------------------------------------------ */
+
+static void three_recipients(struct office *s)
+{
+	static const struct shaping_rule rules[] = {
+		{ .hosts = one_hosts, .n_hosts = 1, .limits = { .recipients_per_transaction = 3 } },
+	};
+
+	s->config.shaping = (struct shaping_config) { .sites = rules, .n_sites = 1 };
+}
+
+static void splits(struct office *s)
+{
+	/* The first one is made before anything is known of the site. */
+	office_submit(s, "a@sender.example", "a@one.example b@one.example c@one.example d@one.example e@one.example");
+	office_wait(USEC_SEC);
+	office_submit(s, "a@sender.example", "v@one.example w@one.example x@one.example y@one.example z@two.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(office_last(s, "a@one.example")->group, 3);
+	assert_int_equal(office_last(s, "e@one.example")->group, 2);
+	assert_int_equal(office_last(s, "v@one.example")->group, 3);
+	assert_int_equal(office_count(s, NULL, NULL), 10);
+	assert_gone(s);
+}
+
+static void test_a_transaction_has_as_many_recipients_as_the_site_takes(void **state)
+{
+	office_play(three_recipients, splits, NULL);
+}
+
+/* --- rates ------------------------------------------------------------------------------------ */
+
+static void a_rate_for_one(struct office *s)
+{
+	static const struct shaping_rule rules[] = { { .hosts = one_hosts, .n_hosts = 1, .limits = { .rate = { 20, USEC_MIN } } } };
+
+	s->config.shaping = (struct shaping_config) { .sites = rules, .n_sites = 1 };
+}
+
+static void in_time(struct office *s)
+{
+	for (unsigned i = 0; i < 100; i++)
+		office_submit(s, "a@sender.example", "b@one.example");
+	for (unsigned i = 0; i < 100; i++)
+		office_submit(s, "a@sender.example", "b@two.example");
+	office_wait(20 * USEC_SEC);
+	assert_int_equal(office_count(s, "b@two.example", NULL), 100); /* has no limit */
+	office_wait(6 * USEC_MIN);
+	assert_int_equal(office_count(s, "b@one.example", NULL), 100);
+	assert_in_range(most_within(s, "mx:mx1.one.example", USEC_MIN), 15, 20);
+	assert_gone(s);
+}
+
+static void test_a_rate_is_kept_and_used(void **state)
+{
+	office_play(a_rate_for_one, in_time, NULL);
+}
+
+static void a_rate_for_all(struct office *s)
+{
+	static const struct shaping_rule rules[] = {
+		{ .name = "big", .hosts = big_hosts, .n_hosts = 1, .limits = { .all_rate = { 60, USEC_MIN } } },
+	};
+
+	s->config.shaping = (struct shaping_config) { .providers = rules, .n_providers = 1 };
+}
+
+static void all_in_time(struct office *s)
+{
+	char site[40];
+
+	submit_to_all(s, 20);
+	office_wait(USEC_MIN);
+	for (unsigned p = 1; p <= 6; p++) {
+		snprintf(site, sizeof(site), "mx:mx%u.big.example", p);
+		assert_in_range(office_count(s, NULL, site), 8, 12);
+	}
+	office_wait(90 * USEC_SEC);
+	assert_int_equal(office_count(s, NULL, NULL), 120);
+	assert_in_range(most_within(s, NULL, USEC_MIN), 50, 60);
+	assert_gone(s);
+}
+
+static void test_all_sites_of_a_provider_share_its_rate(void **state)
+{
+	office_play(a_rate_for_all, all_in_time, NULL);
+}
+
+static void recalled(struct office *s)
+{
+	struct queue_filter f = { .recipient = "b@p1.example" };
+	unsigned n;
+
+	submit_to_all(s, 20);
+	office_wait(2 * USEC_SEC);
+	assert_int_equal(queue_act(s->queue, QUEUE_REMOVE, &f, &n), 0);
+	assert_true(n > 15);
+	office_wait(150 * USEC_SEC);
+	assert_int_equal(office_count(s, NULL, NULL), 120 - n);
+	assert_gone(s);
+}
+
+static void test_who_leaves_the_row_does_not_hold_up_the_others(void **state)
+{
+	office_play(a_rate_for_all, recalled, NULL);
+}
+
+/* --- learning --------------------------------------------------------------------------------- */
+
+static void takes_one_a_second(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	static usec_t last; /* of the one test that uses it */
+
+	if (now() >= last && now() < last + USEC_SEC) {
+		answer_reply(r, STAGE_MAIL, 421, 7, 0, "rate limit exceeded, slow down");
+		return;
+	}
+	last = now();
+	r->outcome = (struct outcome) { .kind = OUTCOME_DELIVERED, .from_remote = true, .stage = STAGE_DOT, .host = "mx.example",
+					.reply = { 250, { 2, 0, 0 }, "OK" } };
+}
+
+static void too_fast(struct office *s)
+{
+	static const usec_t again[] = { USEC_MIN };
+
+	s->config.retry = again;
+	s->config.n_retry = 1;
+	s->answer = takes_one_a_second;
+}
+
+static void slows_down(struct office *s)
+{
+	unsigned refused = 0, late = 0;
+
+	for (unsigned i = 0; i < 1000; i++)
+		office_submit(s, "a@sender.example", "b@one.example");
+	office_wait(2 * USEC_HOUR);
+	for (unsigned i = 0; i < s->n_attempts; i++) {
+		bool in_vain = s->attempts[i].kind != OUTCOME_DELIVERED;
+
+		refused += in_vain;
+		late += in_vain && i > s->n_attempts / 2;
+	}
+	print_message("# %u attempts, %u too fast, %u of them in the second half\n", s->n_attempts, refused, late);
+	assert_gone(s);
+	assert_true(refused < 200);
+	assert_true(late < 60);
+}
+
+static void test_a_receiver_that_says_slow_down_gets_it(void **state)
+{
+	office_play(too_fast, slows_down, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_sites_of_a_provider_share_its_connections),
+		cmocka_unit_test(test_an_idle_connection_gives_way_to_another_site),
+		cmocka_unit_test(test_a_site_has_a_limit_of_its_own),
+		cmocka_unit_test(test_a_transaction_has_as_many_recipients_as_the_site_takes),
+		cmocka_unit_test(test_a_rate_is_kept_and_used),
+		cmocka_unit_test(test_all_sites_of_a_provider_share_its_rate),
+		cmocka_unit_test(test_who_leaves_the_row_does_not_hold_up_the_others),
+		cmocka_unit_test(test_a_receiver_that_says_slow_down_gets_it),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
