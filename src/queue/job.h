@@ -17,6 +17,7 @@ enum job_result {
 	JOB_RECALLED, /* back because the home asked */
 	JOB_ESCAPED,  /* back because the site has a trouble for which a later rung exists */
 	JOB_PARKED,   /* back because the site does not work: it waits at home until the owner calls */
+	JOB_LATER,    /* back because its sender is too fast for the receiver: not before the job's time */
 	JOB_UNFIT,    /* no memory, or the envelope can't be read */
 };
 
@@ -38,7 +39,8 @@ struct job {
 		struct destination *destination; /* at home, while there is no path */
 	};
 	struct active *active; /* while it is being delivered, and afterwards */
-	char *why;             /* with RECALLED, ESCAPED and PARKED: what the site's trouble is; or NULL */
+	usec_t later;          /* with LATER */
+	char *why;             /* with RECALLED, ESCAPED, PARKED and LATER: what the site's trouble is; or NULL */
 	uint8_t why_class;     /* its class */
 	uint8_t result;
 	uint8_t escapes;       /* WHEN_... for which a later rung of the ladder is used */

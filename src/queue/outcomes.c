@@ -144,23 +144,33 @@ static bool step(struct view *v, unsigned i, enum reply_class class, bool perman
 	return true;
 }
 
-static void defer(struct view *v, unsigned i, const char *reason, enum reply_class class)
+/* A server that greylists may say itself when it will take the message. */
+static usec_t wait_for(struct view *v, const struct recipient *r, const struct outcome *o)
+{
+	struct retry_schedule s = queue_schedule(queue_configuration(v->home->queue));
+	uint64_t random = 0;
+	usec_t hint;
+
+	world_random(v->home->queue->world, &random, sizeof(random));
+	if (o->class == CLASS_GREYLISTED && o->from_remote && o->reply.text && retry_hint(slice_from(o->reply.text), &hint))
+		return retry_hinted(hint, random);
+	return retry_delay(&s, r->attempts, o->class, random);
+}
+
+static void defer(struct view *v, unsigned i, const char *reason, const struct outcome *o)
 {
 	struct home *h = v->home;
-	struct retry_schedule s = queue_schedule(queue_configuration(h->queue));
 	struct recipient *r = &v->message->recipients[i];
-	uint64_t random = 0;
 	char next[32];
 
-	world_random(h->queue->world, &random, sizeof(random));
-	r->next = deadline_after(v->now, retry_delay(&s, r->attempts, class, random));
+	r->next = deadline_after(v->now, wait_for(v, r, o));
 	r->rung = 0; /* the next round begins again below */
 	home_set_state(h, v->message, i, STATE_WAITING);
 	home_changed(v->message);
 	COUNT(h, deferred);
 	wall_format_rfc3339((wall_t) r->next + queue_wall_offset(h->queue), next, sizeof(next));
 	EVENT(h->queue->events, v->message->entry.id, EVENT_DEFERRED, F_STR("to", address_of(v, i)),
-	      F_STR("reason", reason), F_STR("class", reply_class_name(class)), F_STR("next", next),
+	      F_STR("reason", reason), F_STR("class", reply_class_name(o->class)), F_STR("next", next),
 	      F_UINT("attempts", r->attempts));
 }
 
@@ -181,7 +191,7 @@ static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
 	if (permanent)
 		(void) home_give_up(v, i, NULL);
 	else
-		defer(v, i, text, o->class);
+		defer(v, i, text, o);
 }
 
 static void not_tried(struct view *v, unsigned i)
@@ -297,6 +307,11 @@ static void apply_job(struct view *v, const struct job *j)
 				came_back_untried(v, j, i);
 			else
 				came_back_parked(v, j, i);
+			break;
+		case JOB_LATER:
+			came_back_untried(v, j, i);
+			if (v->message->recipients[i].state == STATE_WAITING)
+				v->message->recipients[i].next = j->later;
 			break;
 		case JOB_UNFIT:
 			came_back_unfit(v, j, i);

@@ -109,6 +109,7 @@ bool site_call_all(struct site *s);
 struct verdict {
 	bool answered;        /* it works: something was said about the message or a recipient */
 	bool fault;           /* it doesn't, for nobody */
+	bool slows_sender;  /* only the mail of this sender's domain is too much */
 	unsigned conditions;  /* WHEN_... that some reply fulfilled */
 	enum reply_class class;
 	const char *text;     /* of the last bad reply, or NULL */
@@ -125,5 +126,7 @@ void site_slot_ended(struct site *s, struct slot *slot);
 int slot_start(struct site *s);
 /* Makes the delivery of a job that was taken from the line; when that fails, the job goes home: NULL. */
 struct delivery *slot_fill(struct site *s, struct job *j);
+/* The next in the line that may go, as a delivery. NULL: there is none now. */
+struct delivery *slot_take(struct site *s);
 /* Sends a job home from the owner's side, always by post. why may be NULL. */
 void job_return(struct job *j, enum job_result result, enum reply_class class, const char *why);

@@ -12,7 +12,8 @@
 struct retry_schedule queue_schedule(const struct queue_config *c)
 {
 	return (struct retry_schedule){
-		.delays = c->retry, .n_delays = c->n_retry, .expire = c->expire, .warn = c->warn
+		.delays = c->retry, .n_delays = c->n_retry, .expire = c->expire, .warn = c->warn,
+		.greylisted = c->greylist, .n_greylisted = c->n_greylist,
 	};
 }
 

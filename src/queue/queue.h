@@ -21,6 +21,8 @@ struct queue_config {
 	const char *postmaster;    /* sender shown in DSNs: MAILER-DAEMON@hostname when NULL */
 	const usec_t *retry;       /* the last one repeats; NULL: 5m 15m 30m 1h 2h 4h */
 	unsigned n_retry;
+	const usec_t *greylist;    /* the same for those that are greylisted; NULL: 5m 5m 10m 15m 30m, or sooner */
+	unsigned n_greylist;
 	usec_t expire;             /* 0: 5 days */
 	usec_t warn;               /* delay DSN after this; 0: 4 h; DEADLINE_NEVER: none */
 	unsigned site_connections; /* the widest window of a site; 0: 20 */

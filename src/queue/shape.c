@@ -83,8 +83,12 @@ void shape_free_providers(struct home *h)
 {
 	struct link *k;
 
-	while ((k = list_pop(&h->providers)))
-		free(container_of(k, struct provider_state, link));
+	while ((k = list_pop(&h->providers))) {
+		struct provider_state *p = container_of(k, struct provider_state, link);
+
+		slow_done(&p->slow);
+		free(p);
+	}
 }
 
 /* --- a site's shape --------------------------------------------------------------------------- */
@@ -129,6 +133,7 @@ void shape_free(struct site *s)
 	if (!s->shape)
 		return;
 	shape_leave(s);
+	slow_done(&s->shape->slow);
 	free(s->shape);
 	s->shape = NULL;
 }
@@ -302,4 +307,40 @@ void shape_throttled(struct site *s, usec_t t)
 
 	if (sh)
 		learned_slow_down(&sh->learned, meter_interval(&s->meter, t), t);
+}
+
+/* --- senders ---------------------------------------------------------------------------------- */
+
+/* Its domain, or the sender itself when that isn't known. The message changes neither while a job of it is out. */
+static uint64_t sender_key(const struct job *j)
+{
+	const struct message *m = j->message;
+
+	return m->sender_domain ? m->sender_domain->node.hash : m->sender;
+}
+
+static struct slow_keys *slow_of(const struct site *s)
+{
+	return s->shape->provider ? &s->shape->provider->slow : &s->shape->slow;
+}
+
+void shape_sender_throttled(struct site *s, const struct job *j, usec_t t)
+{
+	if (shape_of(s))
+		slow_down(slow_of(s), sender_key(j), meter_interval(&s->meter, t), t);
+}
+
+usec_t shape_sender_asks(struct site *s, const struct job *j, usec_t t)
+{
+	struct slow_keys *slow = slow_of(s);
+
+	return slow->keys.len > 0 ? slow_ask(slow, sender_key(j), t) : 0;
+}
+
+void shape_sender_taken(struct site *s, const struct job *j, usec_t t)
+{
+	struct slow_keys *slow = slow_of(s);
+
+	if (slow->keys.len > 0)
+		slow_taken(slow, sender_key(j), t);
 }

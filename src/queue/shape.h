@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "queue/pace.h"
 #include "queue/provider.h"
+#include "queue/slow.h"
 
 #define SHAPE_TURN 10u
 
@@ -29,6 +30,7 @@ struct provider_state {
 	struct pace pace;
 	struct list starved, waiting;    /* shapes */
 	struct list idle;                /* slots that wait for work */
+	struct slow_keys slow;           /* domains of senders */
 	struct shape *turn;              /* whose turn it is for the connection that is free */
 };
 
@@ -38,6 +40,7 @@ struct shape {
 	struct link starved, waiting;
 	struct pace pace;
 	struct learned_pace learned;
+	struct slow_keys slow;             /* domains of senders, where there is no provider */
 	unsigned messages_per_connection;  /* 0: as everywhere */
 };
 
@@ -69,5 +72,11 @@ void shape_slot_ended(struct slot *slot);
 
 /* The receiver says that we are too fast, and there is one connection left to close. Without memory nothing is learned. */
 void shape_throttled(struct site *s, usec_t t);
+/* The same, but it is the sender's domain that is too fast. */
+struct job;
+void shape_sender_throttled(struct site *s, const struct job *j, usec_t t);
+/* May this job go, which was taken from the line? 0: yes; else it goes home until then. */
+usec_t shape_sender_asks(struct site *s, const struct job *j, usec_t t);
+void shape_sender_taken(struct site *s, const struct job *j, usec_t t);
 /* When the site may be forgotten: what went out still counts until then. */
 usec_t shape_until(const struct site *s);

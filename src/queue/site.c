@@ -310,6 +310,10 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 		if (slot->successes++ == 0)
 			s->good++;
 	}
+	if (v->slows_sender) {
+		shape_sender_throttled(s, j, s->used);
+		return;
+	}
 	/* Greylisting and the like are no trouble of the site; these are. */
 	if (v->conditions & (WHEN_BLOCKED | WHEN_TLS | WHEN_THROTTLED)) {
 		bool narrow = s->window.size == 1;
@@ -333,8 +337,10 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 	if (s->error && s->cool == 0)
 		forget_error(s);
 	meter_count(&s->meter, s->used);
-	if (s->shape)
+	if (s->shape) {
 		learned_taken(&s->shape->learned, s->used);
+		shape_sender_taken(s, j, s->used);
+	}
 	window_success(&s->window, s->slots - s->n_idle);
 }
 
@@ -359,17 +365,13 @@ static bool wake_idle(struct site *s)
 {
 	struct link *k = list_pop(&s->idle);
 	struct slot *slot;
-	struct job *j;
 
 	if (!k)
 		return false;
 	slot = container_of(k, struct slot, idle);
 	s->n_idle--;
 	link_remove(&slot->provider_idle);
-	j = site_take(s);
-	slot->given = slot_fill(s, j);
-	if (s->shape)
-		shape_took(s);
+	slot->given = slot_take(s);
 	fiber_wake(slot->fiber); /* with or without work it looks for itself */
 	return true;
 }

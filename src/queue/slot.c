@@ -4,6 +4,8 @@
 
 #include "queue/ladder.h"
 
+#define TAKE_BATCH 500u /* jobs that turn out not to go, between two looks at other fibers */
+
 /* --- from a job to a delivery ----------------------------------------------------------------- */
 
 static int fill(struct job *j, struct arena *a, struct active **ret)
@@ -61,6 +63,39 @@ struct delivery *slot_fill(struct site *s, struct job *j)
 	atomic_store_explicit(&j->taken, true, memory_order_relaxed);
 	s->home->n_taken++;
 	return &active->delivery;
+}
+
+/* A job whose sender is too fast for this receiver goes home. */
+static bool goes_later(struct site *s, struct job *j)
+{
+	usec_t later = j->canary ? 0 : shape_sender_asks(s, j, now());
+
+	if (later == 0)
+		return false;
+	j->later = later;
+	job_return(j, j->escapes & WHEN_THROTTLED ? JOB_ESCAPED : JOB_LATER, CLASS_THROTTLED,
+		   "The receiver wants mail of this sender's domain more slowly");
+	return true;
+}
+
+struct delivery *slot_take(struct site *s)
+{
+	struct delivery *d;
+	struct job *j;
+
+	for (unsigned i = 0; i < TAKE_BATCH && (j = site_take(s)); i++) {
+		if (s->shape && goes_later(s, j))
+			continue;
+		d = slot_fill(s, j);
+		if (!d)
+			continue;
+		if (s->shape)
+			shape_took(s);
+		return d;
+	}
+	if (s->line.len > 0)
+		site_set_timer(s, now());
+	return NULL;
 }
 
 /* --- the life of a slot ----------------------------------------------------------------------- */
@@ -153,20 +188,13 @@ static bool is_used_up(const struct slot *slot)
 static int take_now(struct slot *slot, struct delivery **ret)
 {
 	struct site *s = slot->site;
-	struct job *j;
 
 	if (!site_allows(s, slot) || is_used_up(slot) || fiber_cancelled())
 		return -ENOLINK;
 	if (s->shape && s->line.len > 0 && !shape_admits(s))
 		return -EAGAIN;
-	while ((j = site_take(s))) {
-		*ret = slot_fill(s, j);
-		if (*ret && s->shape)
-			shape_took(s);
-		if (*ret)
-			return 0;
-	}
-	return -EAGAIN;
+	*ret = slot_take(s);
+	return *ret ? 0 : -EAGAIN;
 }
 
 static int wait_for_work(struct slot *slot, usec_t deadline, struct delivery **ret)
@@ -234,14 +262,16 @@ static void emit_attempt(struct home *h, const struct slot *slot, const struct d
 
 /* Gives an outcome that is no success its class, and corrects the kind where a rule says so. Returns the rule's
  * name or NULL. */
-static const char *classify_outcome(struct home *h, struct outcome *o)
+static const char *classify_outcome(struct home *h, struct outcome *o, enum limit_key *key)
 {
 	struct classification c;
 
+	*key = KEY_ADDRESS;
 	if (o->class != CLASS_NONE)
 		return NULL;
 	classify(queue_classifier(h->queue), &o->reply, o->stage, o->host, &c);
 	o->class = c.class;
+	*key = c.key;
 	if (c.treat == TREAT_TEMPORARY)
 		o->kind = OUTCOME_DEFERRED;
 	else if (c.treat == TREAT_PERMANENT)
@@ -253,6 +283,7 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 		    struct verdict *v)
 {
 	struct outcome *o = &dr->outcome;
+	enum limit_key key;
 	const char *rule;
 
 	switch (o->kind) {
@@ -266,7 +297,13 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 	default:
 		break;
 	}
-	rule = classify_outcome(h, o);
+	rule = classify_outcome(h, o, &key);
+	if (o->class == CLASS_THROTTLED && key != KEY_ADDRESS && key != KEY_NETBLOCK) {
+		v->answered = true;
+		v->slows_sender |= key != KEY_RECIPIENT; /* who gets too much is tried again later, and that is all */
+		emit_attempt(h, slot, d, dr, rule);
+		return;
+	}
 	v->fault |= o->site_fault;
 	/* An answer about this message or recipient means that the site works; so does a mailbox that we
 	 * could not write, for the site of all mailboxes. */

@@ -274,6 +274,121 @@ static void test_a_receiver_that_says_slow_down_gets_it(void **state)
 	office_play(too_fast, slows_down, NULL);
 }
 
+/* --- one sender's mail is too much ------------------------------------------------------------ */
+
+static void wants_spam_example_slowly(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	static usec_t last; /* of the one test that uses it */
+	bool theirs = strstr(d->envelope->reverse_path, "@spam.example") != NULL;
+
+	r->outcome = (struct outcome) { .kind = OUTCOME_DELIVERED, .from_remote = true, .stage = STAGE_DOT, .host = "aspmx.l.google.com",
+					.reply = { 250, { 2, 0, 0 }, "OK" } };
+	if (!theirs)
+		return;
+	if (last > 0 && now() < last + 2 * USEC_SEC) {
+		answer_reply(r, STAGE_DOT, 421, 7, 28, "Gmail has detected an unusual rate of mail originating from your DKIM domain [spam.example 36]");
+		r->outcome.host = "aspmx.l.google.com";
+		return;
+	}
+	last = now();
+}
+
+static void slow_for_one(struct office *s)
+{
+	static const usec_t again[] = { USEC_MIN };
+
+	s->config.retry = again;
+	s->config.n_retry = 1;
+	s->answer = wants_spam_example_slowly;
+}
+
+static void others_go_on(struct office *s)
+{
+	unsigned in_vain = 0;
+	usec_t last = 0;
+
+	for (unsigned i = 0; i < 300; i++) {
+		office_submit(s, "x@spam.example", "theirs@one.example");
+		office_submit(s, "x@good.example", "other@one.example");
+	}
+	office_wait(USEC_MIN);
+	for (unsigned i = 0; i < s->n_attempts; i++)
+		if (strcmp(s->attempts[i].address, "other@one.example") == 0)
+			last = s->attempts[i].at;
+	assert_int_equal(office_count(s, "other@one.example", NULL), 300);
+	assert_true(last < 5 * USEC_SEC);
+	office_wait(2 * USEC_HOUR);
+	assert_gone(s);
+	for (unsigned i = 0; i < s->n_attempts; i++)
+		in_vain += s->attempts[i].kind != OUTCOME_DELIVERED;
+	print_message("# 300 messages of one domain had %u attempts in vain\n", in_vain);
+	assert_true(in_vain < 60);
+}
+
+static void test_a_domain_that_is_too_fast_slows_down_nobody_else(void **state)
+{
+	office_play(slow_for_one, others_go_on, NULL);
+}
+
+/* --- greylisting ------------------------------------------------------------------------------ */
+
+static const char *grey_text;
+
+static void greylists(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (office_count(s, r->address, NULL) < 2)
+		answer_reply(r, STAGE_RCPT, 450, 7, 1, grey_text);
+	else
+		r->outcome = (struct outcome) { .kind = OUTCOME_DELIVERED, .from_remote = true, .stage = STAGE_DOT, .host = "mx.example",
+						.reply = { 250, { 2, 0, 0 }, "OK" } };
+}
+
+static void grey(struct office *s)
+{
+	static const usec_t schedule[] = { 3 * USEC_MIN, 20 * USEC_MIN };
+
+	s->config.greylist = schedule;
+	s->config.n_greylist = 2;
+	s->answer = greylists;
+	grey_text = "You are greylisted";
+}
+
+static void hinting(struct office *s)
+{
+	grey(s);
+	grey_text = "Greylisted, please try again in 420 seconds";
+}
+
+static void in_three_and_twenty(struct office *s)
+{
+	office_submit(s, "a@sender.example", "b@one.example");
+	office_wait(USEC_HOUR);
+	assert_int_equal(office_count(s, "b@one.example", NULL), 3);
+	assert_in_range(s->attempts[1].at - s->attempts[0].at, 3 * USEC_MIN, 200 * USEC_SEC);
+	assert_in_range(s->attempts[2].at - s->attempts[1].at, 20 * USEC_MIN, 23 * USEC_MIN);
+	assert_gone(s);
+}
+
+static void in_seven(struct office *s)
+{
+	office_submit(s, "a@sender.example", "b@one.example");
+	office_wait(USEC_HOUR);
+	assert_int_equal(office_count(s, "b@one.example", NULL), 3);
+	for (unsigned i = 1; i < 3; i++)
+		assert_in_range(s->attempts[i].at - s->attempts[i - 1].at, 7 * USEC_MIN, 8 * USEC_MIN);
+	assert_gone(s);
+}
+
+static void test_greylisting_is_retried_by_its_own_schedule(void **state)
+{
+	office_play(grey, in_three_and_twenty, NULL);
+}
+
+static void test_a_greylisting_server_is_asked_again_when_it_says(void **state)
+{
+	office_play(hinting, in_seven, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +400,9 @@ int main(void)
 		cmocka_unit_test(test_all_sites_of_a_provider_share_its_rate),
 		cmocka_unit_test(test_who_leaves_the_row_does_not_hold_up_the_others),
 		cmocka_unit_test(test_a_receiver_that_says_slow_down_gets_it),
+		cmocka_unit_test(test_a_domain_that_is_too_fast_slows_down_nobody_else),
+		cmocka_unit_test(test_greylisting_is_retried_by_its_own_schedule),
+		cmocka_unit_test(test_a_greylisting_server_is_asked_again_when_it_says),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
