@@ -222,6 +222,16 @@ static int site_row(const struct site_row *s, void *context)
 	json_set_text(o, "site", s->key);
 	json_set_text(o, "state", s->state);
 	json_set_number(o, "window", s->window);
+	json_set_number(o, "window_most", s->window_most);
+	json_set_text(o, "provider", s->provider);
+	if (s->rate.count > 0) {
+		json_set_number(o, "rate", s->rate.count);
+		json_set_number(o, "rate_per", s->rate.per / USEC_MS);
+	}
+	if (s->interval > 0)
+		json_set_number(o, "interval", s->interval / USEC_MS);
+	if (s->usual > 0)
+		json_set_number(o, "usual_reply", s->usual / USEC_MS);
 	json_set_number(o, "connections", s->connections);
 	json_set_number(o, "waiting", s->waiting);
 	json_set_text(o, "last_error", s->last_error);

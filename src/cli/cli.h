@@ -33,6 +33,7 @@ extern const struct cli_command
 	cli_explain,
 	cli_classify,
 	cli_simulate,
+	cli_sites,
 	cli_status,
 	cli_user,
 	cli_exec_as,

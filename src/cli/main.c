@@ -18,6 +18,7 @@ static const struct cli_command *const commands[] = {
 	&cli_explain,
 	&cli_classify,
 	&cli_simulate,
+	&cli_sites,
 	&cli_status,
 	&cli_user,
 	&cli_exec_as,

@@ -534,6 +534,7 @@ static void spare_surplus(struct transaction *t)
 static int take_final(struct transaction *t)
 {
 	struct smtp_client *c = t->client;
+	usec_t sent = now();
 	struct reply reply;
 	struct outcome o;
 	int r;
@@ -548,6 +549,7 @@ static int take_final(struct transaction *t)
 	r = smtp_client_verdict(c, c->settings->config.dot_timeout, t->d->arena, &reply);
 	if (r < 0)
 		return lost_content(t, r);
+	t->d->final_reply = now() - sent;
 	failure_reply(&o, STAGE_DOT, &t->remote, &reply);
 	if (bdat_is_suspect(t) && refuses_bdat(&reply))
 		return without_bdat(t, &o);

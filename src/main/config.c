@@ -34,7 +34,7 @@ static void check_queue(struct config_reader *reader, const struct config_node *
 }
 
 /* What one key means to several rooms. */
-static void connect_rooms(struct config *c)
+static int connect_rooms(struct config *c)
 {
 	c->receive.hostname = c->hostname;
 	c->route.hostname = c->hostname;
@@ -44,6 +44,12 @@ static void connect_rooms(struct config *c)
 	c->queue.signer = config_signer(c);
 	c->receive.signing = &c->signing;
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
+	if (c->spool.path) {
+		c->queue.learned = arena_printf(c->arena, "%s/learned", c->spool.path);
+		if (!c->queue.learned)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static void complete_pressure(const struct config_node *root, struct config *c)
@@ -70,7 +76,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	check_dns(reader, root, c);
 	check_queue(reader, root, c);
 	check_admin(reader, root, c);
-	connect_rooms(c);
+	r = connect_rooms(c);
+	if (r < 0)
+		return r;
 	complete_pressure(root, c);
 	r = config_read_tls(reader, root, c);
 	if (r < 0)

@@ -478,7 +478,7 @@ const struct config_key config_keys[] = {
 	{ "shaping.sites", CONFIG_TYPE_LIST, AT(TOP, raw.shaping_sites),
 	  .doc = "limits of single destinations; the first that fits holds, before those of the provider" },
 	{ "shaping.sites[].hosts", CONFIG_TYPE_STRINGS, LIST_AT(struct shaping_section, hosts, n_hosts), .required = true,
-	  .doc = "patterns for its MX hosts, or for the name of the site as yizhan status shows it (relay:backup)" },
+	  .doc = "patterns for its MX hosts, or for the name of the site as yizhan sites shows it (relay:backup)" },
 	{ "shaping.sites[].connections", CONFIG_TYPE_UINT, AT(struct shaping_section, limits.connections), .min = 1, .max = 10000,
 	  .doc = "at the same time" },
 	{ "shaping.sites[].messages_per_connection", CONFIG_TYPE_UINT, AT(struct shaping_section, limits.messages_per_connection),

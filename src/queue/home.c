@@ -24,6 +24,8 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 	list_init(&h->starved);
 	list_init(&h->turns);
 	list_init(&h->providers);
+	list_init(&h->memories_by_use);
+	h->save_at = DEADLINE_NEVER;
 	list_init(&h->slots);
 	list_init(&h->called);
 	cond_init(&h->quiet);
@@ -545,7 +547,7 @@ static usec_t next_due(const struct home *h)
 {
 	const struct heap_node *message = heap_first(&h->due);
 	const struct heap_node *site = heap_first(&h->site_timers);
-	usec_t next = MIN(h->note_at, h->sweep_at);
+	usec_t next = MIN(MIN(h->note_at, h->sweep_at), h->save_at);
 
 	if (!list_empty(&h->called))
 		return 0;
@@ -564,6 +566,8 @@ void home_keeper(void *home)
 	h->keeper = fiber_self();
 	h->started = true;
 	h->sweep_at = deadline_after(now(), SWEEP_INTERVAL);
+	if (h->index == 0)
+		h->save_at = deadline_after(now(), MEMORY_INTERVAL);
 	while (!h->stopping && r != -ECANCELED) {
 		usec_t t = now(), next;
 
@@ -572,6 +576,8 @@ void home_keeper(void *home)
 		owner_tick(h, t);
 		if (t >= h->note_at)
 			home_write_notes(h);
+		if (t >= h->save_at)
+			memory_save_soon(h);
 		if (t >= h->sweep_at) {
 			destination_sweep(h, t);
 			h->sweep_at = deadline_after(t, SWEEP_INTERVAL);

@@ -63,6 +63,12 @@ struct home {
 	struct list turns;   /* sites whose back-off is over, but too many are probed at the moment */
 	usec_t probes_paid;  /* the probes so far use up their rate until then */
 	struct list slots;   /* all that are alive */
+	struct hash memories;        /* of sites that are forgotten otherwise (memory.h) */
+	struct list memories_by_use;
+	usec_t save_at;              /* they are written then; of the first home */
+	unsigned savers;             /* fibers that do it */
+	struct buffer learned;       /* collected for the last writing */
+	unsigned n_learned;
 	unsigned n_slots, n_sites, n_taken;
 
 	/* the keeper */
@@ -96,6 +102,7 @@ struct queue {
 	_Atomic(struct classifier *) classifier;
 	struct queue_rules *old_rules; /* somebody may be reading them: freed at the end */
 	struct hash_key key;
+	uint32_t learned_sum; /* CRC-32C of the file of memory.h; 0: there is none */
 	unsigned n_homes;
 	struct home *homes;
 	unsigned n_started;

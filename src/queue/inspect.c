@@ -400,6 +400,11 @@ static void list_sites(struct home *h, void *context)
 			.window = s->window.size,
 			.connections = s->slots,
 			.waiting = s->line.len,
+			.window_most = s->window.max,
+			.provider = s->path->provider ? s->path->provider->name : NULL,
+			.rate = shape_rate(s),
+			.interval = s->shape ? s->shape->learned.pace.interval : 0,
+			.usual = s->latency.n >= LATENCY_KNOWN ? latency_usual(&s->latency) : 0,
 			.next = s->mode == SITE_BACKOFF ? (wall_t) s->until + queue_wall_offset(h->queue) : 0,
 		};
 		if (!l->rows[l->n - 1].key)

@@ -13,6 +13,8 @@
 #pragma once
 
 #include "queue/home.h"
+#include "queue/latency.h"
+#include "queue/memory.h"
 #include "queue/shape.h"
 #include "queue/window.h"
 
@@ -25,6 +27,7 @@ struct site {
 	struct fair line;
 	unsigned escapable;  /* jobs in the line that could escape from something */
 	struct window window;
+	struct latency latency;
 	struct meter meter;  /* of what was taken */
 	struct shape *shape; /* NULL: no limits but the window */
 	enum site_mode mode;
@@ -109,6 +112,7 @@ bool site_call_all(struct site *s);
 struct verdict {
 	bool answered;        /* it works: something was said about the message or a recipient */
 	bool fault;           /* it doesn't, for nobody */
+	usec_t final_reply; /* how long it took; 0: not known, or of no interest */
 	bool slows_sender;  /* only the mail of this sender's domain is too much */
 	unsigned conditions;  /* WHEN_... that some reply fulfilled */
 	enum reply_class class;

@@ -277,10 +277,14 @@ int queue_recover(struct queue *q, const struct spool_found *found)
 
 int queue_start(struct queue *q, struct spool *spool)
 {
+	int r;
+
 	q->spool = spool;
+	r = memory_load(q);
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < q->n_homes; i++) {
 		struct home *h = &q->homes[i];
-		int r;
 
 		id_floor(&h->ids, q->highest);
 		r = loop_spawn(h->loop, "queue", home_keeper, h);
@@ -436,7 +440,7 @@ static int everywhere(struct queue *q, int (*fn)(struct home *h, usec_t deadline
 
 static bool is_quiet(const struct home *h)
 {
-	return h->n_slots == 0 && h->resolvers == 0 && h->reporters == 0 && !h->keeper;
+	return h->n_slots == 0 && h->resolvers == 0 && h->savers == 0 && h->reporters == 0 && !h->keeper;
 }
 
 static void wait_until_quiet(struct home *h, usec_t deadline)
@@ -469,6 +473,12 @@ static int note_home(struct home *h, usec_t deadline)
 	return 0;
 }
 
+static int collect_learned(struct home *h, usec_t deadline)
+{
+	memory_collect(h);
+	return 0;
+}
+
 int queue_stop(struct queue *q, usec_t deadline)
 {
 	int result;
@@ -480,6 +490,8 @@ int queue_stop(struct queue *q, usec_t deadline)
 	 * goes there and back. */
 	for (unsigned i = 0; i < 3; i++)
 		everywhere(q, note_home, deadline);
+	if (q->n_started == q->n_homes && everywhere(q, collect_learned, deadline) >= 0)
+		memory_save_last(q);
 	q->n_started = 0;
 	return result;
 }

@@ -34,6 +34,7 @@ struct queue_config {
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
 	struct signer signer;      /* of notifications; sign NULL: they go unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */
+	const char *learned;       /* file for what is learned of receivers (memory.h); NULL: it ends with the process */
 	struct shaping_config shaping; /* limits of providers and sites; those of the large ones are known without it */
 };
 
@@ -109,6 +110,11 @@ int queue_act(struct queue *q, enum queue_action action, const struct queue_filt
 struct site_row {
 	const char *key, *state, *last_error; /* state for people: "open", "backing off", "idle" */
 	unsigned window, connections, waiting;
+	unsigned window_most;         /* the limit of the window */
+	const char *provider;         /* whose limits hold, or NULL */
+	struct rate rate;             /* its limit; count 0: none */
+	usec_t interval;              /* learned: between two messages; 0: none */
+	usec_t usual;                 /* time to a final reply; 0: not known */
 	wall_t next;
 };
 int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *context), void *context);

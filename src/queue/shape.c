@@ -7,11 +7,17 @@
 
 /* --- limits ----------------------------------------------------------------------------------- */
 
+static unsigned owner_of(struct queue *q, const struct provider *p, uint64_t hash)
+{
+	if (p)
+		hash = hash_bytes(&q->key, p->name, strlen(p->name));
+	return (unsigned) (hash % q->n_homes);
+}
+
 void shape_path(struct queue *q, struct path *p)
 {
 	const struct target *t = &p->target;
 	const struct shaping_config *c = &queue_configuration(q)->shaping;
-	uint64_t hash = p->hash;
 
 	if (p->hop->kind != HOP_LMTP && p->hop->kind != HOP_MAILDIR && t->n_hosts > 0)
 		p->provider = classifier_provider_of(queue_classifier(q), t->hosts[0].name);
@@ -20,9 +26,22 @@ void shape_path(struct queue *q, struct path *p)
 
 		p->rule = shaping_rule_of(c, path_site(p), &host, 1);
 	}
-	if (p->provider)
-		hash = hash_bytes(&q->key, p->provider->name, strlen(p->provider->name));
-	p->owner = (unsigned) (hash % q->n_homes);
+	p->owner = owner_of(q, p->provider, p->hash);
+}
+
+unsigned shape_owner_by_key(struct queue *q, struct slice key, uint64_t hash)
+{
+	const struct provider *p = NULL;
+	char host[DOMAIN_TEXT];
+	size_t n = 0;
+
+	/* "mx:" and the most preferred hosts first (route/target.c). */
+	for (size_t i = 3; i < key.len && n + 1 < sizeof(host) && !strchr(",> ", key.data[i]); i++)
+		host[n++] = key.data[i];
+	host[n] = '\0';
+	if (n > 0 && memcmp(key.data, "mx:", 3) == 0)
+		p = classifier_provider(queue_classifier(q), host);
+	return owner_of(q, p, hash);
 }
 
 static void limits_of(const struct path *p, struct shaping_limits *ret)
@@ -50,6 +69,14 @@ unsigned shape_connections(const struct path *p)
 
 	limits_of(p, &l);
 	return l.connections;
+}
+
+struct rate shape_rate(const struct site *s)
+{
+	struct shaping_limits l;
+
+	limits_of(s->path, &l);
+	return l.rate;
 }
 
 /* --- providers -------------------------------------------------------------------------------- */
@@ -307,6 +334,14 @@ void shape_throttled(struct site *s, usec_t t)
 
 	if (sh)
 		learned_slow_down(&sh->learned, meter_interval(&s->meter, t), t);
+}
+
+void shape_recall(struct site *s, usec_t interval, usec_t age)
+{
+	struct shape *sh = interval > 0 ? shape_of(s) : NULL;
+
+	if (sh)
+		learned_recall(&sh->learned, interval, age, now());
 }
 
 /* --- senders ---------------------------------------------------------------------------------- */

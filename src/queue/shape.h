@@ -46,10 +46,15 @@ struct shape {
 
 /* Which limits hold for a path, and who owns its site. */
 void shape_path(struct queue *q, struct path *p);
+/* The same from the key of a site alone, as well as it can be said. */
+unsigned shape_owner_by_key(struct queue *q, struct slice key, uint64_t hash);
 /* How many recipients a transaction may have there. */
 unsigned shape_recipients(struct queue *q, const struct path *p);
 /* The widest window of a site; 0: as everywhere. */
 unsigned shape_connections(const struct path *p);
+
+/* The limit of its rate. */
+struct rate shape_rate(const struct site *s);
 
 /* Gives a site the shape that its path asks for; again when it has a new path. -ENOMEM. */
 int shape_site(struct site *s);
@@ -78,5 +83,7 @@ void shape_sender_throttled(struct site *s, const struct job *j, usec_t t);
 /* May this job go, which was taken from the line? 0: yes; else it goes home until then. */
 usec_t shape_sender_asks(struct site *s, const struct job *j, usec_t t);
 void shape_sender_taken(struct site *s, const struct job *j, usec_t t);
+/* What was learned before, as long ago as age. */
+void shape_recall(struct site *s, usec_t interval, usec_t age);
 /* When the site may be forgotten: what went out still counts until then. */
 usec_t shape_until(const struct site *s);

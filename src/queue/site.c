@@ -341,7 +341,12 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 		learned_taken(&s->shape->learned, s->used);
 		shape_sender_taken(s, j, s->used);
 	}
-	window_success(&s->window, s->slots - s->n_idle);
+	if (v->final_reply > 0)
+		latency_note(&s->latency, v->final_reply);
+	if (latency_is_slow(&s->latency))
+		window_slow(&s->window);
+	else
+		window_success(&s->window, s->slots - s->n_idle);
 }
 
 bool site_allows(const struct site *s, const struct slot *slot)
@@ -491,6 +496,7 @@ static struct site *site_new(struct home *h, struct path *p)
 	heap_node_init(&s->timer);
 	window_limits(s, &initial, &max);
 	window_init(&s->window, initial, max);
+	memory_recall(s);
 	h->n_sites++;
 	return s;
 }
@@ -499,6 +505,7 @@ static void site_free(struct site *s)
 {
 	struct home *h = s->home;
 
+	memory_keep(s);
 	heap_remove(&h->site_timers, &s->timer);
 	hash_remove(&h->sites, &s->node);
 	link_remove(&s->starved);
@@ -677,6 +684,7 @@ void owner_free_all(struct home *h)
 	while ((n = hash_walk(&h->sites, NULL)))
 		site_free(container_of(n, struct site, node));
 	shape_free_providers(h);
+	memory_free_all(h);
 	hash_done(&h->sites);
 	heap_done(&h->site_timers);
 }

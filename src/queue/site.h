@@ -37,6 +37,7 @@ struct delivery {
 	unsigned n_recipients;
 	struct delivery_recipient *recipients;
 	unsigned attempts;               /* how often it was tried before */
+	usec_t final_reply;              /* filled by the courier: from the end of the content to its reply; 0: not known */
 };
 
 /* What the courier is told about the site; valid as long as the slot. */

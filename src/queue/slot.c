@@ -328,6 +328,8 @@ void slot_done(struct slot *slot, struct delivery *d)
 	slot->current = NULL;
 	for (unsigned i = 0; i < d->n_recipients; i++)
 		look_at(h, slot, d, &d->recipients[i], &v);
+	if (d->envelope->size <= LATENCY_LARGEST)
+		v.final_reply = d->final_reply;
 	h->n_taken--;
 	atomic_store_explicit(&j->taken, false, memory_order_relaxed);
 	site_judge(s, slot, j, &v);

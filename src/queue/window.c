@@ -51,6 +51,22 @@ void window_throttled(struct window *w)
 	window_close(w);
 }
 
+void window_slow(struct window *w)
+{
+	w->successes = 0;
+	if (w->slow++ % w->size != 0 || w->size == 1)
+		return;
+	w->size -= MAX(w->size / 4, 1u);
+	w->threshold = w->size;
+	w->slow = 1;
+}
+
+void window_recall(struct window *w, unsigned size, unsigned threshold, bool fresh)
+{
+	w->size = MAX(MIN(size, fresh ? w->max : w->initial), 1u);
+	w->threshold = MAX(MIN(threshold, w->max), 1u);
+}
+
 void window_restart(struct window *w)
 {
 	w->size = MIN(w->size, w->initial);

@@ -1,7 +1,7 @@
 /* The window of a site: how many connections it may have at the same time.
  *
  * It begins small, opens by one for every windowful of successes, and closes by half when a connection
- * fails or the site asks us to slow down. What it closed to is remembered: it opens fast up to half way
+ * fails or the site asks us to slow down, by a quarter when its replies take much longer than usual (latency.h). What it closed to is remembered: it opens fast up to half way
  * between there and where it was, and slowly beyond, so that it does not run into the same wall every few
  * seconds. Pure numbers, no clock; the owner of the site calls. */
 #pragma once
@@ -14,6 +14,7 @@ struct window {
 	unsigned max;
 	unsigned threshold; /* above it the window opens slowly */
 	unsigned successes; /* since it last changed */
+	unsigned slow;      /* slow replies since it was closed for one */
 };
 
 #define WINDOW_SLOW 10 /* above the threshold it opens by one for so many windowfuls */
@@ -28,5 +29,9 @@ void window_success(struct window *w, unsigned busy);
 void window_failure(struct window *w);
 /* The site said that we are too fast. */
 void window_throttled(struct window *w);
+/* A reply took much longer than usual: it closes by a quarter, once for each windowful of such. */
+void window_slow(struct window *w);
+/* What is remembered of it. fresh: a width above the first one is believed, too. */
+void window_recall(struct window *w, unsigned size, unsigned threshold, bool fresh);
 /* After a back-off: begins again, but not wider than it was. */
 void window_restart(struct window *w);

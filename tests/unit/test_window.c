@@ -106,6 +106,41 @@ static void test_after_a_back_off_it_is_at_most_what_it_was_at_first(void **stat
 	assert_int_equal(w.size, 1);
 }
 
+static void test_slow_replies_close_it_by_a_quarter_for_each_windowful(void **state)
+{
+	struct window w;
+
+	window_init(&w, 5, 20);
+	succeed(&w, 10000);
+	window_slow(&w);
+	assert_int_equal(w.size, 15);
+	for (unsigned i = 0; i < 14; i++)
+		window_slow(&w);
+	assert_int_equal(w.size, 15);
+	window_slow(&w);
+	assert_int_equal(w.size, 12);
+	for (unsigned i = 0; i < 1000; i++)
+		window_slow(&w);
+	assert_int_equal(w.size, 1);
+}
+
+static void test_what_is_remembered_stays_within_the_limits(void **state)
+{
+	struct window w;
+
+	window_init(&w, 5, 20);
+	window_recall(&w, 18, 12, true);
+	assert_int_equal(w.size, 18);
+	assert_int_equal(w.threshold, 12);
+	window_recall(&w, 18, 12, false);
+	assert_int_equal(w.size, 5);
+	window_recall(&w, 2, 30, false);
+	assert_int_equal(w.size, 2);
+	assert_int_equal(w.threshold, 20);
+	window_recall(&w, 0, 0, true);
+	assert_int_equal(w.size, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +150,8 @@ int main(void)
 		cmocka_unit_test(test_failures_close_it_by_half_but_never_to_nothing),
 		cmocka_unit_test(test_it_goes_slowly_where_it_was_refused_before),
 		cmocka_unit_test(test_new_limits_keep_what_was_learned),
+		cmocka_unit_test(test_slow_replies_close_it_by_a_quarter_for_each_windowful),
+		cmocka_unit_test(test_what_is_remembered_stays_within_the_limits),
 		cmocka_unit_test(test_after_a_back_off_it_is_at_most_what_it_was_at_first),
 	};
 
