@@ -278,7 +278,7 @@ static void cool_down(struct site *s, const struct verdict *v)
 
 static void judge_fault(struct site *s, const struct slot *slot, const struct verdict *v)
 {
-	bool others_work = s->good > (slot->successes > 0 ? 1u : 0u);
+	bool others_work = s->good > (slot->successes > 0 ? 1u : 0u), narrow = s->window.size == 1;
 
 	note_error(s, v);
 	s->faults++;
@@ -286,6 +286,8 @@ static void judge_fault(struct site *s, const struct slot *slot, const struct ve
 	if (s->mode == SITE_BACKOFF)
 		return;
 	window_failure(&s->window);
+	if ((v->conditions & WHEN_THROTTLED) && narrow)
+		shape_throttled(s, s->used);
 	if (s->mode == SITE_PROBING || (slot->successes == 0 && !others_work) || s->faults >= FAULTS_MAX)
 		back_off(s, v);
 }

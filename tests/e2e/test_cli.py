@@ -74,7 +74,7 @@ def test_a_mistyped_command_gets_a_suggestion():
     assert r.returncode == 2 and "queue" in r.stderr
 
 
-@pytest.mark.parametrize("words", [["status"], ["queue", "list"], ["queue", "summary"], ["queue", "retry", "--all"]])
+@pytest.mark.parametrize("words", [["status"], ["sites"], ["queue", "list"], ["queue", "summary"], ["queue", "retry", "--all"]])
 def test_without_a_server_the_message_says_so(place, words):
     server = place.mx(start=False)
     (server.dir / "spool").mkdir()
