@@ -40,7 +40,7 @@ unsigned shape_owner_by_key(struct queue *q, struct slice key, uint64_t hash)
 		host[n++] = key.data[i];
 	host[n] = '\0';
 	if (n > 0 && memcmp(key.data, "mx:", 3) == 0)
-		p = classifier_provider(queue_classifier(q), host);
+		p = classifier_provider_of(queue_classifier(q), host);
 	return owner_of(q, p, hash);
 }
 
