@@ -13,6 +13,7 @@ static const char *const client_words[] = { "request", "require", NULL };       
 static const char *const convert_words[] = { "never", "unsigned", "always", NULL };          /* enum convert_policy */
 static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
 static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
+static const char *const turns_words[] = { "sender", "sender_domain", "user", NULL }; /* enum queue_turns */
 static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -240,6 +241,8 @@ const struct config_key config_keys[] = {
 	{ "routes[].via", CONFIG_TYPE_NODE, AT(struct route_section, via),
 	  .doc = "the ladder: mx, hold, discard, or a map with host, srv, relay, lmtp, maildir, pipe or reject; tried in order" },
 	{ "routes[].reject", CONFIG_TYPE_STRING, AT(struct route_section, reject), .doc = "refuse with this text, instead of via" },
+	{ "routes[].deadline", CONFIG_TYPE_DURATION, AT(struct route_section, deadline), .min = USEC_SEC, .max = 30 * USEC_DAY,
+	  .doc = "mail is to be delivered in this time: it goes first, each rung has its share of it, and then its sender is told" },
 	{ "routes[].via[].host", CONFIG_TYPE_NODE, AT(struct via_section, host), .doc = "one fixed host:port" },
 	{ "routes[].via[].srv", CONFIG_TYPE_STRING, AT(struct via_section, srv),
 	  .doc = "the hosts of a name with SRV records (RFC 2782), like _smtp._tcp.example.org" },
@@ -451,6 +454,8 @@ const struct config_key config_keys[] = {
 	  .max = 1000000, .doc = "then a new connection is made" },
 	{ "queue.recipients_per_transaction", CONFIG_TYPE_UINT, AT(TOP, queue.recipients_per_transaction), .fallback = "100",
 	  .min = 1, .max = 10000, .doc = "more are split into several (RFC 5321 section 4.5.3.1.8)" },
+	{ "queue.turns", CONFIG_TYPE_CHOICE, AT(TOP, queue.turns), .fallback = "sender", .choices = turns_words,
+	  .doc = "between whom the messages for one destination are taken in turn" },
 	{ "queue.bounce_size", CONFIG_TYPE_SIZE, AT(TOP, queue.bounce_size), .fallback = "50K", .min = 1,
 	  .doc = "a bounce quotes the original whole up to this size, else its header" },
 	{ "queue.postmaster", CONFIG_TYPE_STRING, AT(TOP, queue.postmaster),

@@ -69,6 +69,7 @@ struct route_section {
 	const struct config_node *user, *header;
 	const struct config_node *via;
 	const char *reject;
+	usec_t deadline;
 };
 struct gate_section {
 	const char *name, *text, *enhanced, *header;

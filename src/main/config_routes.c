@@ -285,6 +285,7 @@ static int read_route(struct config_reader *reader, const struct config *c, cons
 	rule->ladder.rule = config_describe_rule(reader, index, &section, rule);
 	if (!rule->ladder.rule)
 		return -ENOMEM;
+	rule->ladder.deadline = section.deadline;
 	if (section.via && section.reject)
 		config_error(reader->errors, &node->mark, "a route has either via or reject");
 	else if (section.reject)

@@ -121,6 +121,19 @@ struct report {
 	uint8_t *owed; /* the flags that this report settles, per recipient in it */
 };
 
+/* In which time a recipient was to be delivered: its route may have a deadline. */
+static usec_t time_of(struct report *rp, unsigned i, usec_t expire)
+{
+	struct view v = { .home = rp->home, .message = rp->message, .now = now(), .envelope = &rp->original };
+	struct address to;
+	struct ladder l;
+
+	if (!(rp->message->flags & MESSAGE_TIMED) || home_ladder(&v, i, &l, &to) < 0 || l.deadline == 0)
+		return expire;
+	arena_reset(rp->home->scratch);
+	return MIN(expire, l.deadline);
+}
+
 static int collect(struct report *rp)
 {
 	const struct message *m = rp->message;
@@ -142,7 +155,8 @@ static int collect(struct report *rp)
 
 		if (!(rc->flags & RECIPIENT_OWES))
 			continue;
-		r = bounce_recipient(rc, &rp->original, i, retry_expire(&s), rp->arena, &rp->recipients[rp->n]);
+		r = bounce_recipient(rc, &rp->original, i, time_of(rp, i, retry_expire(&s)), rp->arena,
+				     &rp->recipients[rp->n]);
 		if (r < 0)
 			return r;
 		rp->indexes[rp->n] = i;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "queue/deadline.h"
 #include "queue/ladder.h"
 #include "queue/note.h"
 #include "queue/owner.h"
@@ -390,6 +391,29 @@ static bool warns_by_age(const struct message *m, const struct promise *p)
 	return !(m->flags & MESSAGE_WARNED) && !(p && p->mode == 'N');
 }
 
+/* A time is over by which some recipients should have been further up their ladders: whoever is late begins there now. */
+static void look_at_deadlines(struct view *v, struct promise *p)
+{
+	struct message *m = v->message;
+
+	p->look = DEADLINE_NEVER;
+	for (unsigned i = 0; i < m->n_recipients; i++) {
+		struct recipient *r = &m->recipients[i];
+		struct address to;
+		struct ladder l;
+		usec_t deadline, share;
+
+		if ((r->state != STATE_WAITING && r->state != STATE_POSTED) || home_ladder(v, i, &l, &to) < 0)
+			continue;
+		deadline = home_deadline(v, &l);
+		share = deadline_share(&l, deadline, r->rung);
+		if (deadline > 0 && message_age(m, v->now) < share)
+			p->look = MIN(p->look, message_time(m, share));
+		else if (deadline > 0 && r->state == STATE_WAITING)
+			r->next = 0;
+	}
+}
+
 /* What the message's age and the administrator's orders ask for. */
 static void settle_age(struct view *v)
 {
@@ -397,7 +421,7 @@ static void settle_age(struct view *v)
 	struct retry_schedule s = queue_schedule(c);
 	struct message *m = v->message;
 	usec_t age = message_age(m, v->now);
-	const struct promise *p = promise_of(v->home, m);
+	struct promise *p = promise_of(v->home, m);
 	bool recall = false;
 
 	if (m->flags & (MESSAGE_HOLD | MESSAGE_RETURN | MESSAGE_REMOVE))
@@ -408,6 +432,11 @@ static void settle_age(struct view *v)
 		recall |= deadline_has_passed(v, p->mode);
 	else if (warns_by_age(m, p) && age >= retry_warn(&s))
 		recall |= warn(v);
+	p = promise_of(v->home, m);
+	if (p && v->now >= p->look) {
+		look_at_deadlines(v, p);
+		recall = true;
+	}
 	if (m->delayed_ms > 0 && age >= m->delayed_ms * USEC_MS) {
 		m->delayed_ms = 0; /* whoever comes back, or waits, begins at the rung that has opened */
 		recall = true;
@@ -444,7 +473,7 @@ usec_t home_due_time(const struct home *h, const struct message *m, usec_t t)
 	if (moving) {
 		due = MIN(due, message_time(m, retry_expire(&s)));
 		if (p)
-			due = MIN(due, p->by);
+			due = MIN(due, MIN(p->by, p->look));
 		if (warns_by_age(m, p))
 			due = MIN(due, message_time(m, retry_warn(&s)));
 		if (m->delayed_ms > 0)

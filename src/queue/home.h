@@ -176,6 +176,8 @@ const struct envelope *view_envelope(struct view *v); /* NULL: no memory, or it 
 void home_schedule(struct view *v);
 /* The ladder of a recipient. -EINVAL: the address can't be read, -ENOMEM. */
 int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct address *ret_to);
+/* The time since arrival in which a recipient with this ladder is to be delivered; 0: none was given. */
+usec_t home_deadline(const struct view *v, const struct ladder *l);
 /* Emits the event of a job whose site was not known when it was made. */
 void home_tell_routed(struct home *h, struct job *j);
 /* Calls back what stands in lines. */
@@ -187,6 +189,9 @@ void home_recall(struct home *h, struct message *m);
 void home_take_back(struct home *h, struct job *j);
 /* Applies one outcome to a posted recipient. hop: by which it went, or NULL. */
 void home_apply(struct view *v, unsigned recipient, const struct outcome *o, const struct hop *hop);
+/* For the trace: it moves to another rung. */
+void home_tell_stepped(struct view *v, unsigned recipient, const struct ladder *l, unsigned next, const char *because,
+		       const char *reason);
 /* Gives a recipient up: what was said last stands in it already. False: not now, there is no memory to see whether the
  * sender wants to be told; it waits a moment. */
 bool home_give_up(struct view *v, unsigned recipient, const char *reason);

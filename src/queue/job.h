@@ -44,12 +44,13 @@ struct job {
 	uint8_t why_class;     /* its class */
 	uint8_t result;
 	uint8_t escapes;       /* WHEN_... for which a later rung of the ladder is used */
-	int8_t priority;       /* RFC 6710 */
+	int8_t priority;       /* RFC 6710, or DEADLINE_PRIORITY */
 	bool canary;           /* tests whether the site's trouble is over */
 	bool recalling;        /* home: the recall post is under way */
 	bool back;             /* home: it has come back meanwhile */
 	atomic_bool taken;     /* it is being delivered */
 	uint16_t attempts;
+	uint32_t turn;         /* whose it is, for fairness */
 	uint32_t n;
 	uint32_t capacity;
 	uint32_t recipients[]; /* indexes in the envelope */

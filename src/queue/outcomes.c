@@ -1,5 +1,6 @@
 #include "queue/home.h"
 
+#include "queue/deadline.h"
 #include "queue/ladder.h"
 #include "queue/owner.h"
 
@@ -122,25 +123,38 @@ void home_drop(struct view *v, unsigned i, const char *reason)
 
 /* --- another rung, or another time ------------------------------------------------------------ */
 
+void home_tell_stepped(struct view *v, unsigned i, const struct ladder *l, unsigned next, const char *because,
+		       const char *reason)
+{
+	const struct recipient *r = &v->message->recipients[i];
+	char from[200], to[200];
+
+	EVENT(v->home->queue->events, v->message->entry.id, EVENT_STEPPED, F_STR("to", address_of(v, i)),
+	      F_STR("from_hop", r->rung < l->n_hops ? hop_describe(&l->hops[r->rung], from, sizeof(from)) : NULL),
+	      F_STR("to_hop", hop_describe(&l->hops[next], to, sizeof(to))), F_STR("because", because), F_STR("reason", reason));
+}
+
+static void go_to_rung(struct view *v, unsigned i, unsigned next)
+{
+	struct recipient *r = &v->message->recipients[i];
+
+	r->rung = MIN(next, 255u);
+	r->next = 0;
+	home_set_state(v->home, v->message, i, STATE_WAITING);
+	home_changed(v->message);
+}
+
 static bool step(struct view *v, unsigned i, enum reply_class class, bool permanent, const char *because)
 {
-	struct home *h = v->home;
-	struct recipient *r = &v->message->recipients[i];
-	char from[200], to[200];
+	const struct recipient *r = &v->message->recipients[i];
 	struct address address;
 	struct ladder l;
 	unsigned next;
 
 	if (home_ladder(v, i, &l, &address) < 0 || ladder_next(&l, r->rung, class, permanent, &next) < 0)
 		return false;
-	EVENT(h->queue->events, v->message->entry.id, EVENT_STEPPED, F_STR("to", address_of(v, i)),
-	      F_STR("from_hop", r->rung < l.n_hops ? hop_describe(&l.hops[r->rung], from, sizeof(from)) : NULL),
-	      F_STR("to_hop", hop_describe(&l.hops[next], to, sizeof(to))),
-	      F_STR("because", reply_class_name(class)), F_STR("reason", because));
-	r->rung = MIN(next, 255u);
-	r->next = 0;
-	home_set_state(h, v->message, i, STATE_WAITING);
-	home_changed(v->message);
+	home_tell_stepped(v, i, &l, next, reply_class_name(class), because);
+	go_to_rung(v, i, next);
 	return true;
 }
 
@@ -157,13 +171,42 @@ static usec_t wait_for(struct view *v, const struct recipient *r, const struct o
 	return retry_delay(&s, r->attempts, o->class, random);
 }
 
+/* The next try would come after the deadline, or after this rung's share of it: the next rung, or the end. False: it may
+ * wait for it. */
+static bool cannot_wait(struct view *v, unsigned i, usec_t next, const char *reason)
+{
+	struct recipient *r = &v->message->recipients[i];
+	struct address to;
+	struct ladder l;
+	usec_t deadline;
+	unsigned rung;
+
+	if (!(v->message->flags & MESSAGE_TIMED) || home_ladder(v, i, &l, &to) < 0)
+		return false;
+	deadline = home_deadline(v, &l);
+	if (deadline == 0 || next < message_time(v->message, deadline_share(&l, deadline, r->rung)))
+		return false;
+	if (deadline_next(&l, r->rung, &rung) >= 0) {
+		home_tell_stepped(v, i, &l, rung, "deadline", reason);
+		go_to_rung(v, i, rung);
+		return true;
+	}
+	if (l.deadline == 0 || next < message_time(v->message, l.deadline))
+		return false;
+	r->flags |= RECIPIENT_EXPIRED;
+	return home_give_up(v, i, "its route's deadline comes before the next try");
+}
+
 static void defer(struct view *v, unsigned i, const char *reason, const struct outcome *o)
 {
 	struct home *h = v->home;
 	struct recipient *r = &v->message->recipients[i];
+	usec_t at = deadline_after(v->now, wait_for(v, r, o));
 	char next[32];
 
-	r->next = deadline_after(v->now, wait_for(v, r, o));
+	if (cannot_wait(v, i, at, reason))
+		return;
+	r->next = at;
 	r->rung = 0; /* the next round begins again below */
 	home_set_state(h, v->message, i, STATE_WAITING);
 	home_changed(v->message);

@@ -22,7 +22,7 @@ int promise_make(struct home *h, struct message *m, usec_t by, char mode)
 
 	if (!p)
 		return -ENOMEM;
-	*p = (struct promise) { .message = m, .by = by, .mode = mode };
+	*p = (struct promise) { .message = m, .by = by, .look = DEADLINE_NEVER, .mode = mode };
 	r = hash_insert(&h->promises, &p->node, hash_u64(m->entry.id));
 	if (r < 0) {
 		free(p);
@@ -32,7 +32,22 @@ int promise_make(struct home *h, struct message *m, usec_t by, char mode)
 	return 0;
 }
 
-const struct promise *promise_of(const struct home *h, const struct message *m)
+int promise_look(struct home *h, struct message *m, usec_t at)
+{
+	struct promise *p = promise_of(h, m);
+
+	if (!p) {
+		int r = promise_make(h, m, DEADLINE_NEVER, 0);
+
+		if (r < 0)
+			return r;
+		p = promise_of(h, m);
+	}
+	p->look = MIN(p->look, at);
+	return 0;
+}
+
+struct promise *promise_of(const struct home *h, const struct message *m)
 {
 	return m->flags & MESSAGE_TIMED ? find(h, m) : NULL;
 }

@@ -16,6 +16,13 @@
 #include "queue/signer.h"
 #include "queue/site.h"
 
+/* Who takes turns in the line of a site. */
+enum queue_turns {
+	TURNS_SENDER,        /* each reverse-path */
+	TURNS_SENDER_DOMAIN,
+	TURNS_USER,          /* who logged in; who did not, as with TURNS_SENDER */
+};
+
 struct queue_config {
 	const char *hostname;      /* in DSNs */
 	const char *postmaster;    /* sender shown in DSNs: MAILER-DAEMON@hostname when NULL */
@@ -31,6 +38,7 @@ struct queue_config {
 	unsigned probes;           /* of sites that are down, all together in a second; 0: 100 */
 	unsigned messages_per_connection; /* 0: 100; for LMTP and maildir without effect */
 	unsigned recipients_per_transaction; /* 0: 100 */
+	int turns;                 /* enum queue_turns */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
 	struct signer signer;      /* of notifications; sign NULL: they go unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "queue/deadline.h"
 #include "queue/ladder.h"
 #include "queue/owner.h"
 
@@ -34,15 +35,60 @@ int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct a
 	r = route_find(v->home->queue->router, &to, &facts, v->home->scratch, &l);
 	if (r < 0)
 		return r;
+	if (null_path)
+		l.deadline = 0; /* what tells a sender of the end of another message is of use later, too */
 	*ret = l;
 	*ret_to = to;
 	return 0;
 }
 
+usec_t home_deadline(const struct view *v, const struct ladder *l)
+{
+	const struct message *m = v->message;
+	const struct promise *p = promise_of(v->home, m);
+	usec_t deadline = l->deadline > 0 ? l->deadline : DEADLINE_NEVER;
+
+	if (p && p->mode == 'R' && (int64_t) p->by > m->arrived)
+		deadline = MIN(deadline, (usec_t) ((int64_t) p->by - m->arrived));
+	return deadline < DEADLINE_NEVER ? deadline : 0;
+}
+
+/* Whoever is late for a route's deadline goes back to its sender. True: done. */
+static bool too_late(struct view *v, unsigned i, const struct ladder *l)
+{
+	struct recipient *r = &v->message->recipients[i];
+
+	if (l->deadline == 0 || message_age(v->message, v->now) < l->deadline)
+		return false;
+	r->flags |= RECIPIENT_EXPIRED;
+	(void) home_give_up(v, i, "its route's deadline has passed");
+	return true;
+}
+
+/* Who has a deadline is looked at when the share of its rung is over. Without memory it only begins again later. */
+static void remember_deadline(struct view *v, const struct ladder *l, unsigned rung)
+{
+	usec_t deadline = home_deadline(v, l);
+
+	if (deadline > 0)
+		(void) promise_look(v->home, v->message, message_time(v->message, deadline_share(l, deadline, rung)));
+}
+
+/* Only forward, and never into a rung that the configuration doesn't have any more. */
+static unsigned rung_by_deadline(const struct view *v, const struct ladder *l, usec_t age)
+{
+	usec_t deadline = home_deadline(v, l);
+
+	return deadline > 0 ? deadline_rung(l, deadline, age) : 0;
+}
+
 /* The rung for a round that goes on, or begins. */
 static unsigned pick_rung(const struct view *v, const struct recipient *r, const struct ladder *l)
 {
-	unsigned rung = MAX((unsigned) r->rung, ladder_start(l, message_age(v->message, v->now)));
+	usec_t age = message_age(v->message, v->now);
+	unsigned rung = MAX((unsigned) r->rung, ladder_start(l, age));
+
+	rung = MAX(rung, rung_by_deadline(v, l, age));
 
 	return rung < l->n_hops ? rung : 0; /* the configuration may have changed */
 }
@@ -112,7 +158,36 @@ static struct job *find_open(const struct batch *b, const struct destination *d,
 	return NULL;
 }
 
-static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsigned escapes)
+/* Who goes first (RFC 6710 section 4; deadline.h). */
+static int priority_of(const struct view *v, const struct ladder *l, const struct envelope *e)
+{
+	usec_t deadline = home_deadline(v, l), age = message_age(v->message, v->now);
+	const struct promise *p = promise_of(v->home, v->message);
+
+	if (deadline > 0 && age < deadline && deadline - age <= DEADLINE_URGENT)
+		return DEADLINE_PRIORITY;
+	if (p && v->now < p->by && p->by - v->now <= DEADLINE_URGENT)
+		return DEADLINE_PRIORITY;
+	return e ? e->priority : 0;
+}
+
+/* Whose turn it is when this job goes (queue.turns). */
+static uint32_t turn_of(const struct view *v, const struct envelope *e)
+{
+	struct queue *q = v->home->queue;
+	const struct message *m = v->message;
+
+	switch ((enum queue_turns) queue_configuration(q)->turns) {
+	case TURNS_SENDER_DOMAIN:
+		return m->sender_domain ? (uint32_t) m->sender_domain->node.hash : m->sender;
+	case TURNS_USER:
+		return e && e->user ? (uint32_t) hash_bytes(&q->key, e->user, strlen(e->user)) : m->sender;
+	default:
+		return m->sender;
+	}
+}
+
+static int add_to_job(struct batch *b, struct destination *d, unsigned i, const struct ladder *l, unsigned escapes)
 {
 	struct view *v = b->view;
 	struct recipient *r = &v->message->recipients[i];
@@ -129,10 +204,12 @@ static int add_to_job(struct batch *b, struct destination *d, unsigned i, unsign
 		else
 			j->destination = d;
 		j->escapes = (uint8_t) escapes;
-		j->priority = envelope ? (int8_t) envelope->priority : 0;
+		j->turn = turn_of(v, envelope);
+		j->priority = INT8_MIN;
 		j->next = b->jobs;
 		b->jobs = j;
 	}
+	j->priority = (int8_t) MAX((int) j->priority, priority_of(v, l, envelope));
 	d->open = j;
 	d->batch = b->number;
 	if (r->attempts > j->attempts)
@@ -155,7 +232,7 @@ static int go(struct batch *b, unsigned i, const struct ladder *l, unsigned rung
 	if (r < 0)
 		return r;
 	if (d->path || d->resolving) {
-		r = add_to_job(b, d, i, ladder_escapes(l, rung));
+		r = add_to_job(b, d, i, l, ladder_escapes(l, rung));
 		if (r >= 0 && d->path)
 			tell_routed(v, i, l, rung, d->path);
 		return r;
@@ -218,12 +295,17 @@ static int route_recipient(struct batch *b, unsigned i)
 	}
 	if (r < 0)
 		return r;
+	if (too_late(v, i, &l))
+		return 0;
 	rung = pick_rung(v, rc, &l);
+	if (rung > rc->rung && rung == rung_by_deadline(v, &l, message_age(v->message, v->now)))
+		home_tell_stepped(v, i, &l, rung, "deadline", "this rung's share of the time is over");
 	hop = &l.hops[rung];
 	if (hop->kind == HOP_HOLD && (rc->flags & RECIPIENT_RELEASED))
 		hop = hop_behind_hold(&l, &rung);
 	rc->rung = MIN(rung, 255u);
 	note_delay(v->message, &l, rung);
+	remember_deadline(v, &l, rung);
 	if ((view_envelope(v)->flags & ENVELOPE_HOLD) && !(rc->flags & RECIPIENT_RELEASED)) {
 		home_hold(v, i, "a rule of the gate");
 		return 0;
@@ -275,9 +357,11 @@ static void note_delays(struct view *v)
 		struct address to;
 		struct ladder l;
 
-		if (m->recipients[i].state == STATE_WAITING && m->recipients[i].next > v->now &&
-		    home_ladder(v, i, &l, &to) >= 0)
-			note_delay(m, &l, ladder_start(&l, message_age(m, v->now)));
+		if (m->recipients[i].state != STATE_WAITING || m->recipients[i].next <= v->now ||
+		    home_ladder(v, i, &l, &to) < 0)
+			continue;
+		note_delay(m, &l, ladder_start(&l, message_age(m, v->now)));
+		remember_deadline(v, &l, pick_rung(v, &m->recipients[i], &l));
 	}
 }
 

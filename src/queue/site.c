@@ -79,7 +79,7 @@ static void put_into_line(struct site *s, struct job *j)
 	j->site = s;
 	if (j->escapes)
 		s->escapable++;
-	fair_push(&s->line, &j->line, j->message->sender, j->priority);
+	fair_push(&s->line, &j->line, j->turn, j->priority);
 }
 
 static void left_line(struct site *s, struct job *j)

@@ -74,6 +74,7 @@ struct ladder {
 	const char *rule; /* for people: "routes[1]: to *", "domains: example.org", "default" */
 	unsigned n_hops;
 	const struct hop *hops;
+	usec_t deadline; /* since arrival, in which it should be delivered; 0: none */
 };
 
 /* "may", "none", "required", "verify". */

@@ -279,9 +279,12 @@ bool route_has_delays(struct router *r)
 {
 	const struct route_config *c = router_config(r);
 
-	for (unsigned i = 0; i < c->n_rules; i++)
+	for (unsigned i = 0; i < c->n_rules; i++) {
+		if (c->rules[i].ladder.deadline > 0)
+			return true;
 		for (unsigned n = 0; n < c->rules[i].ladder.n_hops; n++)
 			if (c->rules[i].ladder.hops[n].when & WHEN_DELAYED)
 				return true;
+	}
 	return false;
 }

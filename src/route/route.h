@@ -96,7 +96,7 @@ void route_facts_of(const struct envelope *e, struct address *room, struct route
 int route_find(struct router *r, const struct address *to, const struct route_facts *facts, struct arena *a,
 	       struct ladder *ret);
 
-/* Is there a rung in any route that opens by the time that a message has waited? */
+/* Is there a rung in any route that opens by the time that a message has waited, or a deadline? */
 bool route_has_delays(struct router *r);
 
 enum target_status {

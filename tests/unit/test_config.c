@@ -488,6 +488,20 @@ static void test_limits_of_receivers_have_two_levels(void **state)
 		   "y.yaml:2:37: all_rate: a rate is at least one message and at most a million, in at most 31d\n");
 }
 
+static void test_a_route_may_have_a_deadline(void **state)
+{
+	struct scene *s = *state;
+
+	parses(s, "hostname: a.example\nqueue: {turns: user, greylist: [1m, 2m]}\n"
+		  "routes: [{from: code@a.example, deadline: 60s, via: [mx]}, {to: \"*\", via: [mx]}]\n");
+	assert_true(s->config->route.rules[0].ladder.deadline == USEC_MIN);
+	assert_true(s->config->route.rules[1].ladder.deadline == 0);
+	assert_int_equal(s->config->queue.turns, TURNS_USER);
+	assert_int_equal(s->config->queue.n_greylist, 2);
+	assert_true(s->config->queue.greylist[1] == 2 * USEC_MIN);
+	assert_string_equal(s->config->queue.learned, "/var/lib/yizhan/learned");
+}
+
 static void test_a_key_given_twice_is_refused(void **state)
 {
 	is_refused(*state, "hostname: a.example\nlog: {level: info}\nlog: {level: debug}\n",
@@ -691,6 +705,7 @@ int main(void)
 		T(test_a_missing_hostname_is_told),
 		T(test_things_that_do_not_go_together_are_refused),
 		T(test_limits_of_receivers_have_two_levels),
+		T(test_a_route_may_have_a_deadline),
 		T(test_a_key_given_twice_is_refused),
 		T(test_broken_yaml_is_told_with_its_place),
 		T(test_aliases_cannot_make_a_bomb),

@@ -389,6 +389,58 @@ static void test_a_greylisting_server_is_asked_again_when_it_says(void **state)
 	office_play(hinting, in_seven, NULL);
 }
 
+/* --- turns ------------------------------------------------------------------------------------ */
+
+static void by_domain(struct office *s)
+{
+	s->config.turns = TURNS_SENDER_DOMAIN;
+	s->config.site_initial = s->config.site_connections = 1;
+	s->service = 100 * USEC_MS;
+}
+
+static void domains_take_turns(struct office *s)
+{
+	char from[40];
+
+	/* A hundred senders of one domain wait already when one of another comes. */
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(from, sizeof(from), "s%u@many.example", i);
+		office_submit(s, from, "theirs@one.example");
+	}
+	office_submit(s, "x@other.example", "other@one.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(office_count(s, "other@one.example", NULL), 1);
+	assert_true(office_count(s, "theirs@one.example", NULL) < 12);
+	office_wait(20 * USEC_SEC);
+	assert_gone(s);
+}
+
+static void test_domains_of_senders_take_turns_when_asked_to(void **state)
+{
+	office_play(by_domain, domains_take_turns, NULL);
+}
+
+static void senders_take_turns(struct office *s)
+{
+	s->config.turns = TURNS_SENDER;
+	for (unsigned i = 0; i < 100; i++) {
+		char from[40];
+
+		snprintf(from, sizeof(from), "s%u@many.example", i);
+		office_submit(s, from, "theirs@one.example");
+	}
+	office_submit(s, "x@other.example", "other@one.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(office_count(s, "other@one.example", NULL), 0); /* the last of a hundred and one senders */
+	office_wait(20 * USEC_SEC);
+	assert_gone(s);
+}
+
+static void test_senders_take_turns_otherwise(void **state)
+{
+	office_play(by_domain, senders_take_turns, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,6 +453,8 @@ int main(void)
 		cmocka_unit_test(test_who_leaves_the_row_does_not_hold_up_the_others),
 		cmocka_unit_test(test_a_receiver_that_says_slow_down_gets_it),
 		cmocka_unit_test(test_a_domain_that_is_too_fast_slows_down_nobody_else),
+		cmocka_unit_test(test_domains_of_senders_take_turns_when_asked_to),
+		cmocka_unit_test(test_senders_take_turns_otherwise),
 		cmocka_unit_test(test_greylisting_is_retried_by_its_own_schedule),
 		cmocka_unit_test(test_a_greylisting_server_is_asked_again_when_it_says),
 	};
