@@ -35,7 +35,7 @@ int home_ladder(struct view *v, unsigned recipient, struct ladder *ret, struct a
 	r = route_find(v->home->queue->router, &to, &facts, v->home->scratch, &l);
 	if (r < 0)
 		return r;
-	if (null_path)
+	if (e->reverse_path[0] == '\0')
 		l.deadline = 0; /* what tells a sender of the end of another message is of use later, too */
 	*ret = l;
 	*ret_to = to;
