@@ -113,11 +113,20 @@ static int make_journal(struct server *s)
 	return journal_new(s->world, s->log, &server_config(s)->journal, directory, &s->journal);
 }
 
+/* What rooms tell each other without knowing each other. */
+static void introduce_rooms(struct server *s)
+{
+	struct verifier verifier = deliverer_verifier(s->deliverer);
+	struct dmarc_sink verdicts = reporter_dmarc_sink(s->reporter);
+
+	receiver_set_verifier(s->receiver, &verifier);
+	receiver_set_dmarc_sink(s->receiver, &verdicts);
+}
+
 static int make_rooms(struct server *s, char **ret_why)
 {
 	const struct config *c = server_config(s);
 	const struct event_sink *events;
-	struct verifier verifier;
 	int r;
 
 	r = make_loops(s);
@@ -147,8 +156,7 @@ static int make_rooms(struct server *s, char **ret_why)
 			 &s->receiver, ret_why);
 	if (r < 0)
 		return explain(ret_why, r, "cannot make the way in");
-	verifier = deliverer_verifier(s->deliverer);
-	receiver_set_verifier(s->receiver, &verifier);
+	introduce_rooms(s);
 	return 0;
 }
 

@@ -1,12 +1,16 @@
 """Reports to other domains: what was collected is shown, sent by mail and by HTTPS, and read by who gets it."""
 
+import email
 import gzip
 import http.server
 import json
+import shutil
 import sqlite3
 import ssl
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -214,3 +218,72 @@ def test_what_holds_no_report_is_named_and_the_rest_is_read(place, tmp_path):
     assert [x["domain"] for x in json.loads(r.stdout)] == ["a.example"]
     assert "bomb.gz: an archive was left" in r.stderr and "lunch.eml: a message holds no report" in r.stderr and "DOCTYPE" in r.stderr
     assert server.command("dmarc", "read", str(directory / "nothing"), check=False).returncode == 1
+
+
+# --- two servers ----------------------------------------------------------------------------------------------------
+
+RECEIVER, AUTHOR, FORGER = "127.0.1.21", "127.0.1.22", "127.0.1.23"
+
+
+def two_servers(place):
+    """One that reports, and that of the domain it reports about; each finds the other by the same zone."""
+    port = harness.free_port(RECEIVER, AUTHOR)
+    zone = (
+        "$ORIGIN .\n"
+        f'author.example. 60 IN TXT "v=spf1 ip4:{AUTHOR} -all"\n'
+        f"author.example. 60 IN MX 10 mx.author.example.\nmx.author.example. 60 IN A {AUTHOR}\n"
+        '_dmarc.author.example. 60 IN TXT "v=DMARC1; p=quarantine; sp=reject; rua=mailto:dmarc@author.example!1m; ruf=mailto:ruf@author.example"\n'
+        '_smtp._tls.author.example. 60 IN TXT "v=TLSRPTv1; rua=mailto:tls@author.example"\n'
+    )
+    common = {"zone": zone, "port": port, "dns": {"zone": "{dir}/zone", "reverse_lookup": False}, "deliver": {"port": port}}
+    author = place.mx(address=AUTHOR, hostname="mx.author.example", domains=["author.example"], **common)
+    receiver = place.mx(
+        address=RECEIVER,
+        hostname="mx.receiver.example",
+        domains=["receiver.example"],
+        reports={"dmarc": True, "tls": True, "failures": True, "organization": "The Receiver"},
+        **common,
+    )
+    return receiver, author
+
+
+def bring(server, source, sender="joe@author.example", domain="author.example"):
+    with server.client(source=source) as c:
+        c.hello()
+        c.begin(sender, ("bob@receiver.example",))
+        c.expect(354, "DATA")
+        c.send(f"From: <joe@{domain}>\r\nTo: <bob@receiver.example>\r\nSubject: hello\r\n\r\nhello\r\n.\r\n".encode())
+        return c.reply()[0]
+
+
+def test_what_one_server_sees_of_mail_another_reads_in_its_report(place, tmp_path):
+    receiver, author = two_servers(place)
+    assert [bring(receiver, AUTHOR), bring(receiver, AUTHOR), bring(receiver, FORGER)] == [250, 250, 250]
+    bring(receiver, FORGER, domain="sub.author.example")
+    (waits,) = receiver.json("dmarc", "show")
+    assert (waits["domain"], waits["rows"], waits["count"]) == ("author.example", 3, 4)
+
+    (sent,) = receiver.json("dmarc", "send")
+    assert (sent["to"], sent["result"]) == ("mailto:dmarc@author.example", "sent")
+    message = harness.arrived(author, "dmarc", b"Submitter: mx.receiver.example", domain="author.example")
+    (report,) = author.json("dmarc", "read", str(author.dir / "mail/author.example/dmarc"))
+    assert report["organization"] == "The Receiver" and report["email"] == "postmaster@mx.receiver.example"
+    assert report["policy"]["p"] == "quarantine" and report["policy"]["sp"] == "reject"
+    rows = {(r["source_ip"], r["header_from"]): r for r in report["rows"]}
+    good = rows[AUTHOR, "author.example"]
+    assert (good["count"], good["disposition"], good["spf"], good["dkim"]) == (2, "pass", "pass", "fail")
+    assert (good["envelope_from"], good["spf_domain"], good["spf_result"]) == ("author.example", "author.example", "pass")
+    forged = rows[FORGER, "author.example"]
+    assert (forged["count"], forged["spf"], forged["spf_result"]) == (1, "fail", "fail")
+    assert rows[FORGER, "sub.author.example"]["count"] == 1
+    assert receiver.json("dmarc", "show") == []
+
+    failure = harness.arrived(author, "ruf", b"Auth-Failure: dmarc", domain="author.example")
+    assert f"Source-IP: {FORGER}".encode() in failure and b"bob@receiver.example" not in failure.split(b"\n\n", 1)[1]
+
+    # As the schema has it, when xmllint is there.
+    if shutil.which("xmllint"):
+        (part,) = [p for p in email.message_from_bytes(message).walk() if p.get_content_type() == "application/gzip"]
+        (tmp_path / "report.xml").write_bytes(gzip.decompress(part.get_payload(decode=True)))
+        schema = Path(__file__).resolve().parent.parent / "unit/dmarc_report.rng"
+        subprocess.run(["xmllint", "--noout", "--relaxng", str(schema), str(tmp_path / "report.xml")], check=True, capture_output=True)
