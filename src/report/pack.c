@@ -12,7 +12,7 @@ int report_gzip(struct slice data, struct buffer *out)
 	z_stream z = { .next_in = (Bytef *) data.data, .avail_in = (uInt) data.len };
 	int r = Z_OK;
 
-	if (data.len > UINT32_MAX || deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+	if (data.len > UINT32_MAX || deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
 		return -ENOMEM;
 	while (r == Z_OK) {
 		char *room = buffer_reserve(out, PIECE);

@@ -1,15 +1,12 @@
 #include "report/rows.h"
 
-#include <jansson.h>
-#include <stdlib.h>
-
 #include "identity/tags.h"
+#include "report/json.h"
 
 #define TEXT_MAX 255u        /* octets of names and words; further ones are cut */
 #define POLICY_TEXT_MAX 8192u /* of lists of hosts and records */
 #define SIGNATURES_MAX 20u   /* of one row: each combination is a row of its own */
 #define POLICIES_MAX 1000u   /* of one TLS report */
-#define PARSER_ROOM 4096u
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
@@ -174,39 +171,9 @@ static bool get(const json_t *o, const char *key, struct arena *a, const char **
 	return !text || *ret;
 }
 
-/* jansson takes want of memory in the middle of a string for a mistake of its own, and ends the process. What was there a
- * moment ago is there for it. */
-static bool is_room(size_t size)
-{
-	void *volatile p = malloc(size); /* compilers know that this has no effect */
-
-	free(p);
-	return p;
-}
-
-/* jansson 2.14 also drops a character of a string, or calls the text wrong, when there is no memory for it, and says nothing
- * more. So it reads twice: what comes twice is what stands there. -EBADMSG: damaged; -ENOMEM. */
 static int parse(const char *text, json_t **ret)
 {
-	size_t len = strlen(text);
-	json_t *o, *again;
-	int r = 0;
-
-	if (!is_room(4 * len + PARSER_ROOM))
-		return -ENOMEM;
-	o = json_loadb(text, len, 0, NULL);
-	again = json_loadb(text, len, 0, NULL);
-	if (!o && !again)
-		r = is_room(4 * len + PARSER_ROOM) ? -EBADMSG : -ENOMEM;
-	else if (!o || !again || !json_equal(o, again))
-		r = -ENOMEM;
-	json_decref(again);
-	if (r < 0) {
-		json_decref(o);
-		return r;
-	}
-	*ret = o;
-	return 0;
+	return report_json_parse(slice_from(text), 0, NULL, ret);
 }
 
 static bool read_signatures(const json_t *list, struct arena *a, struct dmarc_report_row *row)

@@ -1,6 +1,6 @@
 #include "report/tls_report.h"
 
-#include <jansson.h>
+#include "report/json.h"
 
 #define POLICIES_MAX 1000u
 #define DETAILS_MAX 100000u /* of one policy */
@@ -235,17 +235,17 @@ static int read_report(const json_t *o, struct arena *a, struct tls_report *ret,
 int tls_report_read(struct slice json, struct arena *a, struct tls_report *ret, const char **ret_why)
 {
 	struct tls_report report = { 0 };
-	json_error_t error = { 0 }; /* its code stays 0 where an object could not be made */
-	json_t *o = json_loadb(json.data ? json.data : "", json.len, JSON_REJECT_DUPLICATES, &error);
-	int r;
+	json_error_t error = { 0 };
+	json_t *o;
+	int r = report_json_parse(json, JSON_REJECT_DUPLICATES, &error, &o);
 
 	*ret_why = NULL;
-	if (!o) {
-		if (json_error_code(&error) == json_error_out_of_memory || json_error_code(&error) == json_error_unknown)
-			return -ENOMEM;
+	if (r == -EBADMSG) {
 		*ret_why = arena_printf(a, "it is no JSON: line %d: %s", error.line, error.text);
-		return *ret_why ? -EBADMSG : -ENOMEM;
+		return *ret_why ? r : -ENOMEM;
 	}
+	if (r < 0)
+		return r;
 	r = read_report(o, a, &report, ret_why);
 	json_decref(o);
 	if (r < 0)

@@ -29,6 +29,12 @@ static uint64_t counts[] = { 7, 2, 1 };
 static const char policy[] = "{\"domain\":\"a.example\",\"p\":\"none\",\"sp\":\"none\",\"np\":\"none\",\"adkim\":\"r\",\"aspf\":\"r\",\"fo\":\"0\","
 			     "\"testing\":\"n\",\"rua\":\"mailto:d@a.example\"}";
 
+/* Each allocation with all that follow. One alone, inside of jansson 2.14, may spoil the heap (src/report/json.h). */
+static void walk(const char *name, void (*scenario)(void *context), void *context, uint64_t least)
+{
+	assert_true(faults_enough(faults_walk(&(struct faults_walk) { .name = name, .scenario = scenario, .context = context }), least));
+}
+
 /* --- writing ------------------------------------------------------------------------------------------------------- */
 
 static int make_dmarc(struct arena *a, struct buffer *out)
@@ -91,8 +97,8 @@ static void writing(void *context)
 
 static void test_a_report_is_written_whole_or_not(void **state)
 {
-	assert_true(faults_enough(faults_walk_both("an aggregate report", writing, (void *) make_dmarc, 0), 10));
-	assert_true(faults_enough(faults_walk_both("a TLS report", writing, (void *) make_tls, 0), 10));
+	walk("an aggregate report", writing, (void *) make_dmarc, 10);
+	walk("a TLS report", writing, (void *) make_tls, 10);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------- */
@@ -152,8 +158,7 @@ static void reading_tls(void *context)
 	if (r >= 0)
 		r = tls_report_read(buffer_slice(context), a, &report, &why);
 	faults_end();
-	/* jansson can't always tell want of memory from a mistake in the text. */
-	faults_check(r < 0 ? (r == -ENOMEM || r == -EBADMSG) && faults_fired() : report.n_policies == 2);
+	faults_check(r == -ENOMEM ? faults_fired() : r == 0 && report.n_policies == 2 && report.policies[0].n_strings == 2);
 	arena_free(a);
 }
 
@@ -165,7 +170,7 @@ static void test_a_tls_report_is_read_whole_or_not(void **state)
 	assert_int_equal(arena_new(0, &a), 0);
 	assert_int_equal(make_tls(a, &out), 0);
 	arena_free(a);
-	assert_true(faults_enough(faults_walk_both("a TLS report", reading_tls, &out, 0), 5));
+	walk("a TLS report", reading_tls, &out, 3);
 }
 
 static void parsing(void *context)

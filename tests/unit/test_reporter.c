@@ -323,6 +323,53 @@ static void test_trouble_with_the_dns_is_waited_for_and_holds_up_nobody_else(voi
 	office_play(prepare, asks_again, NULL);
 }
 
+/* As a crash leaves it that came between sending and forgetting: the rows are there, and so is the letter. */
+static void put_yesterday(struct office *s)
+{
+	static const char row[] = "{\"ip\":\"192.0.2.7\",\"disposition\":\"none\",\"dkim\":\"fail\",\"spf\":\"fail\",\"from\":\"author.example\","
+				  "\"mail_from\":\"\",\"spf_domain\":\"x.example\",\"spf_result\":\"none\",\"signatures\":[]}";
+	struct report_note note = { .kind = REPORT_DMARC, .time = world_wall(s->world) - (wall_t) USEC_DAY, .domain = "author.example", .count = 3,
+				    .row = row, .policy = "{\"domain\":\"author.example\",\"p\":\"none\",\"rua\":\"mailto:d@one.example\"}" };
+	const struct report_note *notes[] = { &note };
+	char error[STORE_ERROR];
+	uint64_t dropped;
+
+	assert_int_equal(report_store_add(scene->path, notes, 1, 100, &dropped, error), 0);
+}
+
+static const char *field_of(unsigned letter, const char *name)
+{
+	const char *at = strstr(scene->letters.text[letter], name);
+
+	assert_non_null(at);
+	return arena_slice(scene->office->arena, slice_new(at, strcspn(at, "\r")));
+}
+
+static int ignore_outcome(const struct report_outcome *o, void *context)
+{
+	return 0;
+}
+
+static void sends_twice(struct office *s)
+{
+	begin(s);
+	for (unsigned i = 0; i < 2; i++) {
+		put_yesterday(s);
+		assert_int_equal(reporter_send(scene->reporter, REPORT_DMARC, NULL, false, ignore_outcome, NULL), 0);
+		office_wait(USEC_MIN);
+	}
+	assert_int_equal(letters_to("d@one.example"), 2);
+	assert_string_equal(document(0), document(1));
+	assert_string_equal(field_of(0, "Message-ID:"), field_of(1, "Message-ID:"));
+	assert_string_equal(field_of(0, " Report-ID:"), field_of(1, " Report-ID:"));
+	assert_string_equal(field_of(0, " filename="), field_of(1, " filename="));
+}
+
+static void test_what_is_sent_twice_has_the_same_name(void **state)
+{
+	office_play(prepare, sends_twice, NULL);
+}
+
 static int take_outcome(const struct report_outcome *o, void *context)
 {
 	snprintf(context, 200, "%s to %s: %s", o->domain, o->to, o->what);
@@ -577,6 +624,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_who_did_not_ask_for_a_report_gets_none, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_trouble_with_the_dns_is_waited_for_and_holds_up_nobody_else, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_by_hand_todays_part_is_sent_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_is_sent_twice_has_the_same_name, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_restart_forgets_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_file_has_a_limit_and_only_what_somebody_wants, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_used_costs_reports_and_nothing_else, set_up, tear_down),
