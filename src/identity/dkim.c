@@ -118,7 +118,7 @@ static int try_key(struct judgement *j, struct slice text)
 	r = key_fits(j, &record);
 	if (r <= 0)
 		return r;
-	r = crypto_public_key(record.ed25519, record.data, &key);
+	r = key_cache_public_key(j->limits->known, record.ed25519, record.data, &key);
 	if (r == -EINVAL)
 		return judged(j->result, j->arena, DKIM_PERMERROR, "what the key record holds is not a key");
 	if (r < 0)

@@ -6,6 +6,7 @@
 
 #include "dns/resolver.h"
 #include "identity/crypto.h"
+#include "identity/key_cache.h"
 #include "identity/content.h"
 
 /* The words of RFC 8601 section 2.7.1. */
@@ -16,6 +17,7 @@ struct dkim_limits {
 	unsigned min_rsa_bits; /* 0: 1024 (RFC 8301 section 3.2) */
 	unsigned max_rsa_bits; /* 0: 8192: longer ones only cost */
 	unsigned keys;         /* records at one selector that are tried; 0: 4 */
+	struct key_cache *known; /* keys that were read before; NULL: none are kept */
 	unsigned clock_skew;   /* seconds that a signature may come from the future; 0: 10 hours */
 };
 

@@ -43,6 +43,7 @@ void acceptor_free(struct acceptor *a)
 	assert(list_empty(&a->sessions));
 	for (LIST_EACH_SAFE(&a->doors, k))
 		door_free(container_of(k, struct door, link));
+	key_cache_free(a->keys);
 	receive_settings_unref(a->settings);
 	free(a);
 }

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "identity/key_cache.h"
 #include "receive/clients.h"
 #include "receive/duplicates.h"
 #include "receive/pressure.h"
@@ -40,6 +41,7 @@ struct acceptor {
 	struct list doors, sessions;
 	struct fiber_group fibers;         /* of the doors and the sessions */
 	struct users_turns passwords;       /* for its sessions that log in */
+	struct key_cache *keys;             /* of signatures; NULL until the first is verified */
 	bool stopping;
 	atomic_ullong connections, accepted, refused, messages, bytes;
 	atomic_ullong gate_rejected, gate_deferred; /* by its rules and checks */

@@ -254,14 +254,19 @@ static int judge(struct judging *j)
 		.receiver = s->settings->config->hostname,
 		.now = world_wall(session_shared(s)->world),
 	};
+	struct acceptor *a = s->acceptor;
+	struct judge_config config = j->config->judge;
 	int r = content_end(j->message);
 
+	if (r >= 0 && !a->keys)
+		r = key_cache_new(session_shared(s)->world, &a->keys);
+	config.dkim.known = a->keys;
 	if (r >= 0)
 		r = fiber_group_wait(&j->asking, DEADLINE_NEVER); /* they have their own deadlines */
 	if (r >= 0)
 		r = j->error;
 	in.spf = s->visit->spf;
-	return r < 0 ? r : judge_message(session_shared(s)->resolver, j->message, &in, &j->config->judge, DEADLINE_NEVER, s->mail_arena,
+	return r < 0 ? r : judge_message(session_shared(s)->resolver, j->message, &in, &config, DEADLINE_NEVER, s->mail_arena,
 					 &j->result);
 }
 
