@@ -60,6 +60,7 @@ struct asking {
 	struct scene *scene;
 	const char *client, *sender, *recipient;
 	bool look_only, done;
+	bool signs; /* noted, not asked: recipient is the domain */
 	enum greylist_answer answer;
 	usec_t wait;
 };
@@ -70,7 +71,10 @@ static void ask_fiber(void *arg)
 	struct ip ip;
 
 	assert_int_equal(ip_parse(slice_from(q->client), &ip), 0);
-	assert_int_equal(greylist_ask(q->scene->list, &q->scene->config, &ip, slice_from(q->sender), slice_from(q->recipient), q->look_only,
+	if (q->signs)
+		greylist_note_signer(q->scene->list, &q->scene->config, &ip, q->recipient);
+	else
+		assert_int_equal(greylist_ask(q->scene->list, &q->scene->config, &ip, slice_from(q->sender), slice_from(q->recipient), q->look_only,
 				      &q->answer, &q->wait), 0);
 	q->done = true;
 }
@@ -88,6 +92,32 @@ static enum greylist_answer ask(struct scene *s, const char *client, const char 
 	sim_run(s->sim, world_now(s->world) + USEC_MS);
 	assert_true(q.done);
 	return q.answer;
+}
+
+static void note_signer(struct scene *s, const char *client, const char *domain)
+{
+	struct asking q = { .scene = s, .client = client, .recipient = domain, .signs = true };
+
+	assert_int_equal(loop_spawn(s->loop, "note", ask_fiber, &q), 0);
+	sim_run(s->sim, world_now(s->world) + USEC_MS);
+	assert_true(q.done);
+}
+
+static void who_signed_before_passes_with_mail_of_that_domain_from_that_network(void **state)
+{
+	struct scene *s = *state;
+
+	note_signer(s, "192.0.2.1", "signer.example");
+	note_signer(s, "192.0.2.1", "signer.example"); /* remembered: the file is not asked */
+	assert_int_equal(ask(s, "192.0.2.99", "x@Signer.example", "c@d"), GREYLIST_SIGNER);
+	assert_int_equal(ask(s, "192.0.2.99", "x@other.example", "c@d"), GREYLIST_NEW);
+	assert_int_equal(ask(s, "192.0.2.99", "x@below.signer.example", "c@d"), GREYLIST_NEW);
+	assert_int_equal(ask(s, "192.0.2.99", "", "c@d"), GREYLIST_NEW);
+	assert_int_equal(ask(s, "192.0.3.99", "x@signer.example", "c@d"), GREYLIST_NEW);
+	pass_time(s, 35 * USEC_DAY);
+	assert_int_equal(ask(s, "192.0.2.99", "y@signer.example", "c@d"), GREYLIST_SIGNER);
+	pass_time(s, 2 * USEC_DAY);
+	assert_int_equal(ask(s, "192.0.2.99", "z@signer.example", "c@d"), GREYLIST_NEW);
 }
 
 static void who_comes_again_in_time_passes(void **state)
@@ -218,6 +248,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_SCENE(who_comes_again_in_time_passes),
+		WITH_SCENE(who_signed_before_passes_with_mail_of_that_domain_from_that_network),
 		WITH_SCENE(who_comes_again_too_late_is_new),
 		WITH_SCENE(who_has_passed_is_remembered_while_it_comes),
 		WITH_SCENE(a_network_that_has_passed_often_enough_is_known),
