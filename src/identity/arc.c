@@ -181,6 +181,8 @@ static int write_message_signature(const struct content *m, unsigned instance, c
 		names = arena_printf(a, "%s:DKIM-Signature", names);
 	if (!names || !hash)
 		return -ENOMEM;
+	if (!dkim_names_fit(names))
+		return -EINVAL;
 	buffer_printf(field, "ARC-Message-Signature: i=%u; a=%s; c=relaxed/relaxed; d=%s;\r\n\ts=%s; t=%lld;\r\n\th=", instance,
 		      algorithm_of(key), key->domain, key->selector, (long long) (how->time / (wall_t) USEC_SEC));
 	dkim_append_names(field, names);

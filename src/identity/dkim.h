@@ -73,6 +73,8 @@ int dkim_sign(const struct content *m, const struct dkim_key *key, const struct 
 	      struct buffer *out);
 /* The names for h=, with colons: NULL when memory is out. For ARC, too. fields NULL: our own lists. */
 const char *dkim_names_to_sign(const struct content *m, const struct dkim_fields *fields, struct arena *a);
+/* Are they as few as verifiers read? */
+bool dkim_names_fit(const char *names);
 /* Appends such names, folded; and what follows "b=", in lines of 72 characters, and CRLF. */
 void dkim_append_names(struct buffer *out, const char *names);
 void dkim_append_folded(struct buffer *out, const char *base64);

@@ -95,13 +95,13 @@ void dkim_append_folded(struct buffer *out, const char *base64)
 	buffer_append_str(out, "\r\n");
 }
 
-static unsigned count_names(const char *names)
+bool dkim_names_fit(const char *names)
 {
 	unsigned n = 1;
 
 	for (; *names; names++)
 		n += *names == ':';
-	return n;
+	return n <= SIGNED_FIELDS_MAX;
 }
 
 int dkim_sign_prepare(struct content *m, const struct dkim_signing *how)
@@ -146,7 +146,7 @@ int dkim_sign(const struct content *m, const struct dkim_key *key, const struct 
 
 	if (!names)
 		return -ENOMEM;
-	if (m->malformed || !content_field(m, SLICE("From"), 0) || count_names(names) > SIGNED_FIELDS_MAX)
+	if (m->malformed || !content_field(m, SLICE("From"), 0) || !dkim_names_fit(names))
 		return -EINVAL;
 	r = write_front(m, key, how, names, a, &front);
 	if (r >= 0)

@@ -3,6 +3,7 @@
 #include "mail/authres.h"
 #include "mail/header.h"
 #include "receive/gate_session.h"
+#include "receive/seal.h"
 #include "receive/transaction.h"
 
 /* A header that waits for the verdict on its ARC chain must fit into what can be put in front later. */
@@ -24,6 +25,8 @@ struct judging {
 	bool has_iprev;
 	struct judge_result result;
 	bool judged;
+	bool seals;
+	const char *added;         /* when it seals: the fields that are above the content */
 	struct dmarc_decision decision;
 };
 
@@ -78,6 +81,17 @@ static int ask(struct judging *j)
 	return r < 0 ? r : fiber_group_spawn(&j->asking, "iprev", iprev_fiber, j);
 }
 
+static int prepare_seal(struct judging *j, struct slice received)
+{
+	int r = seal_is_wanted(j->session);
+
+	if (r <= 0)
+		return r;
+	j->seals = true;
+	j->added = arena_slice(j->session->mail_arena, received);
+	return j->added ? arc_seal_prepare(j->message) : -ENOMEM;
+}
+
 int judging_begin(struct session *s, struct slice received, struct judging **ret)
 {
 	struct judging *j = arena_new_type(s->mail_arena, struct judging);
@@ -94,6 +108,8 @@ int judging_begin(struct session *s, struct slice received, struct judging **ret
 	j->own = j->looked = j->held.len;
 	if (session_is_judged(s)) {
 		r = content_new(s->mail_arena, &limits, false, &j->message);
+		if (r >= 0)
+			r = prepare_seal(j, received);
 		if (r >= 0)
 			r = ask(j);
 	}
@@ -374,6 +390,52 @@ int judging_front(struct judging *j, struct buffer *out)
 	if (v.result && j->config->received_spf)
 		verdicts_received_spf(&v, out);
 	return buffer_error(out);
+}
+
+/* The results stand in the link as they stand in the field. */
+static int results_for_seal(const struct judging *j, const char **ret)
+{
+	static const char name[] = "Authentication-Results: ";
+	const struct verdicts v = verdicts_of(j);
+	_cleanup_buffer_ struct buffer field = { 0 };
+	struct slice value;
+	int r = verdicts_authentication_results(&v, j->session->mail_arena, &field);
+
+	if (r < 0 || buffer_error(&field) < 0)
+		return -ENOMEM;
+	assert(slice_istarts(buffer_slice(&field), name));
+	value = slice_skip(buffer_slice(&field), strlen(name));
+	value.len -= 2; /* CRLF */
+	*ret = arena_slice(j->session->mail_arena, value);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int judging_seal(struct judging *j, struct buffer *front)
+{
+	struct seal_input in = { .message = j->message, .chain = &j->result.arc };
+	_cleanup_buffer_ struct buffer link = { 0 };
+	int r;
+
+	if (!j->judged || !j->seals)
+		return 0;
+	r = buffer_error(front);
+	if (r >= 0)
+		r = results_for_seal(j, &in.results);
+	if (r >= 0)
+		r = content_front(j->message, slice_from(j->added));
+	if (r >= 0)
+		r = content_front(j->message, buffer_slice(front));
+	if (r >= 0)
+		r = seal_message(j->session, &in, &link);
+	if (r < 0)
+		return r;
+	buffer_append_slice(&link, buffer_slice(front));
+	if (buffer_error(&link) < 0)
+		return -ENOMEM;
+	buffer_done(front);
+	*front = link;
+	link = (struct buffer) { 0 };
+	return 0;
 }
 
 void judging_append_waiting(const struct judging *j, struct buffer *out)

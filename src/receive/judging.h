@@ -6,6 +6,7 @@
  *                   (RFC 8601 section 5) before it goes on into the spool
  *   judging_end     the content is complete: signatures, ARC and DMARC are judged, and the gate's rules get the facts
  *   judging_front   Authentication-Results and what else is now known goes in front of the message
+ *   judging_seal    and on top of that our link of ARC, when it goes on to another server (seal.h)
  *   judging_done
  *
  * Mail of trusted clients does not come here: they are MTAs of our own house, whose fields stay. What users submit is only
@@ -37,6 +38,9 @@ int judging_end(struct judging *j);
 int judging_decide(struct judging *j, struct gate_answer *ret);
 /* Appends the fields that stand in front of it, the uppermost first. -ENOMEM. */
 int judging_front(struct judging *j, struct buffer *out);
+/* Mail that goes on to another server: puts our link of ARC on top of `front`, which holds all that judging_front and others want
+ * above the message. ERROR_SIGNING (sign.h), -ENOMEM. */
+int judging_seal(struct judging *j, struct buffer *front);
 /* Appends what waited for the verdict on ARC, our own field first, to stand behind that; mostly nothing. */
 void judging_append_waiting(const struct judging *j, struct buffer *out);
 /* It was taken: what the greylist wants to know of it. */

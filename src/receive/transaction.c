@@ -723,6 +723,9 @@ static int put_in_front(struct transaction *t)
 	if (r < 0)
 		return r;
 	session_gate_late_headers(t->session, t->late_headers, &front);
+	r = t->judging ? judging_seal(t->judging, &front) : 0;
+	if (r < 0)
+		return r;
 	if (t->judging)
 		judging_append_waiting(t->judging, &front);
 	r = buffer_error(&front);

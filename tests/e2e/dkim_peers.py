@@ -25,7 +25,25 @@ for i in range(sum(n.lower() == b"dkim-signature" for n, _ in d.headers)):
 print(json.dumps(verdicts))
 """
 
-MAIL_DKIM = """
+ARC_DKIMPY = """
+import dkim, json, sys
+keys = json.load(open(sys.argv[1]))
+def txt(name, timeout=5):
+    record = keys.get(name.decode().rstrip("."))
+    return record.encode() if record else None
+cv, results, reason = dkim.ARC(open(sys.argv[2], "rb").read()).verify(dnsfunc=txt)
+print(json.dumps([cv.decode() if cv else "none", reason]))
+"""
+
+ARC_MAIL_DKIM = """
+use Mail::DKIM::ARC::Verifier;
+my $v = Mail::DKIM::ARC::Verifier->new(Strict => 1);
+$v->PRINT(slurp($ARGV[1]));
+$v->CLOSE();
+print encode_json([$v->result, $v->result_detail]);
+"""
+
+MAIL_DKIM_BEGIN = """
 use strict; use JSON::PP; use Mail::DKIM::Verifier; use Net::DNS;
 sub slurp { local $/; open(my $f, '<:raw', $_[0]) or die; return scalar <$f>; }
 my $keys = decode_json(slurp($ARGV[0]));
@@ -33,6 +51,9 @@ my $keys = decode_json(slurp($ARGV[0]));
     my ($name, $type) = @_;
     my $record = $keys->{$name} // return;
     return Net::DNS::RR->new(name => $name, type => 'TXT', txtdata => [$record]); }; }
+"""
+
+MAIL_DKIM = """
 my $v = Mail::DKIM::Verifier->new();
 $v->PRINT(slurp($ARGV[1]));
 $v->CLOSE();
@@ -72,9 +93,19 @@ class Peers:
 
     def mail_dkim(self, message):
         """[[algorithm, verdict]...] of the signatures that it knows (1.20230212 doesn't know ed25519-sha256)."""
-        r = self.run("perl", "-e", MAIL_DKIM, self.dir / "keys.json", self.put(message))
+        r = self.run("perl", "-e", MAIL_DKIM_BEGIN + MAIL_DKIM, self.dir / "keys.json", self.put(message))
         assert r.returncode == 0, r.stderr
         return json.loads(r.stdout)
+
+    def arc(self, message):
+        """["pass", "pass"]: what dkimpy and Mail::DKIM say of the chain."""
+        path = self.put(message)
+        words = []
+        for command in ([PYTHON, "-c", ARC_DKIMPY], ["perl", "-e", MAIL_DKIM_BEGIN + ARC_MAIL_DKIM]):
+            r = self.run(*command, self.dir / "keys.json", path)
+            assert r.returncode == 0, r.stderr
+            words.append(json.loads(r.stdout)[0])
+        return words
 
     def opendkim(self, message):
         """What it says of the message, as text."""

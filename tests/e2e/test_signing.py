@@ -396,3 +396,120 @@ def test_many_at_once(place, keys, tmp_path):
     assert len(messages) == 100
     for message in messages[::10]:
         assert verify(keys, tmp_path, message) == ["pass", "pass"]
+
+
+# --- ARC: mail of others that goes on -----------------------------------------------------------------------------------------
+
+
+def sealing(place, keys, domain, selector="r1", **options):
+    """A server that hands the mail of example.org to a mail store by LMTP and seals it; (server, the store)."""
+    store = place.peer(lmtp=True)
+    seal = {"domain": domain, "selector": selector, "file": keys.files[domain, selector]}
+    s = place.mx(identity={"seal": seal, **options}, zone=keys.zone, hostname=f"mx.{domain}",
+                 domains={"example.org": {"deliver": f"lmtp:127.0.0.1:{store.port}"},
+                          "here.example": {"deliver": "maildir:{dir}/mail/{domain}/{local}"}})  # fmt: skip
+    return s, store
+
+
+def from_a_stranger(server, store, message, recipient="bob@example.org"):
+    """The message as it arrived in the store."""
+    before = len(store.messages)
+    with server.client(source=OTHER) as c:
+        c.hello("mx.elsewhere.example")
+        c.send_message("alice@elsewhere.example", [recipient], re.sub(rb"(?m)^\.", b"..", message))
+    wait_for(lambda: len(store.messages) > before, what="the message in the store")
+    return store.messages[-1]["data"]
+
+
+def link(message, instance):
+    """The three fields of one ARC set: {name: value}, unfolded."""
+    head = re.sub(rb"\r\n[ \t]+", b" ", message.partition(b"\r\n\r\n")[0]).decode()
+    found = re.findall(rf"(?m)^ARC-(Seal|Message-Signature|Authentication-Results): i={instance}; (.*?)\r?$", head)
+    assert len(found) == 3, head
+    return dict(found)
+
+
+def yizhan_arc(keys, tmp_path, message):
+    (tmp_path / "zone").write_text(keys.zone)
+    r = subprocess.run([*PROGRAM, "verify", "--reasons", "--zone", tmp_path / "zone", "-"], input=message, capture_output=True)
+    return json.loads(r.stdout)["arc"]
+
+
+def test_mail_of_others_that_goes_on_is_sealed(place, keys, tmp_path):
+    signer = server(place, keys, keys.entry("r1"))
+    original = sent(signer, LETTER % b"sealed" + b"Hello.\r\n")
+    one, store = sealing(place, keys, "example.org")
+    message = from_a_stranger(one, store, original)
+    assert re.match(rb"(Return-Path:.*\r\n)?ARC-Seal: i=1; a=rsa-sha256; cv=none; d=example.org;", message)
+    results = link(message, 1)["Authentication-Results"]
+    assert results.startswith("mx.example.org;") and "dkim=pass header.d=example.org" in results and "spf=none" in results
+    assert "\r\nAuthentication-Results: " + results.split(";")[0] in message.decode()
+    assert keys.peers.arc(message) == ["pass", "pass"]
+    assert yizhan_arc(keys, tmp_path, message)["result"] == "pass"
+    assert not signatures(message)[1:]  # nothing of ours but the seal
+    # The next one vouches for the chain and adds its link.
+    two, store = sealing(place, keys, "other.example")
+    message = from_a_stranger(two, store, message)
+    assert "cv=pass" in link(message, 2)["Seal"] and "arc=pass" in link(message, 2)["Authentication-Results"]
+    assert keys.peers.arc(message) == ["pass", "pass"]
+    assert yizhan_arc(keys, tmp_path, message)["result"] == "pass"
+    changed = message.replace(b"Hello.", b"Hullo.")
+    assert keys.peers.arc(changed) == ["fail", "fail"] and yizhan_arc(keys, tmp_path, changed)["result"] == "fail"
+
+
+def test_a_broken_chain_is_closed(place, keys, tmp_path):
+    signer = server(place, keys, keys.entry("r1"))
+    original = sent(signer, LETTER % b"broken" + b"Hello.\r\n")
+    one, store = sealing(place, keys, "example.org")
+    message = from_a_stranger(one, store, original).replace(b"Hello.", b"Hullo.")
+    two, store = sealing(place, keys, "other.example")
+    message = from_a_stranger(two, store, message)
+    assert "cv=fail" in link(message, 2)["Seal"] and "arc=fail" in link(message, 2)["Authentication-Results"]
+    assert yizhan_arc(keys, tmp_path, message)["result"] == "fail"
+    # RFC 8617 section 5.1: who comes then adds nothing.
+    three, store = sealing(place, keys, "example.org")
+    assert b"i=3" not in from_a_stranger(three, store, message)
+
+
+def test_forged_results_of_ours_are_gone_from_what_is_sealed(place, keys, tmp_path):
+    one, store = sealing(place, keys, "example.org")
+    forged = b"Authentication-Results: mx.example.org; dkim=pass\r\nARC-Authentication-Results: i=1; mx.example.org; dkim=pass\r\n"
+    message = from_a_stranger(one, store, forged + LETTER % b"forged" + b"Hello.\r\n")
+    assert message.count(b"dkim=pass") == 0
+    assert "cv=fail" in link(message, 2)["Seal"]  # there was a part of a chain
+
+
+def test_what_stays_here_and_what_our_users_send_is_not_sealed(place, keys):
+    one, store = sealing(place, keys, "example.org")
+    with one.client(source=OTHER) as c:
+        c.hello()
+        c.send_message("alice@elsewhere.example", ["carol@here.example"], LETTER % b"stays" + b"x\r\n")
+    assert b"ARC-" not in arrived(one, "carol", b"stays", "here.example")
+    one.submit("alice@example.org", "bob@example.org", LETTER % b"ours" + b"x\r\n")
+    wait_for(lambda: any(b"ours" in m["data"] for m in store.messages), what="the message of a user")
+    assert not any(b"ARC-" in m["data"] for m in store.messages)
+
+
+def test_what_cannot_be_sealed_goes_on_as_it_is(place, keys):
+    one, store = sealing(place, keys, "example.org")
+    message = from_a_stranger(one, store, b"Subject: no author\r\n\r\nx\r\n")
+    assert b"ARC-" not in message and b"Authentication-Results: mx.example.org;" in message
+
+
+def test_headers_of_the_gate_are_part_of_what_is_sealed(place, keys, tmp_path):
+    """Reply-To is oversigned: a rule that adds one must not break our own seal."""
+    store = place.peer(lmtp=True)
+    s = place.mx(identity={"seal": {"domain": "example.org", "selector": "r1", "file": keys.files["example.org", "r1"]}}, zone=keys.zone,
+                 domains={"example.org": {"deliver": f"lmtp:127.0.0.1:{store.port}"}},
+                 gate=[{"name": "early", "action": "add_header", "header": "Reply-To: list@example.org", "at": "rcpt"},
+                       {"name": "late", "action": "add_header", "header": "Sender: list@example.org", "at": "data"}])  # fmt: skip
+    message = from_a_stranger(s, store, LETTER % b"gate" + b"x\r\n")
+    assert b"\r\nReply-To: list@example.org\r\n" in message and b"\r\nSender: list@example.org\r\n" in message
+    assert keys.peers.arc(message) == ["pass", "pass"]
+    for field in (b"Reply-To", b"Sender"):
+        assert keys.peers.arc(message.replace(b"\r\n" + field + b": list@", b"\r\n" + field + b": lost@")) == ["fail", "fail"]
+    # The same for our own users' mail.
+    s = place.mx(identity={"sign": [keys.entry("r1", "e1")]}, zone=keys.zone,
+                 gate=[{"name": "early", "action": "add_header", "header": "Reply-To: list@example.org", "at": "rcpt"},
+                       {"name": "late", "action": "add_header", "header": "Sender: list@example.org", "at": "data"}])  # fmt: skip
+    everybody_passes(keys, tmp_path, sent(s, LETTER % b"gate-ours" + b"x\r\n"))

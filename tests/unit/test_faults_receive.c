@@ -23,8 +23,8 @@
 static struct {
 	bool tls, lmtp;
 	bool judged;           /* by a stranger, whose mail is verified */
-	bool signs;
-	EVP_PKEY *key;         /* of sender.example, when it signs */
+	bool signs, seals;     /* what comes from our own; what is judged and goes on */
+	EVP_PKEY *key;         /* then: of sender.example */
 	struct sim_fault disk; /* ops 0: allocations fail */
 	struct fiber *client;
 	struct receiver *receiver;
@@ -222,7 +222,13 @@ static void not_now(struct office *s, const struct slot_info *info, const struct
 
 static void prepare(struct office *s)
 {
+	static const struct route_domain onward[] = {
+		{ .name = "local.example", .deliver = { .kind = HOP_LMTP, .lmtp_host = { .name = "store.example", .port = 24 } } },
+	};
+
 	s->answer = not_now;
+	if (it.seals)
+		s->routes.domains = onward;
 }
 
 /* All but what the client does for itself. */
@@ -246,10 +252,11 @@ static void body(struct office *s)
 	struct receive_config config = { .hostname = "us.example", .listeners = &listener, .n_listeners = 1, .trusted = &trusted, .n_trusted = 1 };
 	struct signing_key key = { .selector = "s", .key = it.key };
 	const struct signing_domain domain = { .domain = "sender.example", .keys = &key, .n_keys = 1 };
-	const struct signing_config signing = { .domains = &domain, .n_domains = 1 };
+	const struct signing_seal seal = { .domain = "sender.example", .key = key };
+	const struct signing_config signing = { .domains = &domain, .n_domains = 1, .seal = it.seals ? &seal : NULL };
 	struct client c = { .office = s };
 
-	if (it.signs)
+	if (it.signs || it.seals)
 		config.signing = &signing;
 	assert_int_equal(endpoint_parse(SLICE("192.0.2.99:25"), &listener.address), 0);
 	assert_int_equal(cidr_parse(SLICE("192.0.2.0/24"), &trusted), 0);
@@ -291,6 +298,18 @@ static int count_row(const struct queue_row *row, void *context)
 	return 0;
 }
 
+/* Our link of ARC on top of everything, and nothing without it. */
+static size_t link_length(const char *text)
+{
+	const char *results = strstr(text, "\r\nAuthentication-Results: ");
+
+	/* The one with a forged field has a piece of a chain. */
+	faults_check(results && (slice_istarts(slice_from(text), "ARC-Seal: i=2; a=ed25519-sha256; cv=fail; d=sender.example;") ||
+				 slice_istarts(slice_from(text), "ARC-Seal: i=1; a=ed25519-sha256; cv=none; d=sender.example;")));
+	faults_check(strstr(text, "\r\nARC-Message-Signature: i=") && strstr(text, "\r\nARC-Authentication-Results: i="));
+	return (size_t) (results - text) + 2;
+}
+
 /* After the power cut. What was refused or cut off is not there, but for one whose sync failed: that is not known. */
 static void afterwards(struct office *s)
 {
@@ -305,7 +324,7 @@ static void afterwards(struct office *s)
 		faults_check(slice_istarts(slice_from(text), "DKIM-Signature: v=1; a=ed25519-sha256; ") == it.signs);
 		faults_check(strstr(text, "\r\nSubject: faults\r\n") && slice_iends(slice_from(text), "the end\r\n"));
 		if (it.judged)
-			faults_check(slice_istarts(slice_from(text), "Authentication-Results: us.example;\r\n\tspf=none") &&
+			faults_check(strstr(text, "Authentication-Results: us.example;\r\n\tspf=none") == text + (it.seals ? link_length(text) : 0) &&
 				     !strstr(text, "spf=pass") && !strstr(text, "dmarc=pass"));
 	}
 }
@@ -361,6 +380,15 @@ static void test_an_allocation_fails_in_a_session_of_lmtp(void **state)
 	walk("a session of LMTP", false, true, 60);
 }
 
+static void test_an_allocation_fails_while_a_message_is_sealed(void **state)
+{
+	assert_int_equal(crypto_generate(true, 0, &it.key), 0);
+	it.judged = it.seals = true;
+	walk("a session whose mail is sealed", false, false, 60);
+	it.judged = it.seals = false;
+	EVP_PKEY_free(TAKE_PTR(it.key));
+}
+
 static void test_an_allocation_fails_while_a_message_is_judged(void **state)
 {
 	it.judged = true;
@@ -399,6 +427,7 @@ int main(void)
 		T(test_an_allocation_fails_in_a_session_whose_mail_is_signed),
 		T(test_an_allocation_fails_in_a_session_of_lmtp),
 		T(test_an_allocation_fails_while_a_message_is_judged),
+		T(test_an_allocation_fails_while_a_message_is_sealed),
 		T(test_a_call_of_the_disk_fails_in_a_session),
 	};
 
