@@ -684,12 +684,20 @@ static void test_a_recipient_given_twice_is_a_warning(void **state)
 						     "y.yaml:6:14: recipients: \"bob\" is there already\n");
 }
 
+static void test_no_key_stands_twice_in_the_table(void **state)
+{
+	for (size_t i = 0; i < config_n_keys; i++)
+		if (config_key_find(config_keys[i].path) != &config_keys[i])
+			fail_msg("%s", config_keys[i].path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_a_hostname_is_enough_and_the_rest_is_safe),
 		T(test_every_kind_of_value_finds_its_place),
 		T(test_domains_become_mailboxes),
+		T(test_no_key_stands_twice_in_the_table),
 		T(test_a_recipient_given_twice_is_a_warning),
 		T(test_routes_have_conditions),
 		T(test_relays_have_weights_or_an_srv_name),
