@@ -41,7 +41,6 @@ static int connect_rooms(struct config *c)
 	c->queue.hostname = c->hostname;
 	c->deliver.hostname = c->hostname;
 	c->deliver.messages_per_connection = c->queue.messages_per_connection;
-	c->queue.signer = config_signer(c);
 	c->receive.signing = &c->signing;
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
 	if (c->spool.path) {
@@ -107,6 +106,7 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	r = config_read_signing(reader, w, root, c);
 	if (r < 0)
 		return r;
+	c->queue.signer = config_signer(c);
 	r = config_read_reports(reader, root, c);
 	if (r < 0)
 		return r;

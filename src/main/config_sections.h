@@ -32,7 +32,7 @@ int config_read_checks(struct config_reader *reader, struct config *c);
 /* The keys are freed by config_free. */
 int config_read_signing(struct config_reader *reader, struct world *w, const struct config_node *root, struct config *c);
 void config_free_keys(struct config *c);
-/* Signs what we write ourselves with these keys. */
+/* Signs what we write ourselves with these keys; without keys it has no function. */
 struct signer config_signer(const struct config *c);
 
 /* Helpers that several of them need. */

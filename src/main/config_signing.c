@@ -214,7 +214,7 @@ static int sign_own(const void *context, struct world *w, struct slice message, 
 
 struct signer config_signer(const struct config *c)
 {
-	return (struct signer) { sign_own, &c->signing };
+	return (struct signer) { signing_is_configured(&c->signing) ? sign_own : NULL, &c->signing };
 }
 
 void config_free_keys(struct config *c)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "mail/downgrade.h"
 #include "queue/home.h"
 
 #define REPORTERS_MAX 8u
@@ -195,6 +196,45 @@ static int write_text(struct report *rp, msgid_t id, struct buffer *out, struct 
 	return r < 0 ? r : buffer_error(out);
 }
 
+static bool is_ascii(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if ((unsigned char) s.data[i] > 127)
+			return false;
+	return true;
+}
+
+/* What is signed can't be encoded on its way any more, for a server that takes no 8-bit content: so it is now (RFC 6376
+ * section 5.3). What can't be stays as it is. -ENOMEM. */
+static int make_ascii(struct report *rp, struct buffer *text, struct dsn_result *how)
+{
+	_cleanup_(downgrade_freep) struct downgrade *d = NULL;
+	_cleanup_buffer_ struct buffer out = { 0 };
+	struct downgrade_plan plan = { 0 };
+	int r;
+
+	if (!queue_configuration(rp->home->queue)->signer.sign || how->body == BODY_7BIT || how->smtputf8)
+		return 0;
+	r = downgrade_begin(rp->arena, SEVEN_BIT, &d);
+	if (r >= 0)
+		r = downgrade_look(d, buffer_slice(text));
+	if (r >= 0)
+		r = downgrade_plan(d, &plan);
+	if (r >= 0 && !plan.signatures)
+		r = downgrade_write(d, buffer_slice(text), &out);
+	if (r >= 0 && !plan.signatures)
+		r = downgrade_end(d, &out);
+	if (r >= 0)
+		r = buffer_error(&out);
+	if (r < 0 || plan.signatures || !is_ascii(buffer_slice(&out)))
+		return r == -ENOMEM ? r : 0;
+	buffer_done(text);
+	*text = out;
+	out = (struct buffer) { 0 };
+	how->body = BODY_7BIT;
+	return 0;
+}
+
 /* A notification that can't be signed goes unsigned: nobody would send it again. */
 static void sign(struct report *rp, msgid_t id, struct slice text, struct buffer *out)
 {
@@ -285,6 +325,8 @@ static int write_and_send(struct report *rp)
 		rp->reader = NULL; /* then without the original */
 	r = write_text(rp, id, &text, &how);
 	spool_reader_close(TAKE_PTR(rp->reader));
+	if (r >= 0)
+		r = make_ascii(rp, &text, &how);
 	if (r < 0)
 		return r;
 	r = submit(rp, id, buffer_slice(&text), &how);

@@ -323,6 +323,21 @@ def test_a_bounce_is_signed(place, keys, tmp_path):
     assert {t["d"] for t in signatures(message)} == {"example.org"}
 
 
+def test_a_signed_bounce_of_8_bit_mail_reaches_a_server_without_8bitmime(place, keys, tmp_path):
+    refuses = place.peer(answers={"RCPT": "550 5.1.1 no such user"})
+    old = place.peer(extensions=("PIPELINING",))
+    s = server(place, keys, keys.entry("r1", "e1"),
+               routes=[{"to": "*@far.example", "via": [{"host": f"127.0.0.1:{refuses.port}"}]},
+                       {"to": "*", "via": [{"host": f"127.0.0.1:{old.port}"}]}])  # fmt: skip
+    mime = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
+    letter = mime + LETTER % b"acht"
+    s.submit("alice@sender.example", "nobody@far.example", letter + "Grüße\r\n".encode(), parameters=" BODY=8BITMIME")
+    wait_for(lambda: old.messages, what="the bounce at the server without 8BITMIME")
+    message = old.messages[0]["data"]
+    assert message.isascii() and base64.b64encode("Grüße\r\n".encode()) in message
+    everybody_passes(keys, tmp_path, message)
+
+
 def test_the_trace_says_who_signed(place, keys):
     s = server(place, keys, keys.entry("r1", "e1"))
     identity = s.submit("alice@example.org", "bob@example.org", LETTER % b"trace" + b"x\r\n")
