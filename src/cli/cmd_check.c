@@ -69,6 +69,8 @@ static int check(struct world *w, void *arg)
 		return r;
 	}
 	check_surroundings(w, config, &errors);
+	if (errors.warnings.len)
+		fwrite(errors.warnings.data, 1, errors.warnings.len, stderr);
 	if (errors.count) {
 		fwrite(errors.text.data, 1, errors.text.len, stderr);
 		return CLI_NO;

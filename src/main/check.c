@@ -10,6 +10,7 @@
 #include "receive/settings.h"
 #include "users/user_file.h"
 #include "world/file.h"
+#include "world/stream.h"
 
 struct check {
 	struct world *world;
@@ -191,6 +192,32 @@ static int check_password_files(struct check *k)
 	return r;
 }
 
+/* An address may come to this machine later, with the other half of a pair of servers: so this is no error. */
+static void check_source(struct check *k, const char *what, const struct ip *ip)
+{
+	struct endpoint at = { .kind = ENDPOINT_IP, .ip = *ip };
+	_cleanup_(listener_closep) struct listener *l = NULL;
+	char text[IP_TEXT];
+
+	if (ip->family && listener_open(k->world, &at, NULL, &l) == -EADDRNOTAVAIL)
+		config_warning(k->errors, &k->mark, "%s: this machine does not have the address %s; mail that is to leave from there waits", what,
+			       ip_format(ip, text));
+}
+
+static void check_sources(struct check *k)
+{
+	const struct route_config *c = &k->config->route;
+	char what[100];
+
+	check_source(k, "deliver.source", &k->config->deliver.source);
+	check_source(k, "deliver.source6", &k->config->deliver.source6);
+	for (unsigned i = 0; i < c->n_sources; i++) {
+		snprintf(what, sizeof(what), "sources.%s", c->sources[i].name);
+		for (unsigned n = 0; n < c->sources[i].n_sources; n++)
+			check_source(k, what, &c->sources[i].sources[n].ip);
+	}
+}
+
 int check_surroundings(struct world *w, const struct config *c, struct config_errors *errors)
 {
 	struct check k = { .world = w, .config = c, .errors = errors, .mark = { c->file, 0, 0 } };
@@ -200,6 +227,7 @@ int check_surroundings(struct world *w, const struct config *c, struct config_er
 	check_users(&k);
 	if (check_password_files(&k) < 0)
 		return -ENOMEM;
+	check_sources(&k);
 	check_directory(&k, "spool", c->spool.path);
 	for (unsigned i = 0; i < c->route.n_domains; i++)
 		if (c->route.domains[i].deliver.kind == HOP_MAILDIR)

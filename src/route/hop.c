@@ -15,7 +15,7 @@ static void describe_host(const struct host_port *h, char *out, size_t size)
 	}
 }
 
-const char *hop_describe(const struct hop *h, char *out, size_t size)
+static void describe(const struct hop *h, char *out, size_t size)
 {
 	char text[ENDPOINT_TEXT + DOMAIN_TEXT];
 
@@ -56,6 +56,18 @@ const char *hop_describe(const struct hop *h, char *out, size_t size)
 		snprintf(out, size, "reject");
 		break;
 	}
+}
+
+const char *hop_describe(const struct hop *h, char *out, size_t size)
+{
+	size_t used;
+
+	if (size == 0)
+		return out;
+	describe(h, out, size);
+	used = strlen(out);
+	if (h->source && !(h->kind == HOP_RELAY && h->source == h->relay->source))
+		snprintf(out + used, size - used, " from %s", h->source->name);
 	return out;
 }
 

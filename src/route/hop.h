@@ -81,7 +81,8 @@ struct ladder {
 const char *tls_policy_name(enum tls_policy p);
 
 #define DOMAIN_TEXT 262 /* the longest domain, a colon, a port and a NUL */
-/* "mx", "relay backup", "maildir:/var/mail/example.org/bob", "host 10.0.0.7:25"... Returns out. */
+/* "mx", "relay backup", "maildir:/var/mail/example.org/bob", "host 10.0.0.7:25", "mx from bulk" (a pool of sources)... Returns
+ * out. */
 const char *hop_describe(const struct hop *h, char *out, size_t size);
 /* "unreachable, blocked", "delayed 30m". Returns out. */
 const char *hop_when_describe(const struct hop *h, char *out, size_t size);

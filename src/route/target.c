@@ -260,6 +260,7 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 	struct target t = { .status = TARGET_OK, .ttl = UINT32_MAX };
 	char text[ENDPOINT_TEXT + DOMAIN_TEXT + 16], name[DOMAIN_MAX + 1], suffix[SUFFIX_TEXT];
 	const struct relay *relay = hop->relay;
+	struct hop anywhere = *hop;
 
 	if (route_domain_text(domain, name) < 0)
 		slice_copy(domain, name, sizeof(name));
@@ -279,7 +280,8 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 		break;
 	case HOP_HOST:
 		t.hosts[0] = from_host_port(&hop->host, 0);
-		hop_describe(hop, text, sizeof(text));
+		anywhere.source = NULL; /* the suffix says it */
+		hop_describe(&anywhere, text, sizeof(text));
 		t.site = arena_printf(q->arena, "host:%s%s", text + strlen("host "), site_suffix(hop, suffix));
 		break;
 	case HOP_LMTP:

@@ -131,6 +131,8 @@ def test_another_address_is_a_rung_of_the_ladder(place):
     assert arrival(peer)["to"]
     assert peer.clients == ["127.0.0.21", "127.0.0.22"]
     failed = attempts(server, identity)[0]
+    stepped = [e for e in server.events(identity) if e["event"] == "stepped"]
+    assert stepped[0]["to_hop"] == f"host {host} from other"
     assert failed["class"] == "blocked" and failed["source"] == "127.0.0.21" and failed["site"].endswith(";from=usual")
 
 
@@ -153,6 +155,8 @@ def test_an_address_that_this_machine_lacks_is_said(place):
     server.submit(SENDER, "bob@dest.example")
     is_waiting(server, "the source address 192.0.2.77 is none of this machine")
     assert peer.connections == 0
+    said = server.command("check")
+    assert "sources.gone: this machine does not have the address 192.0.2.77" in said.stdout + said.stderr
 
 
 # --- proxies -------------------------------------------------------------------------------------------------------------

@@ -409,6 +409,7 @@ static const struct source bulk_sources[] = {
 static const struct source_pool bulk = { .name = "bulk", .n_sources = ARRAY_LEN(bulk_sources), .sources = bulk_sources };
 static const struct relay itself = { .name = "itself", .n_hosts = 2, .hosts = relay_hosts, .source = &bulk };
 static const struct hop from_bulk = { .kind = HOP_RELAY, .relay = &backup, .source = &bulk };
+static const struct hop host_from_bulk = { .kind = HOP_HOST, .host = { .ip = { 4, { 10, 0, 0, 7 } }, .port = 25 }, .source = &bulk };
 static const struct hop by_itself = { .kind = HOP_RELAY, .relay = &itself, .source = &bulk };
 
 static void test_sources_are_chosen_by_family_and_weight(void **state)
@@ -436,6 +437,7 @@ static void configured(struct fixture *f)
 {
 	struct hop required = { .kind = HOP_MX, .tls = TLS_REQUIRED };
 	struct address_list list;
+	char text[200];
 	struct target t;
 
 	assert_int_equal(route_target_cached(f->router, &news_hops[0], SLICE("x.example"), f->arena, &t), 1);
@@ -456,6 +458,10 @@ static void configured(struct fixture *f)
 	assert_string_equal(t.site, "mx:a.mx.example>b.mx.example,c.mx.example;tls=required;from=bulk");
 	assert_int_equal(route_target_cached(f->router, &from_bulk, SLICE("x.example"), f->arena, &t), 1);
 	assert_string_equal(t.site, "relay:backup;from=bulk");
+	assert_int_equal(route_target_cached(f->router, &host_from_bulk, SLICE("x.example"), f->arena, &t), 1);
+	assert_string_equal(t.site, "host:10.0.0.7:25;from=bulk");
+	assert_string_equal(hop_describe(&host_from_bulk, text, sizeof(text)), "host 10.0.0.7:25 from bulk");
+	assert_string_equal(hop_describe(&by_itself, text, sizeof(text)), "relay itself");
 	assert_int_equal(route_target_cached(f->router, &by_itself, SLICE("x.example"), f->arena, &t), 1);
 	assert_string_equal(t.site, "relay:itself");
 	assert_int_equal(route_target(f->router, &(struct hop) { .kind = HOP_MX, .tls = TLS_REQUIRED }, SLICE("other.example"),
