@@ -30,6 +30,7 @@ static struct {
 	struct delivery deliveries[MESSAGES_MAX];
 	unsigned n, next;
 	const char *content;
+	size_t chunk;        /* octets that are there at once; 0: all */
 	usec_t lookup_time;  /* of all but the first */
 	unsigned lookups;
 	const char *addresses[3]; /* of the hosts, by port: 25, 26, 27 */
@@ -55,6 +56,8 @@ ssize_t spool_reader_read(struct spool_reader *r, uint64_t offset, void *data, s
 int spool_reader_view(struct spool_reader *r, uint64_t offset, struct slice *ret)
 {
 	*ret = slice_skip(slice_from(fake.content), (size_t) offset);
+	if (fake.chunk)
+		*ret = slice_head(*ret, MIN(fake.chunk, ret->len));
 	return 0;
 }
 
@@ -124,6 +127,7 @@ struct manners {
 	const char *bdat;     /* its reply to BDAT; "": it hangs up there */
 	unsigned rcpt_max;    /* then 452 */
 	usec_t reply_pause;   /* before each octet of each reply */
+	usec_t read_pause;    /* before each line of the content */
 };
 
 struct server {
@@ -187,7 +191,8 @@ static void read_content(struct server *s, struct stream *stream, struct line_re
 
 	reply(s, stream, "354 go on\r\n");
 	while (smtp_read_line(lines, 2000, now() + USEC_HOUR, &line) == 0 && !slice_eq_str(line, "."))
-		;
+		if (s->manners.read_pause && fiber_sleep_until(now() + s->manners.read_pause) < 0)
+			return;
 	s->contents++;
 	reply(s, stream, "250 2.0.0 taken\r\n");
 }
@@ -605,6 +610,35 @@ static void test_cancelled_in_a_race_everybody_goes_home(void **state)
 	loop_stop(f->client);
 	assert_int_equal(outcome(0, 0)->kind, OUTCOME_NONE);
 	assert_int_equal(sim_connections_made(f->sim, f->client_host, f->server_host, 25), 0);
+}
+
+static struct fixture *race_once(void)
+{
+	void *state = NULL;
+	struct fixture *f;
+
+	setup(&state);
+	f = state;
+	(void) add_server(f, "192.0.2.26:26");
+	f->target.n_hosts = 2;
+	fake.addresses[1] = "2001:db8::26 192.0.2.26";
+	fake.lookup_time = 10 * USEC_MS;
+	silence(f, "2001:db8::25");
+	silence(f, "192.0.2.25");
+	(void) deliver_one(f);
+	is_taken(0, 0, "192.0.2.26");
+	return f;
+}
+
+static void test_a_race_is_the_same_each_time_in_a_simulation(void **state)
+{
+	struct fixture *f = race_once();
+	uint64_t hash = sim_trace_hash(f->sim);
+
+	teardown((void **) &f);
+	f = race_once();
+	assert_true(sim_trace_hash(f->sim) == hash);
+	teardown((void **) &f);
 }
 
 /* --- where from ------------------------------------------------------------------------------------------------- */
@@ -1095,6 +1129,30 @@ static void test_a_trickling_peer_cannot_hold_a_message(void **state)
 	is_taken(1, 0, "192.0.2.25");
 }
 
+/* It reads a line every five seconds: each piece goes within its own limit. */
+static void test_a_peer_that_reads_slowly_cannot_hold_a_message(void **state)
+{
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "192.0.2.25:25");
+	struct sim_link narrow = sim_link_default();
+	char *content = arena_alloc(f->arena, 100 * 1000 + 1);
+
+	narrow.send_buffer = narrow.receive_buffer = 2000;
+	sim_set_link(f->sim, NULL, NULL, &narrow);
+	for (unsigned i = 0; i < 100; i++)
+		sprintf(content + i * 1000, "%0998u\r\n", i);
+	fake.content = content;
+	fake.chunk = 1000;
+	fake.addresses[0] = "192.0.2.25";
+	f->envelope.size = 100 * 1000;
+	f->config.attempt_timeout = 3 * USEC_MIN;
+	s->manners.read_pause = 5 * USEC_SEC;
+	assert_in_range(deliver_one(f), 3 * USEC_MIN, 4 * USEC_MIN);
+	assert_int_equal(outcome(0, 0)->kind, OUTCOME_DEFERRED);
+	assert_int_equal(outcome(0, 0)->stage, STAGE_DATA);
+	assert_non_null(strstr(outcome(0, 0)->reply.text, "it took longer than a whole attempt may take"));
+}
+
 /* --- what is remembered -------------------------------------------------------------------------------------------- */
 
 static void test_what_is_remembered_has_its_place_and_its_time(void **state)
@@ -1144,6 +1202,7 @@ int main(void)
 		T(test_all_that_failed_is_told_and_the_mail_waits),
 		T(test_no_more_addresses_are_tried_than_allowed),
 		T(test_cancelled_in_a_race_everybody_goes_home),
+		cmocka_unit_test(test_a_race_is_the_same_each_time_in_a_simulation),
 		T(test_a_pool_gives_the_address_and_its_name),
 		T(test_a_pool_without_the_family_says_so),
 		T(test_an_address_that_is_not_ours_is_a_clear_trouble),
@@ -1163,6 +1222,7 @@ int main(void)
 		T(test_a_refused_content_is_no_failure_of_bdat),
 		T(test_binary_content_has_no_other_way_than_bdat),
 		T(test_a_trickling_peer_cannot_hold_a_message),
+		T(test_a_peer_that_reads_slowly_cannot_hold_a_message),
 		T(test_what_is_remembered_has_its_place_and_its_time),
 	};
 
