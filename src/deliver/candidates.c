@@ -210,7 +210,7 @@ static void failed(struct race *race, const struct dial_target *t, int error, co
 
 	set_state(c, candidate_of(t), CANDIDATE_DONE);
 	/* Without a route into the family, the next hosts need not wait for that to be found again. */
-	if (error == -ENETUNREACH && t->to.kind == ENDPOINT_IP && !t->source && !t->from.family)
+	if ((error == -ENETUNREACH || error == -EADDRNOTAVAIL) && t->to.kind == ENDPOINT_IP && !t->source && !t->from.family)
 		remember(race->deliverer->remembered, REMEMBERED_UNROUTABLE, t->to.ip.family == 6 ? "6" : "4", 1, UNROUTABLE_KEPT);
 	dial_failure(t, error, why, race->arena, &o);
 	c->trouble(c->context, &o);

@@ -128,5 +128,7 @@ void dial_failure(const struct dial_target *t, int error, const char *why, struc
 		remote.ip = t->to.ip;
 	if (!why && error == -EADDRNOTAVAIL && t->from.family)
 		why = arena_printf(a, "the source address %s is none of this machine", ip_format(&t->from, ip));
+	else if (!why && error == -EADDRINUSE && t->from.family)
+		why = arena_printf(a, "all ports of the source address %s are in use", ip_format(&t->from, ip));
 	failure_connection_because(ret, STAGE_CONNECT, &remote, error, why, a);
 }

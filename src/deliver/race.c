@@ -87,7 +87,7 @@ static void run(void *arg)
 	fiber_wake(f->owner);
 }
 
-/* transport: taken. */
+/* transport: taken, unless it fails. */
 static int start(struct contest *f, const struct dial_target *target, struct transport *transport, usec_t deadline)
 {
 	struct runner *a = arena_new_type(f->race->arena, struct runner);
@@ -97,10 +97,8 @@ static int start(struct contest *f, const struct dial_target *target, struct tra
 		*a = (struct runner) { .field = f, .target = target, .transport = transport, .deadline = deadline };
 		r = fiber_group_spawn(&f->runners, "connect", run, a);
 	}
-	if (r < 0) {
-		transport_close(transport);
+	if (r < 0)
 		return r;
-	}
 	f->running++;
 	f->scouting = !target;
 	return 0;
@@ -133,6 +131,23 @@ static int watch(struct contest *f)
 	}
 }
 
+/* What try_alone has begun goes on without a fiber of its own, as long as it takes: there is none to be had. 0; -EAGAIN: it
+ * failed; -ECANCELED, -ENOMEM. */
+static int go_on_alone(struct race *race, const struct dial_target *t, struct transport *transport, usec_t deadline,
+		       struct stream **ret_stream)
+{
+	struct runner a = { .target = t, .transport = transport, .deadline = deadline };
+	const char *why = NULL;
+	int r;
+
+	r = transport ? finish(&a, ret_stream) : dial(race->deliverer, t, deadline, race->arena, ret_stream, &why);
+	transport_close(a.transport);
+	if (r == 0 || r == -ECANCELED || r == -ENOMEM)
+		return r;
+	race->failed(race, t, r, why);
+	return -EAGAIN;
+}
+
 /* first: whose attempt is not done; transport: it is under way already (taken), or NULL. */
 static int compete(struct race *race, const struct dial_target *first, struct transport *transport, usec_t deadline,
 		   const struct dial_target **ret, struct stream **ret_stream)
@@ -142,9 +157,11 @@ static int compete(struct race *race, const struct dial_target *first, struct tr
 
 	fiber_group_init(&f.runners);
 	f.next_at = deadline_after(now(), transport ? 0 : race->settings->config.connection_attempt_delay);
-	r = start(&f, first, transport, deadline);
-	if (r >= 0)
-		r = watch(&f);
+	if (start(&f, first, transport, deadline) < 0) {
+		*ret = first;
+		return go_on_alone(race, first, transport, deadline, ret_stream);
+	}
+	r = watch(&f);
 	fiber_group_done(&f.runners);
 	if (r < 0) {
 		stream_free(f.stream); /* of one who came in while we were told to stop */

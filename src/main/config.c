@@ -285,6 +285,8 @@ const char *config_needs_restart(const struct config *old, const struct config *
 		return "dns";
 	if (old->receive.duplicate_entries != new->receive.duplicate_entries)
 		return "duplicates.entries";
+	if (old->deliver.remembered != new->deliver.remembered)
+		return "deliver.remembered";
 	if (old->threads != new->threads)
 		return "threads";
 	if (!same_text(old->user, new->user) || !same_text(old->group, new->group))

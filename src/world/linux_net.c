@@ -285,6 +285,8 @@ int linux_connect(struct world *w, const struct endpoint *to, const struct endpo
 	}
 	r = 0;
 	if (connect(fd, &remote.sa, remote_len) < 0) {
+		if (errno == EADDRNOTAVAIL && from && from->kind == ENDPOINT_IP)
+			return -EADDRINUSE; /* it is ours: bind took it. No port of it is left for this server */
 		if (errno != EINPROGRESS && errno != EINTR)
 			return -errno;
 		r = 1;

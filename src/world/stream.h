@@ -51,7 +51,8 @@ DEFINE_FREEP(struct transport, transport_close)
 bool transport_closed_in_order(struct transport *t); /* false when it can't be told */
 
 /* Connects from the current fiber. from may be NULL (any address). -ECONNREFUSED, -ETIMEDOUT,
- * -ENETUNREACH... as connect(2); -EADDRNOTAVAIL when `from` isn't ours. Unix sockets too. TCP_NODELAY is set. */
+ * -ENETUNREACH... as connect(2); -EADDRNOTAVAIL when `from` isn't ours, -EADDRINUSE when all its
+ * ports are in use. Unix sockets too. TCP_NODELAY is set. */
 int net_connect(const struct endpoint *to, const struct endpoint *from, usec_t deadline, struct transport **ret);
 /* The same in two steps. 0: it is there already; 1: it is under way, and nothing but net_connect_wait and transport_close may
  * be done with *ret. */

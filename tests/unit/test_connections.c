@@ -612,6 +612,22 @@ static void test_cancelled_in_a_race_everybody_goes_home(void **state)
 	assert_int_equal(sim_connections_made(f->sim, f->client_host, f->server_host, 25), 0);
 }
 
+static void test_without_a_fiber_for_a_race_one_address_comes_after_the_other(void **state)
+{
+	struct fixture *f = *state;
+
+	loop_stop(f->client);
+	loop_free(f->client);
+	assert_int_equal(loop_new(f->client_world, "client", 0, 1, &f->client), 0);
+	assert_int_equal(loop_start(f->client), 0);
+	silence(f, "2001:db8::25");
+	(void) add_server(f, "192.0.2.25:25");
+	f->config.connect_timeout = 5 * USEC_SEC;
+	assert_in_range(deliver_one(f), 5 * USEC_SEC, 6 * USEC_SEC);
+	is_taken(0, 0, "192.0.2.25");
+	assert_int_equal(f->n_events, 1);
+}
+
 static struct fixture *race_once(void)
 {
 	void *state = NULL;
@@ -1202,6 +1218,7 @@ int main(void)
 		T(test_all_that_failed_is_told_and_the_mail_waits),
 		T(test_no_more_addresses_are_tried_than_allowed),
 		T(test_cancelled_in_a_race_everybody_goes_home),
+		T(test_without_a_fiber_for_a_race_one_address_comes_after_the_other),
 		cmocka_unit_test(test_a_race_is_the_same_each_time_in_a_simulation),
 		T(test_a_pool_gives_the_address_and_its_name),
 		T(test_a_pool_without_the_family_says_so),
