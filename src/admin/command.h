@@ -24,10 +24,11 @@ admin_command_fn command_queue_list, command_queue_show, command_queue_summary, 
 admin_command_fn command_sites, command_status, command_trace, command_journal_flush, command_route, command_stop,
 	command_reload, command_reports_flush, command_reports_send;
 
-/* How mail to an address would go, as members of a JSON object: ladder, and per rung the hosts with their addresses. Asks
- * the DNS; from a fiber. address was parsed by address_parse. 0 or -ENOMEM, -ECANCELED. */
-int explain_route(struct world *w, struct router *router, const struct address *to, const struct route_facts *facts, usec_t deadline,
-		  struct arena *a, struct making *ret);
+/* How mail to an address would go, as members of a JSON object: the ladder, per rung the hosts with their addresses and what
+ * the queue knows of the site, and why the next message would take this rung and not that. queue: NULL where there is no
+ * server to ask. Asks the DNS; from a fiber. address was parsed by address_parse. 0 or -ENOMEM, -ECANCELED. */
+int explain_route(struct router *router, struct queue *queue, const struct address *to, const struct route_facts *facts,
+		  usec_t deadline, struct arena *a, struct making *ret);
 
 /* The text that Prometheus reads. */
 int metrics_text(const struct admin_parts *p, struct buffer *out);

@@ -18,9 +18,16 @@ struct route_command {
 
 /* --- for people -------------------------------------------------------------------------------------------------- */
 
+/* What others said may hold anything. */
+static const char *safe(const json_t *o, const char *key, char out[static 512])
+{
+	return cli_safe(cli_text(o, key), out, 512);
+}
+
 static void print_host(const json_t *host)
 {
 	const json_t *addresses = json_object_get(host, "addresses");
+	char text[512];
 
 	printf("       ");
 	if (json_object_get(host, "preference"))
@@ -30,34 +37,75 @@ static void print_host(const json_t *host)
 		printf(" %s", json_string_value(json_array_get(addresses, i)));
 	if (!json_array_size(addresses))
 		printf(" no address");
+	if (cli_number(host, "weight"))
+		printf(", weight %llu", (unsigned long long) cli_number(host, "weight"));
+	if (json_is_true(json_object_get(host, "dnssec")))
+		printf(", DNSSEC");
 	if (*cli_text(host, "trouble"))
 		printf(" (%s)", cli_text(host, "trouble"));
 	putchar('\n');
+	if (*cli_text(host, "sick_until"))
+		printf("             asked last until %s: %s\n", cli_text(host, "sick_until"), safe(host, "last_error", text));
 }
 
-static void print_rung(size_t i, const json_t *rung)
+static void print_live(const json_t *live)
 {
-	const json_t *hosts = json_object_get(rung, "hosts");
-	const char *status = cli_text(rung, "status");
+	char text[512];
 
-	printf("%5zu  %s", i + 1, cli_text(rung, "hop"));
+	printf("       state: %s", cli_text(live, "state"));
+	if (cli_number(live, "window"))
+		printf(", %llu of %llu connections (at most %llu), %llu waiting", (unsigned long long) cli_number(live, "connections"),
+		       (unsigned long long) cli_number(live, "window"), (unsigned long long) cli_number(live, "window_most"),
+		       (unsigned long long) cli_number(live, "waiting"));
+	if (*cli_text(live, "next"))
+		printf(", tried again at %s after %llu failures", cli_text(live, "next"), (unsigned long long) cli_number(live, "failures"));
+	putchar('\n');
+	if (*cli_text(live, "cool"))
+		printf("       cool-down (%s) until %s%s\n", cli_text(live, "cool"), cli_text(live, "cool_until"),
+		       json_is_true(json_object_get(live, "canary")) ? "; a canary is out" : ", then one message tests it");
+	if (*cli_text(live, "last_error"))
+		printf("       last error: %s\n", safe(live, "last_error", text));
+}
+
+static void print_what(const json_t *rung)
+{
+	char text[512];
+
 	if (*cli_text(rung, "when"))
 		printf(", when %s", cli_text(rung, "when"));
+	if (*cli_text(rung, "source"))
+		printf(", from %s", cli_text(rung, "source"));
+	if (*cli_text(rung, "user"))
+		printf(", as user %s", cli_text(rung, "user"));
 	if (*cli_text(rung, "tls"))
 		printf(", TLS: %s", cli_text(rung, "tls"));
 	if (*cli_text(rung, "text"))
-		printf(": %s", cli_text(rung, "text"));
+		printf(": %s", safe(rung, "text", text));
 	if (*cli_text(rung, "login"))
 		printf(", logged in as %s", cli_text(rung, "login"));
 	if (json_is_true(json_object_get(rung, "implicit_mx")))
 		printf(", no MX: the domain itself");
 	if (json_is_true(json_object_get(rung, "dnssec")))
 		printf(", DNSSEC");
+}
+
+static void print_rung(size_t i, const json_t *rung)
+{
+	const json_t *hosts = json_object_get(rung, "hosts"), *live = json_object_get(rung, "live");
+	const char *status = cli_text(rung, "status"), *verdict = cli_text(rung, "verdict");
+	char text[512];
+
+	printf("%5zu  %s", i + 1, cli_text(rung, "hop"));
+	print_what(rung);
 	putchar('\n');
+	if (*verdict)
+		printf("       %s%s: %s\n", strcmp(verdict, "next") == 0 ? "=> " : "", verdict, safe(rung, "because", text));
 	if (*status && strcmp(status, "ok") != 0)
-		printf("       %s%s%s\n", status, *cli_text(rung, "why") ? ": " : "", cli_text(rung, "why"));
+		printf("       %s%s%s\n", status, *cli_text(rung, "why") ? ": " : "", safe(rung, "why", text));
 	if (*cli_text(rung, "site"))
 		printf("       site %s\n", cli_text(rung, "site"));
+	if (live)
+		print_live(live);
 	for (size_t k = 0; k < json_array_size(hosts); k++)
 		print_host(json_array_get(hosts, k));
 }
@@ -75,6 +123,8 @@ static void print_explanation(const json_t *o)
 	printf("because of %s\n", cli_text(o, "rule"));
 	for (size_t i = 0; i < json_array_size(ladder); i++)
 		print_rung(i, json_array_get(ladder, i));
+	if (!json_is_true(json_object_get(o, "live")))
+		printf("No server runs with this configuration, so nothing is known of cool-downs, windows and the health of hosts.\n");
 }
 
 /* --- the question ---------------------------------------------------------------------------------------------------- */
@@ -115,26 +165,50 @@ static int read_question(const struct route_command *c, struct arena *a, struct 
 
 /* --- asking --------------------------------------------------------------------------------------------------------- */
 
-static int explain(struct world *w, const struct route_command *c, const struct config *config, struct making *result)
+/* Without a server: by the configuration and the DNS alone. */
+static int explain(struct world *w, const struct question *q, const struct config *config, struct arena *arena, json_t **ret)
 {
 	_cleanup_(resolver_freep) struct resolver *resolver = NULL;
 	_cleanup_(router_freep) struct router *router = NULL;
-	_cleanup_(arena_freep) struct arena *arena = NULL;
 	_cleanup_(freep) char *why = NULL;
-	struct question q = { 0 };
-	int r = arena_new(0, &arena);
+	struct making making = making_object();
+	int r = resolver_new(w, NULL, &config->dns, &resolver, &why);
 
-	if (r >= 0) {
-		r = read_question(c, arena, &q);
-		if (r != CLI_YES)
-			return r;
-		r = resolver_new(w, NULL, &config->dns, &resolver, &why);
-	}
 	if (r >= 0)
 		r = router_new(w, NULL, resolver, &config->route, &router);
 	if (r >= 0)
-		r = explain_route(w, router, &q.to, &q.facts, deadline_after(now(), EXPLAIN_TIME), arena, result);
+		r = explain_route(router, NULL, &q->to, &q->facts, deadline_after(now(), EXPLAIN_TIME), arena, &making);
+	if (making_take(&making, ret) < 0)
+		r = -ENOMEM;
 	return r < 0 ? cli_failed("%s", why ? why : strerrordesc_np(-r)) : CLI_YES;
+}
+
+/* The server knows more, when one runs. */
+static int ask_server(struct world *w, const struct route_command *c, const struct question *q, const struct config *config,
+		      json_t **ret)
+{
+	struct making making = making_object(), *o = &making, headers = making_list();
+	json_t *request = NULL;
+	int r;
+
+	json_set_text(o, "command", "route");
+	json_set_text(o, "to", c->to);
+	json_set_text(o, "from", c->from);
+	json_set_text(o, "user", c->user);
+	json_set_number(o, "size", c->size);
+	for (unsigned i = 0; i < q->facts.n_headers; i++) {
+		struct making pair = making_list();
+
+		json_append_text(&pair, q->facts.headers[i].name);
+		json_append_text(&pair, q->facts.headers[i].value);
+		json_append(&headers, &pair);
+	}
+	json_put(o, "headers", &headers);
+	if (making_take(o, &request) < 0)
+		return cli_failed("out of memory");
+	r = cli_ask(w, config, request, NULL, NULL, true, ret);
+	json_decref(request);
+	return r;
 }
 
 /* A rung is a way when it needs no host, or has one with an address. */
@@ -165,16 +239,20 @@ static int work(struct world *w, void *arg)
 {
 	const struct route_command *c = arg;
 	_cleanup_(config_freep) struct config *config = NULL;
-	struct making making;
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	struct question q = { 0 };
 	json_t *result = NULL;
 	int r = cli_load_config(w, c->common.config, false, &config);
 
 	if (r != CLI_YES)
 		return r;
-	making = making_object();
-	r = explain(w, c, config, &making);
-	if (making_take(&making, &result) < 0)
+	if (arena_new(0, &arena) < 0)
 		return cli_failed("out of memory");
+	r = read_question(c, arena, &q);
+	if (r != CLI_YES)
+		return r;
+	if (ask_server(w, c, &q, config, &result) != CLI_YES)
+		r = explain(w, &q, config, arena, &result);
 	if (r == CLI_YES) {
 		if (c->common.json)
 			cli_print_json(result);
@@ -231,10 +309,12 @@ static int run(const struct cli_command *self, int argc, char **argv)
 const struct cli_command cli_route = {
 	.name = "route",
 	.summary = "how mail to an address would go, and why",
-	.usage = "Usage: yizhan route ADDRESS [--from SENDER] [--user NAME] [--size N] [--header 'NAME: VALUE'] [-c FILE] [--json]\n"
+	.usage = "Usage: yizhan route ADDRESS [options]\n"
 		 "\n"
-		 "Shows which rule decides, the ladder of hops with their conditions, the MX hosts and their\n"
-		 "addresses as the DNS gives them now. Asks the DNS itself; no server need run.\n"
+		 "Shows which rule decides, the ladder of hops with their conditions, which of them the next message\n"
+		 "would take and why not the others, and the hosts with their addresses as the DNS gives them now.\n"
+		 "Where a server runs with this configuration, it is asked, and adds what it knows: cool-downs, back-off,\n"
+		 "windows, last errors, hosts that are asked last. Without one the DNS is asked by this command.\n"
 		 "\n"
 		 "      --from SENDER     for routes that look at the sender\n"
 		 "      --user NAME       who logged in to send it\n"

@@ -85,6 +85,8 @@ void owner_cancel(struct home *h); /* the busy ones, too */
 void owner_free_all(struct home *h);
 /* An administrator wants it tried now. On the owner's loop. */
 void owner_kick(struct home *h, const char *site);
+/* The troubles (WHEN_...) from which a job escapes that arrives now. */
+unsigned site_escapes(const struct site *s, usec_t t);
 /* What the site is doing, for people: "open", "backing off"... */
 const char *site_state(const struct site *s, usec_t t);
 struct site *owner_find(struct home *h, const char *key);

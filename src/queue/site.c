@@ -117,6 +117,13 @@ bool site_is_being_tried(const struct site *s)
 	return s->slots > s->n_idle || s->line.len > 0;
 }
 
+unsigned site_escapes(const struct site *s, usec_t t)
+{
+	unsigned escapes = s->mode == SITE_BACKOFF || site_is_being_tried(s) ? backoff_condition(s) : 0;
+
+	return escapes | (t < s->cool_until || s->canary ? s->cool : 0);
+}
+
 /* A job that could go elsewhere: does it have to wait here? */
 static bool escapes_now(struct site *s, struct job *j, usec_t t)
 {
@@ -261,6 +268,13 @@ static void open_again(struct site *s)
 		s->parked = !site_call_all(s);
 }
 
+/* Those that were under way when it began say nothing new: only when it is over, or its canary has died, does the next one
+ * last longer. */
+static bool is_cool_already(const struct site *s, const struct verdict *v)
+{
+	return now() < s->cool_until && (v->conditions & ~s->cool) == 0;
+}
+
 static void cool_down(struct site *s, const struct verdict *v)
 {
 	usec_t time = v->conditions & WHEN_BLOCKED ? COOL_BLOCKED
@@ -324,7 +338,10 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 			window_throttled(&s->window);
 		if ((v->conditions & WHEN_THROTTLED) && narrow)
 			shape_throttled(s, s->used);
-		cool_down(s, v);
+		if (was_canary || !is_cool_already(s, v))
+			cool_down(s, v);
+		else
+			note_error(s, v);
 		if ((v->conditions & WHEN_THROTTLED) && narrow && s->mode == SITE_OPEN)
 			back_off(s, v);
 		return;

@@ -135,6 +135,7 @@ struct address_list {
 	unsigned n;
 	struct ip *ips;
 	bool temporary; /* some question failed for now: an empty list isn't final */
+	bool secure;    /* all of it was validated by DNSSEC */
 };
 int route_addresses(struct router *r, const struct target_host *host, usec_t deadline, struct arena *a, struct address_list *ret);
 /* Do we listen there? */

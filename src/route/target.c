@@ -360,6 +360,6 @@ int route_addresses(struct router *r, const struct target_host *host, usec_t dea
 	error = dns_addresses(r->resolver, host->name, DNS_IPV4_AND_IPV6, deadline, a, &list);
 	if (error < 0)
 		return error;
-	*ret = (struct address_list) { .n = list.n_ips, .ips = list.ips, .temporary = list.temporary };
+	*ret = (struct address_list) { .n = list.n_ips, .ips = list.ips, .temporary = list.temporary, .secure = list.secure };
 	return 0;
 }

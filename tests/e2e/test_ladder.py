@@ -1,6 +1,7 @@
 """The way out: static hosts, relays with a login, and ladders whose next rung depends on why the last one failed."""
 
 import json
+import threading
 
 import pytest
 
@@ -329,3 +330,99 @@ def test_a_last_rung_that_fails_too_waits_and_starts_again(place):
     is_waiting(server)
     peer = place.peer(port=second)
     arrival(peer)
+
+
+# --- what `yizhan route` knows ------------------------------------------------------------------------------------------
+
+
+def explained(server, address="bob@dest.example", *words):
+    return json.loads(server.command("route", address, *words, "--json").stdout)
+
+
+def verdicts(answer):
+    return [rung["verdict"] for rung in answer["ladder"]]
+
+
+def test_blocked_then_cool_then_a_canary_and_all_is_well_again(place):
+    """A message of another route, which is under way there, lets the administrator end the cool-down."""
+    go_on = threading.Event()
+    blocked = [True]
+
+    def rcpt(argument, _):
+        if "slow@" in argument:
+            go_on.wait(30)
+            return "451 4.3.0 later"
+        return BLOCKED if blocked[0] else True
+
+    first, backup = place.peer(answers={"RCPT": rcpt}), place.peer()
+    server = place.mx(
+        relays={"backup": {"hosts": [f"127.0.0.1:{backup.port}"]}},
+        routes=[
+            {"to": "slow@dest.example", "via": to_peer(first)},
+            {"to": "*", "via": [*to_peer(first), {"relay": "backup", "when": "blocked"}]},
+        ],
+    )
+    assert verdicts(explained(server)) == ["next", "later"]
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup)
+    wait_for(server.queue_is_empty, what="an empty queue")
+    answer = explained(server)
+    assert answer["live"] and verdicts(answer) == ["skipped", "next"]
+    live = answer["ladder"][0]["live"]
+    assert live["cool"] == "blocked" and "zen.spamhaus.org" in live["last_error"] and live["cool_until"]
+    assert "it refuses our address until" in answer["ladder"][0]["because"]
+    text = server.command("route", "bob@dest.example").stdout
+    assert "cool-down (blocked) until" in text and "=> next: the next message goes here" in text
+    server.submit(SENDER, "bob@dest.example")
+    arrival(backup, 2)
+    assert len(first.said("RCPT")) == 1  # it was not asked again
+
+    identity = server.submit(SENDER, "slow@dest.example")
+    wait_for(lambda: len(first.said("RCPT")) == 2, what="the slow message at the first server")
+    server.command("queue", "retry", identity)
+    wait_for(lambda: verdicts(explained(server)) == ["next", "later"], what="the end of the cool-down")
+    assert "as a canary" in explained(server)["ladder"][0]["because"]
+    server.submit(SENDER, "bob@dest.example")  # a canary, and it dies
+    arrival(backup, 3)
+    assert len(first.said("RCPT")) == 3 and verdicts(explained(server)) == ["skipped", "next"]
+    blocked[0] = False
+    server.command("queue", "retry", identity)
+    wait_for(lambda: verdicts(explained(server)) == ["next", "later"], what="the end of the cool-down")
+    server.submit(SENDER, "bob@dest.example")  # this one lives
+    arrival(first)
+    wait_for(lambda: "cool" not in explained(server)["ladder"][0]["live"], what="the first rung as if nothing had been")
+    server.submit(SENDER, "bob@dest.example")
+    arrival(first, 2)
+    assert len(backup.messages) == 3
+    go_on.set()
+
+
+def test_a_site_that_is_down_is_explained_and_so_are_sick_hosts(place):
+    dead, peer = harness.free_port(), place.peer()
+    server = place.mx(
+        relays={"pair": {"hosts": [f"127.0.0.1:{dead}", f"127.0.0.1:{peer.port}"]}},
+        routes=[
+            {"to": "*.pair.example", "via": [{"relay": "pair"}]},
+            {"to": "*", "via": [{"host": f"127.0.0.1:{dead}"}, {"host": f"127.0.0.1:{dead}", "when": "blocked"}]},
+        ],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    is_waiting(server)
+    answer = explained(server)
+    assert verdicts(answer) == ["waits", "later"]
+    assert "no later rung is for that" in answer["ladder"][0]["because"]
+    assert answer["ladder"][0]["live"]["failures"] >= 1
+    server.submit(SENDER, "bob@a.pair.example")
+    arrival(peer)
+    hosts = explained(server, "bob@a.pair.example")["ladder"][0]["hosts"]
+    assert hosts[0]["sick_until"] and "refused" in hosts[0]["last_error"] and "sick_until" not in hosts[1]
+    assert "asked last until" in server.command("route", "bob@a.pair.example").stdout
+
+
+def test_route_without_a_server(net):
+    net.host(1)
+    net.mx((10, 1))
+    server = net.server(start=False)
+    answer = explained(server)
+    assert not answer["live"] and verdicts(answer) == ["next"] and "live" not in answer["ladder"][0]
+    assert "No server runs" in server.command("route", "bob@dest.example").stdout

@@ -219,9 +219,15 @@ static const struct route_rule *the_rules(unsigned *ret_n)
 	static const struct hop late[] = { { .kind = HOP_MX }, { .kind = HOP_RELAY, .relay = &backup, .when = WHEN_DELAYED, .delayed = 30 * USEC_MIN } };
 	static const struct hop hold[] = { { .kind = HOP_HOLD } }, discard[] = { { .kind = HOP_DISCARD } };
 	static const struct hop reject[] = { { .kind = HOP_REJECT, .text = "We do not write to them" } };
+	static const struct source_pool first = { .name = "first" }, second = { .name = "second" };
+	static const struct hop pools[] = { { .kind = HOP_MX, .source = &first },
+					    { .kind = HOP_MX, .source = &second, .when = WHEN_BLOCKED },
+					    { .kind = HOP_RELAY, .relay = &backup, .when = WHEN_UNREACHABLE | WHEN_BLOCKED } };
+	static const char *const pooled[] = { "pools*@*" };
 	static const char *const laddered[] = { "ladder*@*" }, *const later[] = { "late*@*" }, *const held[] = { "held*@*" };
 	static const char *const dropped[] = { "drop*@*" }, *const rejected[] = { "reject*@*" };
 	static const struct route_rule rules[] = {
+		{ .to = pooled, .n_to = 1, .ladder = { "pools", 3, pools } },
 		{ .to = laddered, .n_to = 1, .ladder = { "routes[0]", 2, direct } }, { .to = later, .n_to = 1, .ladder = { "routes[1]", 2, late } },
 		{ .to = held, .n_to = 1, .ladder = { "routes[2]", 1, hold } },	     { .to = dropped, .n_to = 1, .ladder = { "routes[3]", 1, discard } },
 		{ .to = rejected, .n_to = 1, .ladder = { "routes[4]", 1, reject } },

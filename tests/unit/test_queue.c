@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "queue/site_facts.h"
 #include "unit/queue_office.h"
 
 #define DEAD "mx:mx.dead.example"
@@ -310,6 +311,123 @@ static void blocked(struct office *s)
 static void test_when_our_address_is_blocked_the_next_rung_is_used(void **state)
 {
 	office_play(NULL, blocked, NULL);
+}
+
+#define FIRST "mx:mx.blocks.example;from=first"
+#define SECOND "mx:mx.blocks.example;from=second"
+
+static bool second_is_blocked, first_is_blocked;
+
+static void blocking_by_source(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	const struct source_pool *pool = info->hop->source;
+	bool refuses = pool && (strcmp(pool->name, "first") == 0 ? first_is_blocked : second_is_blocked);
+
+	if (refuses && strncmp(r->address, "pools-nobody", 12) == 0)
+		answer_reply(r, STAGE_RCPT, 550, 1, 1, "User unknown");
+	else if (refuses)
+		answer_reply(r, STAGE_RCPT, 554, 7, 1, "Service unavailable; Client host [192.0.2.99] blocked using zen.spamhaus.org");
+	else
+		answer_reply(r, STAGE_DOT, 250, 0, 0, "OK"), r->outcome.kind = OUTCOME_DELIVERED;
+}
+
+static void submit_some(struct office *s, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		office_submit(s, "a@sender.example", "pools@blocks.example");
+	office_wait(USEC_SEC);
+}
+
+static void cool_by_source(struct office *s)
+{
+	s->answer = blocking_by_source;
+	first_is_blocked = true;
+	second_is_blocked = false;
+	submit_some(s, 1); /* the same message moves at once */
+	assert_int_equal(office_count(s, NULL, FIRST), 1);
+	assert_int_equal(office_count(s, NULL, SECOND), 1);
+	submit_some(s, 10); /* the first pool is left alone, the second one is another site */
+	assert_int_equal(office_count(s, NULL, FIRST), 1);
+	assert_int_equal(office_count(s, NULL, SECOND), 11);
+	second_is_blocked = true;
+	submit_some(s, 10);
+	assert_int_equal(office_count(s, NULL, RELAY), 10);
+	assert_true(office_count(s, NULL, SECOND) - 11 <= 10); /* those that were under way */
+	assert_empty(s);
+	/* An hour later one message tests the first; it dies, and all go on to the second, which is being tested by one, too. */
+	office_wait(61 * USEC_MIN);
+	s->n_attempts = 0;
+	submit_some(s, 10);
+	assert_int_equal(office_count(s, NULL, FIRST), 1);
+	assert_int_equal(office_count(s, NULL, SECOND), 1);
+	assert_int_equal(office_count(s, NULL, RELAY), 10);
+	/* It has to wait for twice as long now. */
+	first_is_blocked = false;
+	office_wait(61 * USEC_MIN);
+	submit_some(s, 10);
+	assert_int_equal(office_count(s, NULL, FIRST), 1);
+	office_wait(61 * USEC_MIN);
+	s->n_attempts = 0;
+	submit_some(s, 10);
+	assert_int_equal(office_count(s, NULL, FIRST), 1); /* one canary, while the others still go elsewhere */
+	submit_some(s, 10);
+	assert_int_equal(office_count(s, NULL, FIRST), 11); /* and then all are back */
+	assert_empty(s);
+}
+
+static void test_each_source_cools_down_by_itself_and_one_canary_tests_it(void **state)
+{
+	office_play(NULL, cool_by_source, NULL);
+}
+
+static void canary_for_nobody(struct office *s)
+{
+	s->answer = blocking_by_source;
+	first_is_blocked = second_is_blocked = true;
+	submit_some(s, 1);
+	assert_int_equal(office_count(s, NULL, RELAY), 1);
+	office_wait(61 * USEC_MIN);
+	s->n_attempts = 0;
+	/* A fault of the recipient never moves, be it that of the canary. */
+	office_submit(s, "a@sender.example", "pools-nobody@blocks.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(office_count(s, NULL, FIRST), 1);
+	assert_int_equal(office_count(s, "pools-nobody@blocks.example", SECOND), 0);
+	assert_int_equal(office_count(s, "pools-nobody@blocks.example", RELAY), 0);
+}
+
+static void test_a_canary_whose_recipient_does_not_exist_bounces(void **state)
+{
+	office_play(NULL, canary_for_nobody, NULL);
+}
+
+static void facts_for_people(struct office *s)
+{
+	struct site_facts f;
+
+	s->answer = blocking_by_source;
+	first_is_blocked = true;
+	second_is_blocked = false;
+	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_false(f.known);
+	submit_some(s, 2);
+	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_true(f.known && !f.backs_off && !f.canary);
+	assert_int_equal(f.cool, WHEN_BLOCKED);
+	assert_int_equal(f.escapes, WHEN_BLOCKED);
+	assert_true(f.cool_until > world_wall(s->world));
+	assert_non_null(strstr(f.last_error, "zen.spamhaus.org"));
+	assert_string_equal(f.state, "blocking us");
+	assert_int_equal(queue_site_facts(s->queue, SECOND, s->arena, &f), 0);
+	assert_true(f.known && !f.cool && !f.escapes);
+	office_wait(61 * USEC_MIN);
+	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_true(f.cool == WHEN_BLOCKED && f.escapes == 0); /* the next one is a canary */
+}
+
+static void test_what_a_site_is_up_to_is_told(void **state)
+{
+	office_play(NULL, facts_for_people, NULL);
 }
 
 static void later_rung(struct office *s)
@@ -1044,6 +1162,9 @@ int main(void)
 		cmocka_unit_test(test_trouble_of_the_dns_defers_and_its_answers_decide),
 		cmocka_unit_test(test_when_nobody_answers_the_next_rung_takes_all_that_waits),
 		cmocka_unit_test(test_when_our_address_is_blocked_the_next_rung_is_used),
+		cmocka_unit_test(test_each_source_cools_down_by_itself_and_one_canary_tests_it),
+		cmocka_unit_test(test_a_canary_whose_recipient_does_not_exist_bounces),
+		cmocka_unit_test(test_what_a_site_is_up_to_is_told),
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time),
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time_after_a_restart),
 		cmocka_unit_test(test_hold_discard_and_reject),
