@@ -34,6 +34,7 @@ extern const struct cli_command
 	cli_classify,
 	cli_simulate,
 	cli_sites,
+	cli_suppress,
 	cli_status,
 	cli_user,
 	cli_exec_as,

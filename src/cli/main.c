@@ -19,6 +19,7 @@ static const struct cli_command *const commands[] = {
 	&cli_classify,
 	&cli_simulate,
 	&cli_sites,
+	&cli_suppress,
 	&cli_status,
 	&cli_user,
 	&cli_exec_as,

@@ -51,6 +51,14 @@ static int connect_rooms(struct config *c)
 	return 0;
 }
 
+static int complete_suppression(struct config_reader *reader, struct config *c)
+{
+	if (c->queue.suppression.path || !c->spool.path)
+		return 0;
+	c->queue.suppression.path = arena_printf(reader->arena, "%s/suppression.db", c->spool.path);
+	return c->queue.suppression.path ? 0 : -ENOMEM;
+}
+
 static void complete_pressure(const struct config_node *root, struct config *c)
 {
 	const struct config_node *given = config_get(root, "pressure");
@@ -79,7 +87,9 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	if (r < 0)
 		return r;
 	complete_pressure(root, c);
-	r = config_read_tls(reader, root, c);
+	r = complete_suppression(reader, c);
+	if (r >= 0)
+		r = config_read_tls(reader, root, c);
 	if (r < 0)
 		return r;
 	r = config_read_auth(reader, w, root, c);

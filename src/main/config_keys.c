@@ -518,6 +518,15 @@ const struct config_key config_keys[] = {
 	  AT(struct shaping_section, limits.recipients_per_transaction), .min = 1, .max = 10000, .doc = "more are split into several" },
 	{ "shaping.sites[].rate", CONFIG_TYPE_STRING, AT(struct shaping_section, rate), .doc = "messages in a time: 10/1m" },
 
+	{ "suppression", CONFIG_TYPE_SECTION, .scalar_key = "enabled",
+	  .doc = "recipients that a server refused for good: what their tenant submits for them later is refused with 5.1.1 and the date" },
+	{ "suppression.enabled", CONFIG_TYPE_BOOL, AT(TOP, queue.suppression.enabled), .fallback = "false", .doc = "true: do" },
+	{ "suppression.path", CONFIG_TYPE_PATH, AT(TOP, queue.suppression.path), .doc = "its file; absent: suppression.db in the spool" },
+	{ "suppression.senders", CONFIG_TYPE_PATTERNS, LIST_AT(TOP, queue.suppression.senders, queue.suppression.n_senders),
+	  .doc = "whose refusals count: patterns of bulk senders, like news@*; absent: everybody's" },
+	{ "suppression.keep", CONFIG_TYPE_DURATION, AT(TOP, queue.suppression.keep), .fallback = "365d", .min = USEC_HOUR,
+	  .max = 36500 * USEC_DAY, .doc = "then the recipient gets another chance" },
+
 	{ "limits", CONFIG_TYPE_SECTION, .doc = "what clients may do; each refusal names the limit" },
 	{ "limits.message_size", CONFIG_TYPE_SIZE, AT(TOP, receive.limits.message_size), .fallback = "50M", .min = 1024,
 	  .doc = "the largest message" },

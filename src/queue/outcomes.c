@@ -217,6 +217,21 @@ static void defer(struct view *v, unsigned i, const char *reason, const struct o
 	      F_UINT("attempts", r->attempts));
 }
 
+/* Who isn't there now will not be there for the next newsletter. */
+static void note_hard_bounce(struct view *v, unsigned i, const struct outcome *o, const char *reply)
+{
+	const struct suppression_config *config;
+	struct suppression *s = queue_suppression(v->home->queue, &config);
+	const struct envelope *e;
+	char tenant[TENANT_MAX];
+
+	if (!config->enabled || o->class != CLASS_NO_SUCH_USER || !o->from_remote)
+		return;
+	e = view_envelope(v);
+	if (e && suppression_tenant(config, e->user, slice_from(e->reverse_path), tenant))
+		suppression_note(s, config, tenant, e->recipients[i].address, reply);
+}
+
 static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
 {
 	struct message *m = v->message;
@@ -231,10 +246,12 @@ static void tried_in_vain(struct view *v, unsigned i, const struct outcome *o)
 		r->attempts++;
 	if (step(v, i, o->class, permanent, text))
 		return;
-	if (permanent)
+	if (permanent) {
+		note_hard_bounce(v, i, o, text);
 		(void) home_give_up(v, i, NULL);
-	else
+	} else {
 		defer(v, i, text, o);
+	}
 }
 
 static void not_tried(struct view *v, unsigned i)

@@ -74,6 +74,9 @@ int queue_new(struct world *w, const struct log *log, const struct event_sink *e
 	if (r < 0)
 		return r;
 	atomic_store(&q->classifier, classifier);
+	r = suppression_new(w, log, &q->suppression);
+	if (r < 0)
+		return r;
 	q->homes = calloc(n_loops, sizeof(*q->homes));
 	if (!q->homes)
 		return -ENOMEM;
@@ -95,6 +98,7 @@ void queue_free(struct queue *q)
 		home_done(&q->homes[i]);
 	free(q->homes);
 	classifier_free(atomic_load(&q->classifier));
+	suppression_free(q->suppression);
 	for (struct queue_rules *o = q->old_rules, *next; o; o = next) {
 		next = o->next;
 		queue_rules_free(o);
@@ -138,6 +142,12 @@ void queue_adopt(struct queue *q, const struct queue_config *config, struct queu
 struct spool *queue_spool(struct queue *q)
 {
 	return q->spool;
+}
+
+struct suppression *queue_suppression(struct queue *q, const struct suppression_config **ret_config)
+{
+	*ret_config = &queue_configuration(q)->suppression;
+	return q->suppression;
 }
 
 msgid_t queue_new_id(struct queue *q)

@@ -15,6 +15,7 @@
 #include "queue/shaping.h"
 #include "queue/signer.h"
 #include "queue/site.h"
+#include "queue/suppression.h"
 
 /* Who takes turns in the line of a site. */
 enum queue_turns {
@@ -44,6 +45,7 @@ struct queue_config {
 	const char *reply_classes; /* file of the user with further rules, or NULL */
 	const char *learned;       /* file for what is learned of receivers (memory.h); NULL: it ends with the process */
 	struct shaping_config shaping; /* limits of providers and sites; those of the large ones are known without it */
+	struct suppression_config suppression;
 };
 
 struct queue;
@@ -67,6 +69,8 @@ int queue_stop(struct queue *q, usec_t deadline);
 void queue_free(struct queue *q);
 DEFINE_FREEP(struct queue, queue_free)
 struct spool *queue_spool(struct queue *q);
+/* The recipients that were refused for good, and the rules for them as they are now. */
+struct suppression *queue_suppression(struct queue *q, const struct suppression_config **ret_config);
 msgid_t queue_new_id(struct queue *q); /* on a loop of the queue */
 
 /* Commits a message and takes it over: returns 0 when it is durable and on its way; -errno when it is not taken

@@ -3,6 +3,7 @@
 #include "receive/commands.h"
 #include "receive/gate_session.h"
 #include "receive/submission.h"
+#include "receive/suppress.h"
 #include "receive/transaction.h"
 
 static enum reply_id refusal(int error, bool utf8_offered)
@@ -48,6 +49,7 @@ static int take_recipient(struct session *s, struct path_args *args)
 	struct rcpt_parameters p;
 	enum reply_id allowed;
 	struct reply custom;
+	const char *when;
 	bool discard;
 	int r;
 
@@ -68,6 +70,8 @@ static int take_recipient(struct session *s, struct path_args *args)
 	allowed = submission_check_recipient(s, &args->path, &t->sender);
 	if (allowed != REPLY_RECIPIENT_OK)
 		return session_reply_with(s, allowed, args->path.text, SLICE_NULL);
+	if (suppress_recipient(s, &args->path, &t->sender, t->arena, &when))
+		return session_reply_with(s, REPLY_SUPPRESSED, args->path.text, slice_from(when));
 	r = session_gate_rcpt(s, &args->path, &discard);
 	if (r <= 0)
 		return r;

@@ -98,6 +98,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_SENDER_NULL_MX] = { 550, { 5, 7, 27 }, "<%1>: the domain of your address takes no mail (RFC 7505), so it can't send any" },
 	[REPLY_RECIPIENT_DOMAIN] = { 550, { 5, 1, 2 }, "<%1>: this domain does not exist, or has no mail server; is it spelt right?" },
 	[REPLY_RECIPIENT_NULL_MX] = { 556, { 5, 1, 10 }, "<%1>: this domain takes no mail (RFC 7505)" },
+	[REPLY_SUPPRESSED] = { 550, { 5, 1, 1 }, "<%1>: not sent, because its server refused it for good on %2" },
 	[REPLY_GATE_REFUSED] = { 550, { 5, 7, 1 }, "Refused by a rule of this server (%1); ask postmaster@{hostname} if you think that it is wrong" },
 	[REPLY_GATE_DEFERRED] = { 450, { 4, 7, 1 }, "Put off by a rule of this server (%1); try again later" },
 	[REPLY_LISTED] = { 550, { 5, 7, 1 }, "Your address {client} is listed at %1: %2. Have it removed there, then send again" },

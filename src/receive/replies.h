@@ -96,6 +96,7 @@ enum reply_id {
 	REPLY_SENDER_NULL_MX,      /* the same */
 	REPLY_RECIPIENT_DOMAIN,    /* the same */
 	REPLY_RECIPIENT_NULL_MX,   /* the same */
+	REPLY_SUPPRESSED,          /* %1: the address, %2: when it was refused, and how */
 
 	/* the gate */
 	REPLY_GATE_REFUSED,      /* %1: the rule */
