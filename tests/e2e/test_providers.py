@@ -180,7 +180,7 @@ def submit_many(server, provider, n):
         c.hello()
         for i in range(n):
             c.send_message(SENDER, [f"user{i}@{provider.domain}"], letter(i))
-        wait_for(lambda: len(server.rows()) == n, what="the queue")
+        time.sleep(0.3 * harness.SLOW)
 
 
 def all_arrive(server, provider, n, timeout=90):

@@ -80,6 +80,14 @@ struct spool *queue_spool(struct queue *q)
 	return NULL;
 }
 
+struct suppression *queue_suppression(struct queue *q, const struct suppression_config **ret_config)
+{
+	static const struct suppression_config none;
+
+	*ret_config = &none;
+	return NULL;
+}
+
 msgid_t queue_new_id(struct queue *q)
 {
 	return ++fake.last_id;
