@@ -383,6 +383,7 @@ static int execute(struct simulated_session *x, struct slice line)
 static int read_and_execute(struct simulated_session *x)
 {
 	struct slice line;
+	char shown[600];
 	int r = smtp_read_line(&x->reader, COMMAND_LINE_MAX, patience(), &line);
 
 	if (r == -EBADMSG || r == -E2BIG) {
@@ -392,7 +393,7 @@ static int read_and_execute(struct simulated_session *x)
 	if (r < 0)
 		return r;
 	if (x->simulator->options.talk)
-		(void) fprintf(stderr, "%s > %.*s\n", x->address, SLICE_ARG(line));
+		(void) fprintf(stderr, "%s > %s\n", x->address, slice_escape(line, shown, sizeof(shown)));
 	return execute(x, line);
 }
 
