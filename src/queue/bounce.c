@@ -239,13 +239,10 @@ static int make_ascii(struct report *rp, struct buffer *text, struct dsn_result 
 static void sign(struct report *rp, msgid_t id, struct slice text, struct buffer *out)
 {
 	struct queue *q = rp->home->queue;
-	const struct signer *signer = &queue_configuration(q)->signer;
-	int r = signer->sign ? signer->sign(signer->context, q->world, text, out) : 0;
+	int r = queue_sign(q, text, out);
 
-	if (r >= 0)
-		return;
-	LOG(q->log, LOG_WARNING, "A notification to a sender goes out unsigned", F_ID("id", id), F_ERRNO("error", r));
-	buffer_clear(out);
+	if (r < 0)
+		LOG(q->log, LOG_WARNING, "A notification to a sender goes out unsigned", F_ID("id", id), F_ERRNO("error", r));
 }
 
 static int submit(struct report *rp, msgid_t id, struct slice text, const struct dsn_result *how)

@@ -354,6 +354,18 @@ int queue_commit(struct queue *q, struct spool_writer *w, const struct envelope 
 	return 0;
 }
 
+int queue_sign(struct queue *q, struct slice message, struct buffer *out)
+{
+	const struct signer *signer = &queue_configuration(q)->signer;
+	_cleanup_buffer_ struct buffer fields = { 0 };
+	int r = signer->sign ? signer->sign(signer->context, q->world, message, &fields) : 0;
+
+	if (r < 0)
+		return r;
+	buffer_append_slice(out, buffer_slice(&fields));
+	return buffer_error(out);
+}
+
 int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e)
 {
 	_cleanup_buffer_ struct buffer asks = { 0 };

@@ -41,7 +41,7 @@ struct queue_config {
 	unsigned recipients_per_transaction; /* 0: 100 */
 	int turns;                 /* enum queue_turns */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
-	struct signer signer;      /* of notifications; sign NULL: they go unsigned */
+	struct signer signer;      /* of what we write ourselves; sign NULL: it goes unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */
 	const char *learned;       /* file for what is learned of receivers (memory.h); NULL: it ends with the process */
 	struct shaping_config shaping; /* limits of providers and sites; those of the large ones are known without it */
@@ -77,6 +77,10 @@ msgid_t queue_new_id(struct queue *q); /* on a loop of the queue */
  * (see spool_writer_commit). Emits EVENT_RECEIVED. The writer is freed in any case; the envelope is copied. From a fiber of one of
  * the queue's loops. */
 int queue_submit(struct queue *q, struct spool_writer *w, const struct envelope *e);
+/* For a message that we write ourselves, before it is submitted: appends the fields that go in front of it (DKIM-Signature), none
+ * when nobody signs for its author. message: whole, its lines end with CRLF. From a fiber. -errno: it can't be signed now, and
+ * nothing was appended. */
+int queue_sign(struct queue *q, struct slice message, struct buffer *out);
 
 /* --- looking and steering, for admin: from a fiber of any loop; they visit every home --------- */
 

@@ -1,4 +1,4 @@
-/* Who signs what we write ourselves: the queue has it sign its notifications. This interface is all that it knows of
+/* Who signs what we write ourselves: notifications, reports (queue_sign). This interface is all that it knows of
  * signatures; `main` hands it down. */
 #pragma once
 
