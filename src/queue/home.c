@@ -25,6 +25,7 @@ int home_init(struct home *h, struct queue *q, struct loop *loop, unsigned index
 	list_init(&h->starved);
 	list_init(&h->turns);
 	list_init(&h->providers);
+	list_init(&h->idle);
 	list_init(&h->memories_by_use);
 	h->save_at = DEADLINE_NEVER;
 	list_init(&h->slots);

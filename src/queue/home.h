@@ -69,7 +69,8 @@ struct home {
 	unsigned savers;             /* fibers that do it */
 	struct buffer learned;       /* collected for the last writing */
 	unsigned n_learned;
-	unsigned n_slots, n_sites, n_taken;
+	struct list idle;    /* those that wait for work, the longest waiting first */
+	unsigned n_slots, n_idle, n_sites, n_taken;
 
 	/* the keeper */
 	struct fiber *keeper;

@@ -39,6 +39,7 @@ struct site {
 	unsigned cool;       /* WHEN_...: what jobs escape from although the site is open */
 	usec_t cool_until;   /* then a canary goes */
 	unsigned cool_times; /* in a row */
+	bool proven;         /* some server of it has answered for a message */
 	bool canary;         /* one is out */
 	bool sweeping;       /* jobs are still to be sent home */
 	bool parked;         /* some home may have mail for it in a lot */
@@ -62,7 +63,7 @@ struct slot {
 	struct link all;     /* on home->slots */
 	struct link idle;
 	struct provider_state *provider; /* that counts it, or NULL */
-	struct link provider_idle;
+	struct link provider_idle, home_idle;
 	struct fiber *fiber;
 	struct delivery *given;   /* by the site, while it was idle */
 	struct delivery *current; /* in the courier's hands */
@@ -134,5 +135,9 @@ int slot_start(struct site *s);
 struct delivery *slot_fill(struct site *s, struct job *j);
 /* The next in the line that may go, as a delivery. NULL: there is none now. */
 struct delivery *slot_take(struct site *s);
+/* It does not wait for work any more: it is given some, or is to end. */
+void slot_leave_idle(struct slot *slot);
+/* The same, and it ends. */
+void slot_end_idle(struct slot *slot);
 /* Sends a job home from the owner's side, always by post. why may be NULL. */
 void job_return(struct job *j, enum job_result result, enum reply_class class, const char *why);

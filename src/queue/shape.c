@@ -36,7 +36,7 @@ unsigned shape_owner_by_key(struct queue *q, struct slice key, uint64_t hash)
 	size_t n = 0;
 
 	/* "mx:" and the most preferred hosts first (route/target.c). */
-	for (size_t i = 3; i < key.len && n + 1 < sizeof(host) && !strchr(",> ", key.data[i]); i++)
+	for (size_t i = 3; i < key.len && n + 1 < sizeof(host) && !strchr(",>; ", key.data[i]); i++)
 		host[n++] = key.data[i];
 	host[n] = '\0';
 	if (n > 0 && memcmp(key.data, "mx:", 3) == 0)
@@ -262,18 +262,10 @@ static unsigned most_slots(const struct provider_state *p)
 /* A connection that waits for work of its own site is in the way of another. */
 static void end_an_idle_slot(struct provider_state *p)
 {
-	struct link *k = list_pop(&p->idle);
-	struct slot *slot;
+	struct link *k = list_first(&p->idle);
 
-	if (!k)
-		return;
-	slot = container_of(k, struct slot, provider_idle);
-	if (link_linked(&slot->idle)) {
-		link_remove(&slot->idle);
-		slot->site->n_idle--;
-	}
-	slot->ending = true;
-	fiber_wake(slot->fiber);
+	if (k)
+		slot_end_idle(container_of(k, struct slot, provider_idle));
 }
 
 bool shape_has_room(struct site *s)

@@ -199,13 +199,8 @@ static void end_idle_slots(struct site *s)
 {
 	struct link *k;
 
-	while ((k = list_pop(&s->idle))) {
-		struct slot *slot = container_of(k, struct slot, idle);
-
-		s->n_idle--;
-		slot->ending = true;
-		fiber_wake(slot->fiber);
-	}
+	while ((k = list_first(&s->idle)))
+		slot_end_idle(container_of(k, struct slot, idle));
 }
 
 static void note_error(struct site *s, const struct verdict *v)
@@ -320,6 +315,7 @@ void site_judge(struct site *s, struct slot *slot, struct job *j, const struct v
 		return;
 	}
 	if (v->answered) {
+		s->proven = true;
 		if (s->mode != SITE_OPEN)
 			open_again(s);
 		s->failures = s->faults = 0;
@@ -381,29 +377,42 @@ bool site_allows(const struct site *s, const struct slot *slot)
 
 static void starve(struct site *s)
 {
+	struct link *idle = list_first(&s->home->idle);
+
 	if (!link_linked(&s->starved))
 		list_append(&s->home->starved, &s->starved);
+	/* A connection that waits for more mail of its own site is in the way. */
+	if (idle)
+		slot_end_idle(container_of(idle, struct slot, home_idle));
 }
 
 static bool wake_idle(struct site *s)
 {
-	struct link *k = list_pop(&s->idle);
+	struct link *k = list_first(&s->idle);
 	struct slot *slot;
 
 	if (!k)
 		return false;
 	slot = container_of(k, struct slot, idle);
-	s->n_idle--;
-	link_remove(&slot->provider_idle);
+	slot_leave_idle(slot);
 	slot->given = slot_take(s);
 	fiber_wake(slot->fiber); /* with or without work it looks for itself */
 	return true;
 }
 
+/* When half of all connections are in use, a site that never answered gets one: it may be down, and each of its
+ * connections is in the way of others until it times out. */
+static unsigned allowed_slots(const struct site *s)
+{
+	if (s->mode == SITE_PROBING || (!s->proven && s->home->n_slots - s->home->n_idle >= home_slots(s->home) / 2))
+		return 1;
+	return s->window.size;
+}
+
 void site_pump(struct site *s)
 {
 	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->home->stopping) {
-		unsigned allowed = s->mode == SITE_PROBING ? 1 : s->window.size;
+		unsigned allowed = allowed_slots(s);
 
 		if (s->slots - s->n_idle >= allowed || s->starting >= s->line.len)
 			return;

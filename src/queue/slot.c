@@ -197,6 +197,24 @@ static int take_now(struct slot *slot, struct delivery **ret)
 	return *ret ? 0 : -EAGAIN;
 }
 
+void slot_leave_idle(struct slot *slot)
+{
+	if (!link_linked(&slot->idle))
+		return;
+	link_remove(&slot->idle);
+	link_remove(&slot->home_idle);
+	link_remove(&slot->provider_idle);
+	slot->site->n_idle--;
+	slot->site->home->n_idle--;
+}
+
+void slot_end_idle(struct slot *slot)
+{
+	slot_leave_idle(slot);
+	slot->ending = true;
+	fiber_wake(slot->fiber);
+}
+
 static int wait_for_work(struct slot *slot, usec_t deadline, struct delivery **ret)
 {
 	struct site *s = slot->site;
@@ -207,13 +225,11 @@ static int wait_for_work(struct slot *slot, usec_t deadline, struct delivery **r
 	if (!shape_slot_idle(slot))
 		return -ENOLINK;
 	list_append(&s->idle, &slot->idle);
+	list_append(&s->home->idle, &slot->home_idle);
 	s->n_idle++;
+	s->home->n_idle++;
 	r = fiber_wait("mail for its site", deadline);
-	link_remove(&slot->provider_idle);
-	if (link_linked(&slot->idle)) {
-		link_remove(&slot->idle);
-		s->n_idle--;
-	}
+	slot_leave_idle(slot);
 	if (slot->given) {
 		*ret = TAKE_PTR(slot->given);
 		return 0;
