@@ -49,6 +49,11 @@ python3-spf|py:spf
 opendkim|file:/usr/sbin/opendkim
 libmail-dkim-perl|perl:Mail::DKIM
 python3-authres|py:authres
+python3-cryptography|py:cryptography
+python3-dnspython|py:dns
+ldnsutils|cmd:ldns-signzone
+nsd|file:/usr/sbin/nsd
+unbound|file:/usr/sbin/unbound
 universal-ctags|cmd:ctags
 valgrind|cmd:valgrind
 haproxy|file:/usr/sbin/haproxy

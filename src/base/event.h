@@ -15,7 +15,7 @@
 #define EVENT_VERIFIED "verified"     /* who it is really: spf, dkim, arc, dmarc, iprev, each a word and its reason */
 #define EVENT_REFUSED "refused"       /* refused at the door: stage, reply, client, from, to */
 #define EVENT_ROUTED "routed"         /* to, rule, ladder, rung, hop, site */
-#define EVENT_ATTEMPT "attempt"       /* to, host, address, source (ours), tls, reply, class, outcome */
+#define EVENT_ATTEMPT "attempt"       /* to, host, address, source (ours), tls, tls_wanted, tls_reached, reply, class, outcome */
 #define EVENT_DELIVERED "delivered"   /* to, hop, host, reply */
 #define EVENT_DEFERRED "deferred"     /* to, reason, class, next (RFC 3339), attempts */
 #define EVENT_FAILED "failed"         /* to, reason, class */

@@ -1,6 +1,7 @@
 #include "deliver/candidates.h"
 
 #include "deliver/host_order.h"
+#include "deliver/protection.h"
 #include "deliver/remembered.h"
 
 #define UNROUTABLE_KEPT USEC_MIN
@@ -67,7 +68,7 @@ static int add(struct candidates *c, const struct target_host *host, const struc
 	new = arena_new_type(c->race.arena, struct candidate);
 	if (!new)
 		return -ENOMEM;
-	*new = (struct candidate) { .host = host, .at = *from };
+	*new = (struct candidate) { .host = host, .policy = c->policy, .at = *from };
 	new->at.host = host->name;
 	new->at.to = (struct endpoint) { .port = host->port };
 	if (ip) {
@@ -121,6 +122,38 @@ static int add_interleaved(struct candidates *c, const struct target_host *host,
 	return 0;
 }
 
+/* What the host must show. 1; 0: it can't be used now, and why is noted. */
+static int find_policy(struct candidates *c, const struct target_host *host)
+{
+	struct outcome o;
+	int r;
+
+	if (!c->policies)
+		return 1;
+	r = policies_of_host(c->policies, host, &c->policy);
+	if (r < 0)
+		return r;
+	if (c->policy->refusal == REFUSED_NOT)
+		return 1;
+	protection_refusal(c->policy, c->race.arena, &o);
+	protection_note_refusal(c->race.deliverer, c->policy);
+	c->trouble(c->context, &o);
+	return 0;
+}
+
+/* What the domain publishes is asked for at the same time. */
+static int look_up(struct candidates *c, const struct target_host *host, struct address_list *ret)
+{
+	usec_t deadline = MIN(deadline_after(now(), c->race.settings->config.connect_timeout), c->race.until);
+	int r = c->policies ? policies_ask(c->policies) : 0, joined;
+
+	if (r < 0)
+		return r;
+	r = route_addresses(c->race.deliverer->router, host, deadline, c->race.arena, ret);
+	joined = c->policies ? policies_join(c->policies) : 0;
+	return r < 0 ? r : joined;
+}
+
 static int find_addresses(struct candidates *c, const struct target_host *host)
 {
 	struct arena *a = c->race.arena;
@@ -128,10 +161,11 @@ static int find_addresses(struct candidates *c, const struct target_host *host)
 	struct address_list list = { 0 };
 	int r;
 
-	if (host->name && dial_by_name(c->info->hop))
-		return add(c, host, NULL);
-	r = route_addresses(c->race.deliverer->router, host,
-			    MIN(deadline_after(now(), c->race.settings->config.connect_timeout), c->race.until), a, &list);
+	if (host->name && dial_by_name(c->info->hop)) {
+		r = find_policy(c, host);
+		return r > 0 ? add(c, host, NULL) : r;
+	}
+	r = look_up(c, host, &list);
 	if (r < 0)
 		return r;
 	if (list.n == 0) {
@@ -140,6 +174,9 @@ static int find_addresses(struct candidates *c, const struct target_host *host)
 							    : "the host %s has no address", host_name(host)));
 		return 0;
 	}
+	r = find_policy(c, host);
+	if (r <= 0)
+		return r;
 	c->out_of_reach = false;
 	r = add_interleaved(c, host, &list);
 	if (r >= 0 && c->end == before && c->out_of_reach)

@@ -5,12 +5,14 @@
  * section 4). candidates_connect then races through them (race.h); hosts of the same preference take part in one race,
  * less preferred ones wait until all before them have failed.
  *
+ * A host that can't be given anything now, whatever it shows (policies.h), is passed over.
+ *
  * Its life: candidates_begin, candidates_connect for each connection that is wanted (it goes on with those that have not
  * failed), candidates_settled when it is known what the connection was good for. */
 #pragma once
 
+#include "deliver/policies.h"
 #include "deliver/race.h"
-#include "queue/site.h"
 
 enum candidate_state { CANDIDATE_NEW, CANDIDATE_RUNNING, CANDIDATE_DONE };
 
@@ -18,12 +20,15 @@ struct candidate {
 	struct candidate *next;
 	enum candidate_state state;
 	const struct target_host *host;
+	const struct host_policy *policy; /* what it must show; NULL: nothing is asked of it */
 	struct dial_target at;
 };
 
 struct candidates {
 	struct race race;
 	const struct slot_info *info;
+	struct policies *policies; /* NULL: nothing is asked of anybody */
+	const struct host_policy *policy; /* of the host whose addresses are being added */
 	struct target_host *hosts; /* in the order in which they are tried */
 	unsigned n_hosts;
 	unsigned host;             /* the next one whose addresses are to be found */
@@ -39,7 +44,7 @@ struct candidates {
 	void *context;
 };
 
-/* race.deliverer, settings, arena and until, info, trouble and context are set already. 0 or -ENOMEM. */
+/* race.deliverer, settings, arena and until, info, policies, trouble and context are set already. 0 or -ENOMEM. */
 int candidates_begin(struct candidates *c);
 /* The next one that lets us connect. -EHOSTUNREACH: there is none left; -ECANCELED, -ENOMEM. */
 int candidates_connect(struct candidates *c, const struct candidate **ret, struct stream **ret_stream);

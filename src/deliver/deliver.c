@@ -200,6 +200,11 @@ void deliverer_set_spool(struct deliverer *d, struct spool *s)
 	d->spool = s;
 }
 
+void deliverer_set_tls_sink(struct deliverer *d, const struct tls_sink *sink)
+{
+	d->tls_sink = *sink;
+}
+
 int deliverer_prepare(struct deliverer *d, const struct deliver_config *config, struct deliver_settings **ret, char **ret_why)
 {
 	if (ret_why)

@@ -34,6 +34,9 @@ struct deliverer;
 int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,
 		  struct router *router, struct deliverer **ret, char **ret_why);
 void deliverer_set_spool(struct deliverer *d, struct spool *s); /* before the queue starts */
+/* Before the queue starts, too: where results of TLS go; the struct is copied. */
+struct tls_sink;
+void deliverer_set_tls_sink(struct deliverer *d, const struct tls_sink *sink);
 /* A reload in two steps, of which the second can't fail. Prepared settings are adopted or let go by
  * deliver_settings_unref. */
 struct deliver_settings;

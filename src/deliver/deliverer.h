@@ -10,6 +10,7 @@
 #include "base/event.h"
 #include "deliver/deliver.h"
 #include "deliver/remembered.h"
+#include "queue/tls_sink.h"
 
 struct deliver_settings {
 	int references; /* atomic */
@@ -29,6 +30,7 @@ struct deliverer {
 	struct router *router;
 	struct spool *spool;
 	struct remembered *remembered;
+	struct tls_sink tls_sink;     /* set before the queue starts */
 	struct Gsasl *sasl;           /* read-only after deliverer_new */
 	pthread_mutex_t lock;         /* around settings only */
 	struct deliver_settings *settings;

@@ -25,6 +25,16 @@ void failure_local(struct outcome *ret, enum stage stage, enum reply_class class
 	};
 }
 
+void outcome_about(struct outcome *o, const struct remote *remote)
+{
+	o->host = remote->host;
+	o->ip = remote->ip;
+	o->tls = remote->tls;
+	o->tls_wanted = remote->tls_wanted;
+	o->tls_reached = remote->tls_reached;
+	o->source = remote->source;
+}
+
 void failure_reply(struct outcome *ret, enum stage stage, const struct remote *remote, const struct reply *reply)
 {
 	*ret = (struct outcome) {
@@ -33,11 +43,8 @@ void failure_reply(struct outcome *ret, enum stage stage, const struct remote *r
 		.stage = stage,
 		.from_remote = true,
 		.reply = *reply,
-		.host = remote->host,
-		.ip = remote->ip,
-		.tls = remote->tls,
-		.source = remote->source,
 	};
+	outcome_about(ret, remote);
 	/* A status of success would make a strange notification (RFC 3464 section 2.3.4). */
 	if (reply->code < 400 && !(stage == STAGE_DOT && REPLY_OK(reply)))
 		memset(ret->reply.enhanced, 0, sizeof(ret->reply.enhanced));
@@ -134,10 +141,7 @@ void failure_connection_because(struct outcome *ret, enum stage stage, const str
 	if (error == -ECANCELED)
 		ret->kind = OUTCOME_NONE;
 	ret->site_fault = early && error != -ECANCELED && error != -ENOMEM;
-	ret->host = remote->host;
-	ret->ip = remote->ip;
-	ret->tls = remote->tls;
-	ret->source = remote->source;
+	outcome_about(ret, remote);
 }
 
 void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *ret)
@@ -149,6 +153,8 @@ void outcome_copy(const struct outcome *from, struct arena *a, struct outcome *r
 		o.reply.text = out_of_memory;
 	o.host = arena_strdup(a, from->host);
 	o.tls = arena_strdup(a, from->tls);
+	o.tls_wanted = arena_strdup(a, from->tls_wanted);
+	o.tls_reached = arena_strdup(a, from->tls_reached);
 	o.source = arena_strdup(a, from->source);
 	*ret = o;
 }

@@ -8,6 +8,7 @@ struct remote {
 	const char *host; /* name; NULL: only the address */
 	struct ip ip;     /* family 0: none (a unix socket) */
 	const char *tls;  /* "TLSv1.3 ...", NULL: plain */
+	const char *tls_wanted, *tls_reached; /* as those of an outcome */
 	const char *source; /* our own address, where one was chosen; NULL: none was */
 };
 
@@ -20,6 +21,8 @@ void failure_local(struct outcome *ret, enum stage stage, enum reply_class class
 /* Does this reply to RCPT mean that the server takes no more recipients in this transaction (RFC 5321 section
  * 4.5.3.1.10)? */
 bool reply_may_mean_surplus(const struct reply *reply);
+/* Who it was, and how well protected. */
+void outcome_about(struct outcome *o, const struct remote *remote);
 /* What a remote server said, refusing. */
 void failure_reply(struct outcome *ret, enum stage stage, const struct remote *remote, const struct reply *reply);
 /* The connection failed, ended or timed out at a stage. error: negative errno; -EALREADY: a reply came that nothing

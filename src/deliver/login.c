@@ -54,10 +54,7 @@ static int fail(struct exchange *x, int error, const char *text)
 {
 	failure_local(x->failure, STAGE_AUTH, CLASS_AUTH, 451, 7, 8, text);
 	x->failure->site_fault = true;
-	x->failure->host = x->client->remote.host;
-	x->failure->ip = x->client->remote.ip;
-	x->failure->source = x->client->remote.source;
-	x->failure->tls = x->client->remote.tls;
+	outcome_about(x->failure, &x->client->remote);
 	return error;
 }
 

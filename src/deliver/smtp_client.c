@@ -4,6 +4,7 @@
 
 #include "deliver/dial.h"
 #include "deliver/login.h"
+#include "deliver/protection.h"
 
 #define QUIT_TIME (2 * USEC_SEC)
 
@@ -95,9 +96,7 @@ static int trouble(struct opening *o, enum stage stage, enum reply_class class, 
 {
 	failure_local(o->failure, stage, class, 451, 7, detail, text);
 	o->failure->site_fault = true;
-	o->failure->host = o->client->remote.host;
-	o->failure->ip = o->client->remote.ip;
-	o->failure->source = o->client->remote.source;
+	outcome_about(o->failure, &o->client->remote);
 	return -EACCES;
 }
 
@@ -129,14 +128,20 @@ static int connect_peer(struct opening *o)
 static int hear_greeting(struct opening *o)
 {
 	struct smtp_client *c = o->client;
+	struct slice name, rest;
 	struct reply reply;
 	int r;
 
 	r = smtp_client_reply(c, c->settings->config.greeting_timeout, o->scratch, &reply);
 	if (r < 0)
 		return lost(o, STAGE_GREETING, r);
-	if (reply.code == 220)
+	if (reply.code == 220) {
+		name = slice_cut(slice_head(slice_from(reply.text), DOMAIN_MAX), ' ', &rest);
+		c->greeting = arena_slice(c->arena, name);
+		if (!c->encrypted && !c->peer.lmtp)
+			c->remote.tls_reached = "plain";
 		return 0;
+	}
 	r = refused(o, STAGE_GREETING, &reply);
 	/* RFC 7504 section 4: 521 means that this host takes no mail at all. 554 means many things, so that
 	 * other hosts and later attempts are worth while. */
@@ -175,36 +180,50 @@ static int introduce(struct opening *o)
 
 /* --- TLS ------------------------------------------------------------------------------------------------- */
 
+/* For each TLS failure: what it means for whom. A policy of the domain concerns the mail of this domain, not all of the site. */
+static int tls_trouble(struct opening *o, int detail, const char *text)
+{
+	const struct host_policy *p = o->client->peer.policy;
+	int r;
+
+	if (p && p->by != VOICE_ROUTE && text)
+		text = arena_printf(o->scratch, "%s (wanted here: %s)", text, p->wanted);
+	r = trouble(o, STAGE_STARTTLS, CLASS_TLS, detail, text);
+	o->failure->site_fault = !p || p->by == VOICE_ROUTE;
+	return r;
+}
+
 static int handshake(struct opening *o)
 {
 	struct smtp_client *c = o->client;
-	enum tls_verify verify = c->peer.tls == TLS_VERIFY ? TLS_VERIFY_NAME : TLS_VERIFY_NONE;
-	const char *why = NULL, *name = c->remote.host;
+	struct tls_failure failure = { 0 };
+	struct tls_expected expected;
 	struct tls_info info;
 	char ip[IP_TEXT];
 	int r;
 
+	c->remote.tls_reached = NULL;
 	/* What the server sent in the clear behind its 220 may be somebody else's; nobody sends that in
 	 * good faith (RFC 3207 section 4.2). */
 	if (stream_peek(c->stream).len > 0)
-		return trouble(o, STAGE_STARTTLS, CLASS_TLS, 5,
-			       arena_printf(o->scratch, "%s sent something in the clear behind its reply to STARTTLS",
-					    remote_name(&c->remote, o->scratch)));
-	if (!name && c->remote.ip.family) /* a certificate may be for an address */
-		name = ip_format(&c->remote.ip, ip);
-	r = tls_connect(c->settings->tls, c->stream, name, verify,
-			smtp_client_deadline(c, c->settings->config.command_timeout), o->scratch, &info, &why);
+		return tls_trouble(o, 5, arena_printf(o->scratch, "%s sent something in the clear behind its reply to STARTTLS",
+						      remote_name(&c->remote, o->scratch)));
+	r = protection_expect(&c->peer, c->remote.ip.family ? ip_format(&c->remote.ip, ip) : NULL, o->scratch, &expected);
+	if (r >= 0)
+		r = tls_connect_to(c->settings->tls, c->stream, &expected, smtp_client_deadline(c, c->settings->config.command_timeout),
+				   o->scratch, &info, &failure);
+	if (r >= 0)
+		r = protection_reached(c, &info, &failure.why);
 	if (r == -ECANCELED || r == -ENOMEM)
 		return lost(o, STAGE_STARTTLS, r);
 	if (r < 0) {
-		(void) trouble(o, STAGE_STARTTLS, CLASS_TLS, r == -EKEYREJECTED ? 5 : 0,
-			       arena_printf(o->scratch, "%s: %s", remote_name(&c->remote, o->scratch),
-					    why ? why : "the TLS handshake failed"));
+		protection_note_failure(c, r, &failure);
+		(void) tls_trouble(o, r == -EKEYREJECTED ? 5 : 0,
+				   arena_printf(o->scratch, "%s: %s", remote_name(&c->remote, o->scratch),
+						failure.why ? failure.why : "the TLS handshake failed"));
 		return r;
 	}
-	c->encrypted = true;
-	c->verified = info.verified;
-	c->remote.tls = arena_printf(c->arena, "%s %s", info.version, info.cipher);
+	protection_note_success(c, &info);
 	line_reader_init(&c->lines, c->stream);
 	c->lines.accept_bare_lf = true;
 	return 0;
@@ -214,23 +233,24 @@ static int handshake(struct opening *o)
 static int start_tls(struct opening *o)
 {
 	struct smtp_client *c = o->client;
-	bool needed = c->peer.tls == TLS_REQUIRED || c->peer.tls == TLS_VERIFY;
+	bool needed = c->peer.tls != TLS_MAY && c->peer.tls != TLS_NONE;
 	struct reply reply;
 	int r;
 
 	if (c->encrypted || c->peer.tls == TLS_NONE)
 		return 0;
 	if (!(c->extensions.bits & EXT_STARTTLS)) {
+		protection_note(c->deliverer, c->peer.policy, &c->remote, c->greeting, TLS_REPORT_STARTTLS_NOT_SUPPORTED, NULL);
 		if (!needed)
 			return 0;
-		return trouble(o, STAGE_STARTTLS, CLASS_TLS, 4,
-			       arena_printf(o->scratch, "%s does not offer STARTTLS, and TLS is required here",
-					    remote_name(&c->remote, o->scratch)));
+		return tls_trouble(o, 4, arena_printf(o->scratch, "%s does not offer STARTTLS, and TLS is required here",
+						      remote_name(&c->remote, o->scratch)));
 	}
 	r = smtp_client_ask(c, "STARTTLS", c->settings->config.command_timeout, o->scratch, &reply);
 	if (r < 0)
 		return lost(o, STAGE_STARTTLS, r);
 	if (reply.code != 220) {
+		protection_note(c->deliverer, c->peer.policy, &c->remote, c->greeting, TLS_REPORT_STARTTLS_NOT_SUPPORTED, reply.text);
 		if (!needed && reply.code != 421)
 			return 0;
 		r = refused(o, STAGE_STARTTLS, &reply);
@@ -287,7 +307,10 @@ int smtp_client_open(struct deliverer *d, const struct deliver_settings *setting
 	c->remote.host = peer->host;
 	if (peer->endpoint.kind == ENDPOINT_IP)
 		c->remote.ip = peer->endpoint.ip;
+	if (peer->policy && !peer->lmtp)
+		c->remote.tls_wanted = arena_strdup(c->arena, peer->policy->wanted);
 	r = open_steps(&o);
+	c->peer.policy = NULL;
 	if (r < 0) {
 		bool polite = ret_failure->from_remote && ret_failure->reply.code != 421;
 

@@ -9,13 +9,15 @@
 #pragma once
 
 #include "deliver/failure.h"
+#include "route/policy.h"
 #include "smtp/extensions.h"
 #include "smtp/line.h"
 
 struct smtp_peer {
 	struct endpoint endpoint;
 	const char *host;         /* for certificate and texts; NULL: only the address is known */
-	enum tls_policy tls;
+	enum tls_policy tls;      /* to be reached; TLS_DANE with a policy only */
+	const struct host_policy *policy; /* why, and by what records; NULL: somebody else's connection. Used by the opening alone */
 	bool implicit_tls;
 	bool lmtp;
 	const struct relay *login; /* with user and password; NULL: none */
@@ -35,7 +37,10 @@ struct smtp_client {
 	struct extensions extensions;
 	struct remote remote;
 	bool encrypted;
-	bool verified;       /* and the certificate is the right one */
+	bool verified;       /* and the certificate is the right one, by a CA and its name */
+	bool dane;           /* or by a TLSA record: of this base domain, and, with DANE-TA, by this name in it (else "") */
+	const char *dane_base, *dane_name;
+	const char *greeting; /* the name it gave itself there, or NULL */
 	unsigned messages;   /* whose content was sent here */
 	unsigned mails;      /* transactions that were begun */
 	enum bdat_known bdat; /* does BDAT work at this host? */

@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #include "deliver/candidates.h"
-#include "deliver/services.h"
-#include "deliver/smtp_client.h"
+#include "deliver/protection.h"
 #include "deliver/smtp_transaction.h"
 
 #define BDAT_FAILURES_MAX 3u /* hosts that are found not to cope with it, in one attempt */
@@ -16,13 +15,21 @@ struct smtp_session {
 	const struct slot_info *info;
 	struct arena *arena;        /* of the last search for a connection, and of what was found */
 	struct smtp_client *client; /* NULL: no connection */
+	/* For mail to this domain with this wish the connection was found to be protected well enough; policies may change, so
+	 * not for ever. */
+	char cleared[DOMAIN_MAX + 1];
+	enum policy_wish cleared_wish;
+	usec_t cleared_until;
 };
+
+#define CLEARED_FOR USEC_MIN
 
 /* The search for a server that takes a delivery, through the candidates. It goes on where it was when a connection breaks
  * in the middle. */
 struct search {
 	struct smtp_session *session;
 	const struct delivery *delivery;
+	struct policies policies;
 	struct candidates candidates;
 	usec_t until;           /* the end of the attempt, whatever comes */
 	unsigned tried;         /* of an LMTP server with a fixed place: 0 or 1 */
@@ -45,8 +52,8 @@ static void tell(const struct search *s, const struct outcome *o, const char *wh
 		to = arena_printf(s->session->arena, "%s and %u more", to, d->n_recipients - 1);
 	EVENT(s->session->deliverer->events, d->id, EVENT_ATTEMPT, F_STR("to", to), F_STR("site", s->session->info->site),
 	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("source", o->source),
-	      F_STR("tls", o->tls), F_STR("reply", reply_to_line(&o->reply, s->session->arena)),
-	      F_STR("stage", stage_name(o->stage)), F_STR("outcome", what));
+	      F_STR("tls", o->tls), F_STR("tls_wanted", o->tls_wanted), F_STR("tls_reached", o->tls_reached),
+	      F_STR("reply", reply_to_line(&o->reply, s->session->arena)), F_STR("stage", stage_name(o->stage)), F_STR("outcome", what));
 }
 
 /* Which of two failures tells more: a server's own words before silence, a temporary one before a final one (as long
@@ -65,37 +72,39 @@ static void note_failure(struct search *s, const struct outcome *o)
 
 /* --- one address ------------------------------------------------------------------------------------------------ */
 
-static bool needs_tls(const struct smtp_session *s, const struct delivery *d)
-{
-	return s->info->hop->kind != HOP_LMTP && services_need_tls(d->envelope);
-}
-
-static bool has_protection(const struct smtp_client *c)
-{
-	return c->verified && (c->extensions.bits & EXT_REQUIRETLS);
-}
-
-static void fill_peer(const struct smtp_session *s, const struct target_host *host, const struct dial_target *at,
-		      struct smtp_peer *ret)
+/* policy NULL: to a mailbox server. */
+static void fill_peer(const struct smtp_session *s, const struct target_host *host, const struct host_policy *policy,
+		      const struct dial_target *at, struct smtp_peer *ret)
 {
 	const struct hop *hop = s->info->hop;
 
 	*ret = (struct smtp_peer) {
-		.endpoint = at->to, .host = host ? host->name : NULL, .tls = hop->tls, .from = at->from, .source = at->source
+		.endpoint = at->to, .host = host ? host->name : NULL, .tls = TLS_NONE, .from = at->from, .source = at->source
 	};
+	if (hop->kind == HOP_LMTP || !policy) {
+		ret->lmtp = true;
+		return;
+	}
+	ret->policy = policy;
+	ret->tls = policy->tls;
 	if (hop->kind == HOP_RELAY) {
-		ret->tls = hop->relay->tls;
 		ret->implicit_tls = hop->relay->implicit_tls;
 		ret->login = hop->relay->user ? hop->relay : NULL;
-	} else if (hop->kind == HOP_LMTP) {
-		ret->tls = TLS_NONE;
-		ret->lmtp = true;
 	}
 }
 
 static void disconnect(struct smtp_session *s, bool polite)
 {
 	smtp_client_close(TAKE_PTR(s->client), polite);
+	s->cleared_until = 0;
+}
+
+/* The connection is good enough for such mail. */
+static void clear(struct smtp_session *s, const struct policies *p)
+{
+	(void) slice_copy(p->recipients_domain, s->cleared, sizeof(s->cleared));
+	s->cleared_wish = p->wish;
+	s->cleared_until = deadline_after(now(), CLEARED_FOR);
 }
 
 /* RFC 8689 section 4.2.1: without protection this message goes back, and nothing follows from that for others. */
@@ -121,9 +130,8 @@ static int open_protected(struct search *s, struct smtp_peer *peer, struct outco
 	struct smtp_session *session = s->session;
 	int r;
 
-	peer->tls = TLS_VERIFY;
 	r = smtp_client_open(session->deliverer, session->settings, peer, session->arena, &session->client, failure);
-	if (r == 0 && !has_protection(session->client)) {
+	if (r == 0 && !(session->client->extensions.bits & EXT_REQUIRETLS)) {
 		disconnect(session, true);
 		note_missing_protection(s, peer, true, failure);
 		return -EACCES;
@@ -139,17 +147,18 @@ static int open_protected(struct search *s, struct smtp_peer *peer, struct outco
 
 /* connected: the connection to it, which is taken; NULL: none yet. 0: s->session->client is there. -ECANCELED ends the
  * search; other errors mean the next address. */
-static int try_endpoint(struct search *s, const struct target_host *host, const struct dial_target *at, struct stream **connected)
+static int try_endpoint(struct search *s, const struct target_host *host, const struct host_policy *policy,
+			const struct dial_target *at, struct stream **connected)
 {
 	struct smtp_session *session = s->session;
 	struct smtp_peer peer;
 	struct outcome failure;
 	int r;
 
-	fill_peer(session, host, at, &peer);
+	fill_peer(session, host, policy, at, &peer);
 	peer.connected = connected;
 	peer.until = s->until;
-	if (needs_tls(session, s->delivery))
+	if (policy && policy->wish == WISH_PROTECTED)
 		r = open_protected(s, &peer, &failure);
 	else
 		r = smtp_client_open(session->deliverer, session->settings, &peer, session->arena, &session->client, &failure);
@@ -167,6 +176,8 @@ static int try_endpoint(struct search *s, const struct target_host *host, const 
 		note_failure(s, &failure);
 	if (r < 0 && host)
 		candidates_failed(&s->candidates, host, &failure);
+	if (r >= 0)
+		clear(session, &s->policies);
 	return r;
 }
 
@@ -193,6 +204,8 @@ static int search_begin(struct search *s, struct smtp_session *session, const st
 		.until = until,
 		.candidates = { .info = session->info, .trouble = note_candidate, .context = s },
 	};
+	policies_begin(&s->policies, session->deliverer, session->settings, session->info, d, session->arena);
+	s->candidates.policies = session->info->hop->kind == HOP_LMTP ? NULL : &s->policies;
 	s->candidates.race = (struct race) {
 		.deliverer = session->deliverer, .settings = session->settings, .arena = session->arena, .until = s->until
 	};
@@ -210,7 +223,7 @@ static int try_candidates(struct search *s)
 		r = candidates_connect(&s->candidates, &c, &stream);
 		if (r < 0)
 			return r;
-		r = try_endpoint(s, c->host, &c->at, &stream);
+		r = try_endpoint(s, c->host, c->policy, &c->at, &stream);
 		if (r == 0)
 			candidates_worked(&s->candidates, c);
 		if (r == 0 || r == -ECANCELED)
@@ -226,7 +239,7 @@ static int find_connection(struct search *s)
 
 	if (hop->kind == HOP_LMTP && hop->lmtp.kind != ENDPOINT_NONE) {
 		if (s->tried++ == 0)
-			r = try_endpoint(s, NULL, &(struct dial_target) { .to = hop->lmtp }, NULL);
+			r = try_endpoint(s, NULL, NULL, &(struct dial_target) { .to = hop->lmtp }, NULL);
 	} else {
 		r = try_candidates(s);
 	}
@@ -294,8 +307,31 @@ static bool keep(struct delivery *d, bool (*which)(const struct outcome *o))
 	return n > 0;
 }
 
+/* Is the connection that is there protected as this delivery needs it? */
+static bool is_protected(struct smtp_session *s, const struct delivery *d)
+{
+	struct smtp_client *c = s->client;
+	struct target_host host = { .name = c->remote.host, .ip = c->remote.ip, .port = c->peer.endpoint.port };
+	const struct host_policy *policy;
+	struct policies p;
+
+	if (c->peer.lmtp)
+		return true;
+	policies_begin(&p, s->deliverer, s->settings, s->info, d, s->arena);
+	if (p.wish == WISH_PROTECTED && !(c->extensions.bits & EXT_REQUIRETLS))
+		return false;
+	if (now() < s->cleared_until && p.wish == s->cleared_wish && slice_ieq_str(p.recipients_domain, s->cleared))
+		return true;
+	arena_reset(s->arena);
+	if (policies_of_host(&p, &host, &policy) < 0 || !protection_holds(c, policy))
+		return false;
+	c->remote.tls_wanted = arena_strdup(c->arena, policy->wanted);
+	clear(s, &p);
+	return true;
+}
+
 /* May the connection that is there be used for one more? RFC 9422 section 4.1: MAILMAX. */
-static bool is_fit(const struct smtp_session *s, const struct delivery *d)
+static bool is_fit(struct smtp_session *s, const struct delivery *d)
 {
 	const struct smtp_client *c = s->client;
 	unsigned most = s->info->messages_per_connection;
@@ -304,7 +340,7 @@ static bool is_fit(const struct smtp_session *s, const struct delivery *d)
 		most = s->settings->config.messages_per_connection;
 	if (c->extensions.mail_max > 0 && c->mails >= c->extensions.mail_max)
 		return false;
-	return c->messages < most && (!needs_tls(s, d) || has_protection(c));
+	return c->messages < most && is_protected(s, d);
 }
 
 static int no_memory(struct delivery *d)
@@ -382,6 +418,42 @@ static void carry(struct smtp_session *s, struct delivery *whole)
 	}
 }
 
+/* Moves the recipients of the first one's domain to the front; returns how many there are. */
+static unsigned gather_domain(struct delivery_recipient *r, unsigned n)
+{
+	struct slice domain = policies_address_domain(r[0].address);
+	unsigned same = 1;
+
+	for (unsigned i = 1; i < n; i++) {
+		struct delivery_recipient found = r[i];
+
+		if (!slice_ieq(policies_address_domain(found.address), domain))
+			continue;
+		r[i] = r[same];
+		r[same++] = found;
+	}
+	return same;
+}
+
+/* Domains that share their hosts share transactions, too, unless what they publish differs: then each domain's recipients go
+ * as it wants them to. */
+static void carry_by_domain(struct smtp_session *s, struct delivery *whole)
+{
+	struct delivery part = *whole;
+	unsigned left = whole->n_recipients;
+
+	if (s->info->hop->kind != HOP_MX || gather_domain(whole->recipients, left) == left ||
+	    !policies_differ(whole, s->deliverer, s->settings, s->info, s->arena)) {
+		carry(s, whole);
+		return;
+	}
+	for (; left > 0; left -= part.n_recipients) {
+		part.recipients = whole->recipients + whole->n_recipients - left;
+		part.n_recipients = gather_domain(part.recipients, left);
+		carry(s, &part);
+	}
+}
+
 void smtp_session_run(struct deliverer *d, const struct deliver_settings *settings, struct slot *slot)
 {
 	_cleanup_(arena_freep) struct arena *arena = NULL;
@@ -392,7 +464,7 @@ void smtp_session_run(struct deliverer *d, const struct deliver_settings *settin
 		return; /* the queue opens another slot when there is memory again */
 	s.arena = arena;
 	while (slot_next(slot, deadline_after(now(), settings->config.idle_timeout), &delivery) == 0) {
-		carry(&s, delivery);
+		carry_by_domain(&s, delivery);
 		slot_done(slot, delivery);
 	}
 	disconnect(&s, true);

@@ -34,10 +34,7 @@ static int cannot(struct transaction *t, int code, int subject, int detail, enum
 
 	failure_local(&o, STAGE_MAIL, class, code, subject, detail,
 		      arena_printf(t->d->arena, "%s %s", remote_name(&t->remote, t->d->arena), what));
-	o.host = t->remote.host;
-	o.ip = t->remote.ip;
-	o.tls = t->remote.tls;
-	o.source = t->remote.source;
+	outcome_about(&o, &t->remote);
 	failure_spread(&o, t->d);
 	return 1;
 }
@@ -636,10 +633,7 @@ static unsigned settle_rrvs(struct transaction *t)
 		failure_local(&r.outcome, STAGE_RCPT, CLASS_POLICY, 550, 7, 19,
 			      arena_printf(d->arena, "%s can't tell whether the mailbox still has the same owner (it does not offer RRVS)",
 					   remote_name(&t->remote, d->arena)));
-		r.outcome.host = t->remote.host;
-		r.outcome.ip = t->remote.ip;
-		r.outcome.tls = t->remote.tls;
-		r.outcome.source = t->remote.source;
+		outcome_about(&r.outcome, &t->remote);
 		d->recipients[i] = d->recipients[--n];
 		d->recipients[n] = r;
 	}
@@ -690,6 +684,8 @@ int smtp_transaction(struct smtp_client *c, struct delivery *d)
 			.host = arena_strdup(d->arena, c->remote.host),
 			.ip = c->remote.ip,
 			.tls = arena_strdup(d->arena, c->remote.tls),
+			.tls_wanted = arena_strdup(d->arena, c->remote.tls_wanted),
+			.tls_reached = arena_strdup(d->arena, c->remote.tls_reached),
 			.source = arena_strdup(d->arena, c->remote.source),
 		},
 		.to = {

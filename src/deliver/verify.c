@@ -105,9 +105,29 @@ static void fill_peer(const struct hop *hop, struct smtp_peer *ret)
 	}
 }
 
+/* A host that can't show what it must is asked nothing either: a login may be part of it. */
+static int find_policy(const struct probe *p, const struct target_host *host, struct smtp_peer *peer, struct host_policy *policy)
+{
+	struct router *router = p->deliverer->router;
+	struct domain_policy *domain = arena_new_type(p->arena, struct domain_policy);
+	int r;
+
+	if (!domain)
+		return -ENOMEM;
+	r = policy_of_domain(router, p->hop, slice_from(host->name ? host->name : ""), p->deadline, p->arena, domain);
+	if (r >= 0)
+		r = policy_of_host(router, domain, peer->tls, host, WISH_NONE, p->deadline, p->arena, policy);
+	if (r < 0)
+		return r;
+	peer->policy = policy;
+	peer->tls = policy->tls;
+	return policy->refusal == REFUSED_NOT ? 0 : -EHOSTUNREACH;
+}
+
 static int probe_host(const struct probe *p, const struct target_host *host, struct verify_result *ret)
 {
 	struct address_list list = { 0 };
+	struct host_policy policy;
 	struct smtp_peer peer;
 	int r = -EHOSTUNREACH;
 
@@ -117,6 +137,12 @@ static int probe_host(const struct probe *p, const struct target_host *host, str
 		list = (struct address_list) { .n = 1, .ips = (struct ip *) &host->ip };
 	} else {
 		int found = route_addresses(p->deliverer->router, host, p->deadline, p->arena, &list);
+
+		if (found < 0)
+			return found;
+	}
+	if (!peer.lmtp) {
+		int found = find_policy(p, host, &peer, &policy);
 
 		if (found < 0)
 			return found;

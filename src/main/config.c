@@ -4,6 +4,11 @@
 
 #include "main/config_sections.h"
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 static void check_dns(struct config_reader *reader, const struct config_node *root, const struct config *c)
 {
 	const struct config_node *dns = config_get(root, "dns");
@@ -72,6 +77,20 @@ static void complete_pressure(const struct config_node *root, struct config *c)
 		p->disk_critical = p->disk_high / 2;
 }
 
+static int complete_sts(struct config_reader *reader, struct config *c)
+{
+	if (c->sts.path || !c->spool.path)
+		return 0;
+	c->sts.path = arena_printf(reader->arena, "%s/mta-sts.db", c->spool.path);
+	return c->sts.path ? 0 : -ENOMEM;
+}
+
+static bool same_sts(const struct sts_config *a, const struct sts_config *b)
+{
+	return a->off == b->off && same_text(a->path, b->path) && same_text(a->ca_file, b->ca_file) && a->port == b->port &&
+	       a->timeout == b->timeout && a->refresh == b->refresh && a->look == b->look && a->entries == b->entries;
+}
+
 static int read_sections(struct config_reader *reader, struct world *w, const struct config_node *root,
 			 struct config *c)
 {
@@ -88,6 +107,8 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 		return r;
 	complete_pressure(root, c);
 	r = complete_suppression(reader, c);
+	if (r >= 0)
+		r = complete_sts(reader, c);
 	if (r >= 0)
 		r = config_read_tls(reader, root, c);
 	if (r < 0)
@@ -267,11 +288,6 @@ void config_free(struct config *c)
 	free(c);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
 static bool same_dns(const struct dns_config *a, const struct dns_config *b)
 {
 	if (!same_text(a->zone, b->zone) || !same_text(a->trust_anchor, b->trust_anchor) || a->timeout != b->timeout ||
@@ -293,6 +309,8 @@ const char *config_needs_restart(const struct config *old, const struct config *
 		return "spool";
 	if (!same_dns(&old->dns, &new->dns))
 		return "dns";
+	if (!same_sts(&old->sts, &new->sts))
+		return "mta_sts";
 	if (old->receive.duplicate_entries != new->receive.duplicate_entries)
 		return "duplicates.entries";
 	if (old->deliver.remembered != new->deliver.remembered)

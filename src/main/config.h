@@ -14,6 +14,7 @@
 #include "receive/gate.h"
 #include "receive/receive.h"
 #include "report/report.h"
+#include "route/sts.h"
 
 /* What the file says before it has become what the rooms take. */
 struct config_raw {
@@ -38,6 +39,7 @@ struct config {
 	struct spool_config spool;
 	struct dns_config dns;
 	struct route_config route;
+	struct sts_config sts;
 	struct queue_config queue;
 	struct deliver_config deliver;
 	struct receive_config receive;

@@ -14,7 +14,7 @@ static const char *const convert_words[] = { "never", "unsigned", "always", NULL
 static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
 static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
 static const char *const turns_words[] = { "sender", "sender_domain", "user", NULL }; /* enum queue_turns */
-static const char *const policy_words[] = { "may", "none", "required", "verify", NULL }; /* enum tls_policy */
+static const char *const policy_words[] = { "may", "none", "required", "verify", "dane", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
 static const char *const stage_words[] = { "connect", "helo", "mail", "rcpt", "data", "auto", NULL }; /* enum gate_stage */
@@ -215,7 +215,7 @@ const struct config_key config_keys[] = {
 	{ "relays{}.srv", CONFIG_TYPE_STRING, AT(struct relay_section, srv),
 	  .doc = "instead of hosts: a name with SRV records (RFC 2782), like _submission._tcp.example.org" },
 	{ "relays{}.tls", CONFIG_TYPE_CHOICE, AT(struct relay_section, tls), .fallback = "may", .choices = policy_words,
-	  .doc = "may: where offered; required: or not at all; verify: and with the right certificate" },
+	  .doc = "may: where offered; required: or not at all; verify: and with the right certificate; dane: proved by TLSA records" },
 	{ "relays{}.implicit_tls", CONFIG_TYPE_NODE, AT(struct relay_section, implicit_tls),
 	  .doc = "true: TLS from the first byte; absent: on port 465, and for srv names that begin with _submissions" },
 	{ "relays{}.source", CONFIG_TYPE_STRING, AT(struct relay_section, source), .doc = "one of sources: connections come from there" },
@@ -257,7 +257,7 @@ const struct config_key config_keys[] = {
 	{ "routes[].via[].reject", CONFIG_TYPE_STRING, AT(struct via_section, reject), .doc = "refuse with this text" },
 	{ "routes[].via[].mx", CONFIG_TYPE_NODE, AT(struct via_section, mx), .doc = "true: the MX hosts, with a tls policy or a when" },
 	{ "routes[].via[].tls", CONFIG_TYPE_CHOICE, AT(struct via_section, tls), .fallback = "may", .choices = policy_words,
-	  .doc = "for mx, host and srv: may, none, required, verify" },
+	  .doc = "for mx, host and srv: may, none, required, verify, dane" },
 	{ "routes[].via[].source", CONFIG_TYPE_STRING, AT(struct via_section, source),
 	  .doc = "for mx, host, srv and relay: one of sources, from which the connections come" },
 	{ "routes[].via[].when", CONFIG_TYPE_NODE, AT(struct via_section, when),
@@ -416,6 +416,20 @@ const struct config_key config_keys[] = {
 	  .doc = "answers that are kept" },
 	{ "dns.reverse_lookup", CONFIG_TYPE_BOOL, AT(TOP, receive.reverse_lookup), .fallback = "true",
 	  .doc = "look up the names of clients for the Received field" },
+
+	{ "mta_sts", CONFIG_TYPE_SECTION, .scalar_key = "enabled", .doc = "policies that domains publish about their mail hosts (RFC 8461)" },
+	{ "mta_sts.enabled", CONFIG_TYPE_NOT, AT(TOP, sts.off), .fallback = "true", .doc = "false: they are not asked for" },
+	{ "mta_sts.path", CONFIG_TYPE_PATH, AT(TOP, sts.path), .doc = "the file where they are kept; absent: mta-sts.db in the spool" },
+	{ "mta_sts.timeout", CONFIG_TYPE_DURATION, AT(TOP, sts.timeout), .fallback = "1m", .min = 100 * USEC_MS, .max = USEC_HOUR,
+	  .doc = "for fetching one" },
+	{ "mta_sts.refresh", CONFIG_TYPE_DURATION, AT(TOP, sts.refresh), .fallback = "1d", .min = USEC_SEC, .max = 30 * USEC_DAY,
+	  .doc = "how often it is looked whether a domain has a new one" },
+	{ "mta_sts.look", CONFIG_TYPE_DURATION, AT(TOP, sts.look), .fallback = "1m", .min = 10 * USEC_MS, .max = USEC_DAY,
+	  .doc = "how often it is looked which ones are due" },
+	{ "mta_sts.entries", CONFIG_TYPE_UINT, AT(TOP, sts.entries), .fallback = "20000", .min = 1, .max = 10000000,
+	  .doc = "domains that are kept" },
+	{ "mta_sts.port", CONFIG_TYPE_PORT, AT(TOP, sts.port), .fallback = "443", .doc = "of the HTTPS servers (tests use another)" },
+	{ "mta_sts.ca_file", CONFIG_TYPE_PATH, AT(TOP, sts.ca_file), .doc = "PEM file of CAs for these servers; absent: the system's" },
 
 	{ "deliver", CONFIG_TYPE_SECTION, .doc = "the way out" },
 	{ "deliver.port", CONFIG_TYPE_PORT, AT(TOP, route.mx_port), .fallback = "25", .doc = "the port of MX hosts (tests use another)" },

@@ -127,7 +127,7 @@ static int read_login(struct config_reader *reader, struct world *w, const struc
 	}
 	if (relay->tls == TLS_MAY || relay->tls == TLS_NONE)
 		config_error(reader->errors, &login->mark,
-			     "login: the password would travel in the clear; set \"tls: required\" or \"tls: verify\" for this relay");
+			     "login: the password would travel in the clear; set \"tls: required\", \"tls: verify\" or \"tls: dane\" for this relay");
 	relay->user = section->user;
 	return config_read_secret(reader, w, login, "password_file", section->password_file, &relay->password);
 }

@@ -28,6 +28,7 @@ struct server {
 	struct journal *journal;
 	struct resolver *resolver;
 	struct router *router;
+	struct sts *sts; /* NULL: off, or in a simulation, which has no HTTPS */
 	struct deliverer *deliverer;
 	struct queue *queue;
 	struct receiver *receiver;
@@ -297,6 +298,21 @@ static int open_admin(struct server *s, char **ret_why)
 	return admin_new(s->world, s->log, &c->admin, &parts, s->admin_loop, &s->admin, ret_why);
 }
 
+/* Before mail moves: the policies that are kept must be known to the first message. */
+static int open_sts(struct server *s)
+{
+	const struct sts_config *c = &server_config(s)->sts;
+	int r;
+
+	if (c->off || world_is_simulated(s->world))
+		return 0;
+	r = sts_new(s->world, s->log, s->resolver, c, NULL, &s->sts);
+	if (r < 0)
+		return r;
+	router_set_sts(s->router, s->sts);
+	return sts_start(s->sts, s->loops[0]);
+}
+
 static int start_loops(struct server *s)
 {
 	int r;
@@ -329,6 +345,9 @@ int server_start(struct server *s, char **ret_why)
 	r = journal_start(s->journal, s->journal_loop);
 	if (r < 0)
 		return explain(ret_why, r, "cannot make the directory of the journal");
+	r = open_sts(s);
+	if (r < 0)
+		return explain(ret_why, r, "cannot prepare for MTA-STS");
 	r = queue_start(s->queue, s->spool);
 	if (r < 0)
 		return explain(ret_why, r, "cannot start the queue");
@@ -465,6 +484,7 @@ void server_free(struct server *s)
 	stop_loop(&s->journal_loop);
 	journal_free(s->journal);
 	router_free(s->router);
+	sts_free(s->sts);
 	resolver_free(s->resolver);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		free_loop(&s->loops[i]);

@@ -41,4 +41,6 @@ struct outcome {
 	struct ip ip;            /* remote address; family 0: none */
 	const char *source;      /* our own address and proxy, where they were chosen; or NULL */
 	const char *tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
+	const char *tls_wanted;  /* "dane, TLSA of _25._tcp.mx.example.org", or NULL: nothing was asked for */
+	const char *tls_reached; /* "dane", "verified", "unverified (hostname mismatch)", "plain", or NULL: it didn't come to that */
 };

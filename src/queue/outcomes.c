@@ -64,7 +64,8 @@ static void delivered(struct view *v, unsigned i, const struct outcome *o, const
 		EVENT(h->queue->events, v->message->entry.id, EVENT_DELIVERED, F_STR("to", address_of(v, i)),
 		      F_STR("hop", hop_text(hop, text, sizeof(text))), F_STR("host", o->host),
 		      F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL), F_STR("source", o->source),
-		      F_STR("tls", o->tls), F_STR("reply", o->reply.code ? reply_to_line(&o->reply, h->scratch) : o->reply.text),
+		      F_STR("tls", o->tls), F_STR("tls_wanted", o->tls_wanted), F_STR("tls_reached", o->tls_reached),
+		      F_STR("reply", o->reply.code ? reply_to_line(&o->reply, h->scratch) : o->reply.text),
 		      F_BOOL("relayed", o->kind == OUTCOME_RELAYED));
 }
 

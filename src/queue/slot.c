@@ -271,7 +271,8 @@ static void emit_attempt(struct home *h, const struct slot *slot, const struct d
 
 	EVENT(h->queue->events, d->id, EVENT_ATTEMPT, F_STR("to", dr->address), F_STR("site", slot->info.site),
 	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL),
-	      F_STR("source", o->source), F_STR("tls", o->tls), F_STR("reply", reply_to_line(&o->reply, d->arena)),
+	      F_STR("source", o->source), F_STR("tls", o->tls), F_STR("tls_wanted", o->tls_wanted),
+	      F_STR("tls_reached", o->tls_reached), F_STR("reply", reply_to_line(&o->reply, d->arena)),
 	      F_STR("class", reply_class_name(o->class)), F_STR("rule", rule), F_STR("stage", stage_name(o->stage)),
 	      F_STR("outcome", kinds[o->kind]));
 }

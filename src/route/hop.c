@@ -74,7 +74,8 @@ const char *hop_describe(const struct hop *h, char *out, size_t size)
 const char *tls_policy_name(enum tls_policy p)
 {
 	static const char *const names[] = {
-		[TLS_MAY] = "may", [TLS_NONE] = "none", [TLS_REQUIRED] = "required", [TLS_VERIFY] = "verify"
+		[TLS_MAY] = "may", [TLS_NONE] = "none", [TLS_REQUIRED] = "required", [TLS_VERIFY] = "verify",
+		[TLS_DANE] = "dane",
 	};
 
 	return names[p];

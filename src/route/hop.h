@@ -38,8 +38,9 @@ enum hop_when {
 };
 
 /* none: never; may: where offered, whoever it is, and without when it fails; required: encrypted or not at
- * all; verify: also chain and name. */
-enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY };
+ * all; verify: also known to be the right host, by TLSA records or by chain and name; dane: by TLSA records or not at all. What
+ * the recipient's domain asks for (route/policy.h) comes on top of all but none. */
+enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY, TLS_DANE };
 
 struct relay {
 	const char *name;
@@ -77,7 +78,14 @@ struct ladder {
 	usec_t deadline; /* since arrival, in which it should be delivered; 0: none */
 };
 
-/* "may", "none", "required", "verify". */
+/* What the route says about TLS to these hosts; none for what is no SMTP. */
+static inline enum tls_policy hop_tls(const struct hop *h)
+{
+	if (h->kind == HOP_MX || h->kind == HOP_HOST)
+		return h->tls;
+	return h->kind == HOP_RELAY ? h->relay->tls : TLS_NONE;
+}
+/* "may", "none", "required", "verify", "dane". */
 const char *tls_policy_name(enum tls_policy p);
 
 #define DOMAIN_TEXT 262 /* the longest domain, a colon, a port and a NUL */

@@ -263,6 +263,11 @@ int route_find(struct router *r, const struct address *to, const struct route_fa
 	return 0;
 }
 
+void router_set_sts(struct router *r, struct sts *sts)
+{
+	r->sts = sts;
+}
+
 bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port)
 {
 	const struct route_config *config = router_config(r);

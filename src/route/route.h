@@ -58,6 +58,9 @@ struct route_config {
 
 struct router;
 int router_new(struct world *w, const struct log *log, struct resolver *resolver, const struct route_config *config, struct router **ret);
+/* Where the policies of MTA-STS are kept; before the first question. Without it there are none. */
+struct sts;
+void router_set_sts(struct router *r, struct sts *sts);
 /* From any thread: later questions use the new configuration. The old one must stay valid until router_free. In two
  * steps, of which the second can't fail. */
 struct route_index;

@@ -36,6 +36,7 @@ struct router {
 	struct world *world;
 	const struct log *log;
 	struct resolver *resolver;
+	struct sts *sts; /* may be NULL */
 	struct hash_key key;
 	_Atomic(struct route_index *) index;
 	pthread_mutex_t sick_lock; /* around the rest (health.c); held over straight code only */

@@ -429,10 +429,12 @@ def test_binary_content_is_not_put_into_a_mailbox_of_lines(way):
 
 
 @pytest.fixture
-def protected(way, place):
-    """The same with a next hop whose certificate is known."""
+def protected(way, net, place):
+    """The same with a next hop whose certificate is known, and whose name is vouched for by DNSSEC."""
 
-    def make(*words, tls=True, known=True, **peer):
+    def make(*words, tls=True, known=True, secure=True, **peer):
+        if secure:
+            net.secure()
         pair = place.certificate("mx1.dest.example")
         deliver = {"ca_file": str(pair[0] if known else place.certificate("else.example")[0])}
         return way(deliver=deliver, extensions=extended(*words), tls=pair if tls else None, **peer)
@@ -449,8 +451,13 @@ def test_requiretls_goes_over_verified_tls_and_is_passed_on(protected):
 
 @pytest.mark.parametrize(
     "words, options, status",
-    [([], {}, "5.7.30"), (["REQUIRETLS"], {"tls": False}, "5.7.10"), (["REQUIRETLS"], {"known": False}, "5.7.10")],
-    ids=["not offered", "no TLS", "strange certificate"],
+    [
+        ([], {}, "5.7.30"),
+        (["REQUIRETLS"], {"tls": False}, "5.7.10"),
+        (["REQUIRETLS"], {"known": False}, "5.7.10"),
+        (["REQUIRETLS"], {"secure": False}, "5.7.10"),
+    ],
+    ids=["not offered", "no TLS", "strange certificate", "a name that nobody vouches for"],
 )
 def test_requiretls_goes_back_where_it_can_not_be_kept(protected, words, options, status):
     server, peer = protected(*words, **options)
@@ -475,6 +482,7 @@ def test_a_server_that_refuses_starttls_for_now_is_asked_again_and_gets_other_ma
 
 def test_requiretls_tries_the_other_hosts(net, place):
     net.mx((10, 1), (20, 2))
+    net.secure()
     pair = place.certificate("mx2.dest.example")
     first = net.host(1, tls=pair)
     second = net.host(2, tls=pair, extensions=extended("REQUIRETLS"))

@@ -15,6 +15,7 @@
 #include "unit/certificate.h"
 #include "world/fiber.h"
 #include "world/sim.h"
+#include "unit/policy_stand_in.h"
 
 #define DELIVERIES 3u
 #define RECIPIENTS 2u

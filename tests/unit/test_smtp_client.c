@@ -13,6 +13,7 @@
 #include "unit/certificate.h"
 #include "world/fiber.h"
 #include "world/sim.h"
+#include "unit/policy_stand_in.h"
 
 #define MESSAGES_MAX 4
 #define RECIPIENTS_MAX 4
