@@ -52,6 +52,7 @@ fuzz: $(STAMPS)/build $(STAMPS)/fuzz
 bench: all
 	@scripts/build.sh $(BUILD)
 	@bench/run $(BENCH_ARGS)
+	@bench/verdicts
 
 # One look at the packages per change of the list; delete build/.packages to look again.
 $(STAMPS)/%: scripts/install_packages.sh
