@@ -11,6 +11,7 @@
 #include "route/health.h"
 #include "deliver/remembered.h"
 #include "deliver/socks.h"
+#include "unit/policy_stand_in.h"
 #include "smtp/line.h"
 #include "world/fiber.h"
 #include "world/sim.h"
