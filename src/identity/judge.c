@@ -30,6 +30,96 @@ static void spf_fiber(void *arg)
 	note_error(v, spf_check(v->resolver, &in, &v->config->spf, v->deadline, v->arena, &v->result->spf));
 }
 
+/* RFC 9989 section 5.3.1: exactly one From field, whose addresses can be read. */
+static int read_from(const struct content *m, struct arena *a, struct dmarc_input *ret)
+{
+	const struct header_field *from = content_field(m, SLICE("From"), 0);
+	int r;
+
+	if (m->malformed)
+		ret->trouble = m->malformed;
+	else if (!from)
+		ret->trouble = "the message has no From field";
+	else if (content_field(m, SLICE("From"), 1))
+		ret->trouble = "the message has more than one From field";
+	if (ret->trouble)
+		return 0;
+	r = from_domains(a, from->value, &ret->domains, &ret->n_domains);
+	if (r == -EINVAL)
+		ret->trouble = "the From field can't be read";
+	else if (r == -E2BIG)
+		ret->trouble = "the From field has too many addresses";
+	else if (r >= 0 && ret->n_domains == 0)
+		ret->trouble = "the From field has no address";
+	return r == -ENOMEM ? r : 0;
+}
+
+/* --- ahead of time ----------------------------------------------------------------------------------------------- */
+
+struct question {
+	struct resolver *resolver;
+	usec_t deadline;
+	const char *name;              /* of TXT records; NULL: the policy of these domains */
+	struct dmarc_input policy_of;
+};
+
+static void question_fiber(void *arg)
+{
+	_cleanup_(arena_freep) struct arena *a = NULL;
+	struct question *q = arg;
+	struct dns_answer answer;
+	struct dmarc_result result;
+
+	if (arena_new(0, &a) < 0)
+		return;
+	if (q->name)
+		(void) dns_query(q->resolver, q->name, DNS_TXT, q->deadline, a, &answer);
+	else
+		(void) dmarc_check(q->resolver, &q->policy_of, q->deadline, a, &result);
+}
+
+/* name NULL: memory was out. */
+static void ask_ahead(const struct question *question, const char *name, struct arena *a, struct fiber_group *group)
+{
+	struct dns_answer known;
+	struct question *q;
+
+	if (!name || dns_query_cached(question->resolver, name, DNS_TXT, a, &known) != 0)
+		return;
+	q = arena_new_type(a, struct question);
+	if (!q)
+		return;
+	*q = *question;
+	(void) fiber_group_spawn(group, "ahead", question_fiber, q);
+}
+
+static void policy_ahead(struct resolver *r, const struct content *message, usec_t deadline, struct arena *a, struct fiber_group *group)
+{
+	struct question q = { .resolver = r, .deadline = deadline };
+
+	if (r->cache && read_from(message, a, &q.policy_of) >= 0 && q.policy_of.n_domains > 0)
+		ask_ahead(&q, arena_printf(a, "_dmarc.%s", q.policy_of.domains[0]), a, group);
+}
+
+void judge_ahead(struct resolver *r, const struct content *message, usec_t deadline, struct arena *a, struct fiber_group *group)
+{
+	struct question q = { .resolver = r, .deadline = deadline };
+
+	if (!r->cache || !message->header_done || message->malformed)
+		return;
+	for (unsigned i = 0; i < message->n_signatures && i < message->limits.signatures; i++) {
+		const struct signature *s = &message->signatures[i];
+
+		if (s->error)
+			continue;
+		q.name = arena_printf(a, "%s._domainkey.%s", s->selector, s->domain);
+		ask_ahead(&q, q.name, a, group);
+	}
+	policy_ahead(r, message, deadline, a, group);
+}
+
+/* --- at the end ------------------------------------------------------------------------------------------------------ */
+
 static bool has_spf(const struct verification *v)
 {
 	return v->in->spf || v->in->client;
@@ -84,6 +174,8 @@ static int ask_all(struct verification *v)
 	int r = 0;
 
 	fiber_group_init(&group);
+	if (v->message)
+		policy_ahead(v->resolver, v->message, v->deadline, v->arena, &group); /* it depends on nothing but From */
 	if (v->in->client && !v->in->spf)
 		r = fiber_group_spawn(&group, "spf", spf_fiber, v);
 	if (r >= 0 && v->message)
@@ -96,30 +188,6 @@ static int ask_all(struct verification *v)
 		r = fiber_group_wait(&group, DEADLINE_NEVER); /* each has the deadline itself */
 	fiber_group_done(&group);
 	return r < 0 ? r : v->error;
-}
-
-/* RFC 9989 section 5.3.1: exactly one From field, whose addresses can be read. */
-static int read_from(const struct content *m, struct arena *a, struct dmarc_input *ret)
-{
-	const struct header_field *from = content_field(m, SLICE("From"), 0);
-	int r;
-
-	if (m->malformed)
-		ret->trouble = m->malformed;
-	else if (!from)
-		ret->trouble = "the message has no From field";
-	else if (content_field(m, SLICE("From"), 1))
-		ret->trouble = "the message has more than one From field";
-	if (ret->trouble)
-		return 0;
-	r = from_domains(a, from->value, &ret->domains, &ret->n_domains);
-	if (r == -EINVAL)
-		ret->trouble = "the From field can't be read";
-	else if (r == -E2BIG)
-		ret->trouble = "the From field has too many addresses";
-	else if (r >= 0 && ret->n_domains == 0)
-		ret->trouble = "the From field has no address";
-	return r == -ENOMEM ? r : 0;
 }
 
 static int check_dmarc(struct verification *v)

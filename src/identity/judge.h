@@ -1,7 +1,7 @@
 /* Everything about one message: SPF, DKIM, ARC and DMARC, as the server and `yizhan verify` both want it.
  *
- * What doesn't depend on each other is asked for at the same time, each in a fiber; DMARC comes last, when SPF and
- * DKIM are known. */
+ * What doesn't depend on each other is asked for at the same time, each in a fiber. DMARC is judged last, when SPF and
+ * DKIM are known; its policy is asked for with them. */
 #pragma once
 
 #include "identity/arc.h"
@@ -29,6 +29,11 @@ struct judge_result {
 	struct arc_result arc;
 	struct dmarc_result dmarc;
 };
+
+/* When the header section of a message was read and the body still comes: asks for the keys of its signatures and the policy
+ * of its From, each in a fiber of the group, so that the answers lie in the cache when they are needed. What is there
+ * already is not asked for. The message and the arena must stay until the group has ended. Trouble shows later. */
+void judge_ahead(struct resolver *r, const struct content *message, usec_t deadline, struct arena *a, struct fiber_group *group);
 
 /* From a fiber. message: fed to its end; NULL: only SPF is judged. Everything in *ret lies in the arena. config may be
  * NULL. 0, -ECANCELED, -ENOMEM. */

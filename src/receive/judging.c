@@ -7,6 +7,7 @@
 #include "receive/transaction.h"
 
 /* A header that waits for the verdict on its ARC chain must fit into what can be put in front later. */
+#define TIME USEC_MIN /* when nothing is configured */
 #define WAITING_HEADER_MAX ((size_t) 64 * 1024)
 
 struct judging {
@@ -20,6 +21,7 @@ struct judging {
 	bool waits;                /* held stays until it is known whether the chain of ARC holds */
 	struct fiber_group asking;
 	bool asks;
+	bool asked_ahead;          /* for what the header section names */
 	int error;                 /* of a fiber that asks */
 	struct iprev_result iprev;
 	bool has_iprev;
@@ -49,6 +51,11 @@ static const struct ip *client_of(const struct judging *j)
 	return client->family ? client : NULL;
 }
 
+static usec_t deadline_of(const struct judging *j)
+{
+	return deadline_after(now(), j->config->judge.time ? j->config->judge.time : TIME);
+}
+
 /* --- what can be asked while the content comes -------------------------------------------------------------------- */
 
 static void spf_fiber(void *arg)
@@ -62,8 +69,7 @@ static void spf_fiber(void *arg)
 static void iprev_fiber(void *arg)
 {
 	struct judging *j = arg;
-	usec_t deadline = deadline_after(now(), j->config->judge.time);
-	int r = iprev_check(session_shared(j->session)->resolver, client_of(j), 0, deadline, j->session->mail_arena, &j->iprev);
+	int r = iprev_check(session_shared(j->session)->resolver, client_of(j), 0, deadline_of(j), j->session->mail_arena, &j->iprev);
 
 	j->has_iprev = r >= 0;
 	j->error = r < 0 ? r : j->error;
@@ -137,7 +143,13 @@ void judging_done(struct judging *j)
 
 int judging_watch(struct judging *j, struct slice data)
 {
-	return j->message ? content_feed(j->message, data) : 0;
+	int r = j->message ? content_feed(j->message, data) : 0;
+
+	if (r >= 0 && j->message && j->message->header_done && !j->asked_ahead) {
+		j->asked_ahead = true;
+		judge_ahead(session_shared(j->session)->resolver, j->message, deadline_of(j), j->session->mail_arena, &j->asking);
+	}
+	return r;
 }
 
 /* Where the header section ends in what is held: behind its blank line; 0: it isn't there yet. */
