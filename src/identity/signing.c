@@ -229,8 +229,8 @@ int signing_finish(struct signing *s, struct world *w, struct slice front, struc
 
 int signing_sign(const struct signing_config *c, struct world *w, struct slice message, struct buffer *out, unsigned *ret_n)
 {
+	_cleanup_(arena_freep) struct arena *a = NULL; /* before what lies in it: it goes last */
 	_cleanup_(signing_freep) struct signing *s = NULL;
-	_cleanup_(arena_freep) struct arena *a = NULL;
 	const char *why;
 	int r;
 

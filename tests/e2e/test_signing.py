@@ -220,7 +220,8 @@ def test_twenty_megabytes(place, keys, tmp_path):
     line = b"0123456789 " * 80 + b"\r\n"
     message = sent(s, LETTER % b"large" + line * (20 * 1024 * 1024 // len(line)), needle=b"Subject: large")
     assert len(message) > 20 * 1000 * 1000
-    assert memory(s) - before < 10 * 1024  # it was never held
+    if not harness.OWN_ALLOCATOR:
+        assert memory(s) - before < 10 * 1024  # it was never held
     everybody_passes(keys, tmp_path, message)
 
 
