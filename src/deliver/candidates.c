@@ -50,7 +50,7 @@ static const struct dial_target *source_for(struct candidates *c, unsigned famil
 
 	if (!c->chosen[i]) {
 		c->chosen[i] = true;
-		c->reaches[i] = dial_choose(c->race.deliverer, c->race.settings, c->info->hop, family, &c->source[i]);
+		c->reaches[i] = dial_choose(c->race.deliverer, c->race.settings, c->info->hop, c->info->site, family, &c->source[i]);
 	}
 	return c->reaches[i] ? &c->source[i] : NULL;
 }

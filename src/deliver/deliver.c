@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "deliver/deliverer.h"
+#include "deliver/dial.h"
 #include "deliver/failure.h"
 #include "deliver/login.h"
 #include "deliver/maildir.h"
@@ -162,6 +163,11 @@ static void courier_run(struct courier *c, struct slot *slot)
 	}
 }
 
+static void courier_blocked(struct courier *c, const char *site, const char *source)
+{
+	dial_blocked(container_of(c, struct deliverer, courier), site, source);
+}
+
 /* --- life --------------------------------------------------------------------------------------------------- */
 
 int deliverer_new(struct world *w, const struct log *log, const struct event_sink *events, const struct deliver_config *config,
@@ -175,6 +181,7 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 	if (!d)
 		return -ENOMEM;
 	d->courier.run = courier_run;
+	d->courier.blocked = courier_blocked;
 	d->world = w;
 	d->log = log;
 	d->events = events;

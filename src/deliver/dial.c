@@ -1,12 +1,59 @@
 #include "deliver/dial.h"
 
+#include <stdio.h>
+
 #include "deliver/socks.h"
 
-bool dial_choose(struct deliverer *d, const struct deliver_settings *settings, const struct hop *hop, unsigned family,
-		 struct dial_target *ret)
+#define BLOCKED_KEPT USEC_HOUR
+#define SITE_TEXT 1024u
+
+/* --- which source --------------------------------------------------------------------------------------- */
+
+/* Long keys of sites are cut; their beginnings tell them apart well enough. */
+static void pair_name(const char *site, const char *source, char out[static SITE_TEXT])
+{
+	snprintf(out, SITE_TEXT, "%s %s", source, site);
+}
+
+void dial_blocked(struct deliverer *d, const char *site, const char *source)
+{
+	char name[SITE_TEXT];
+
+	pair_name(site, source, name);
+	remember(d->remembered, REMEMBERED_BLOCKED, name, 1, BLOCKED_KEPT);
+}
+
+struct choice {
+	struct deliverer *deliverer;
+	const char *site;
+};
+
+static bool is_welcome(void *context, const struct source *s)
+{
+	const struct choice *c = context;
+	char name[SITE_TEXT];
+
+	pair_name(c->site, s->text, name);
+	return recall(c->deliverer->remembered, REMEMBERED_BLOCKED, name) == 0;
+}
+
+static const struct source *choose_member(struct deliverer *d, const struct source_pool *pool, const char *site, unsigned family)
+{
+	struct choice choice = { .deliverer = d, .site = site };
+	source_filter filter = site && pool->n_sources > 1 ? is_welcome : NULL;
+	unsigned weight = source_pool_weight(pool, family, filter, &choice);
+
+	if (weight == 0 && filter) {
+		filter = NULL; /* blocked or not, there is no other */
+		weight = source_pool_weight(pool, family, NULL, NULL);
+	}
+	return source_pool_choose(pool, family, world_random_below(d->world, weight), filter, &choice);
+}
+
+bool dial_choose(struct deliverer *d, const struct deliver_settings *settings, const struct hop *hop, const char *site,
+		 unsigned family, struct dial_target *ret)
 {
 	const struct source *source;
-	unsigned weight;
 
 	ret->source = NULL;
 	ret->from = (struct ip) { 0 };
@@ -16,8 +63,7 @@ bool dial_choose(struct deliverer *d, const struct deliver_settings *settings, c
 		ret->from = family == 4 ? settings->config.source : family == 6 ? settings->config.source6 : ret->from;
 		return true;
 	}
-	weight = source_pool_weight(hop->source, family);
-	source = source_pool_choose(hop->source, family, world_random_below(d->world, weight));
+	source = choose_member(d, hop->source, site, family);
 	if (!source)
 		return false;
 	ret->source = source;
@@ -43,6 +89,8 @@ const char *dial_source_text(const struct dial_target *t, struct arena *a)
 		return t->source->text;
 	return t->from.family ? arena_strdup(a, ip_format(&t->from, ip)) : NULL;
 }
+
+/* --- the connection --------------------------------------------------------------------------------------- */
 
 static const struct endpoint *local_end(const struct dial_target *t, struct endpoint *room)
 {

@@ -11,10 +11,13 @@ struct dial_target {
 	const struct source *source; /* NULL: none was asked for; then there is no proxy */
 };
 
-/* Chooses where connections of this hop into a family (4, 6; 0: of a name) come from, by weight: fills from and source.
- * False: the hop's pool doesn't reach the family. */
-bool dial_choose(struct deliverer *d, const struct deliver_settings *settings, const struct hop *hop, unsigned family,
-		 struct dial_target *ret);
+/* Chooses where connections of this hop into a family (4, 6; 0: of a name) come from, by weight: fills from and source. A
+ * member that the site (NULL: none is known) has blocked lately is passed over while there is another one. False: the
+ * hop's pool doesn't reach the family. */
+bool dial_choose(struct deliverer *d, const struct deliver_settings *settings, const struct hop *hop, const char *site,
+		 unsigned family, struct dial_target *ret);
+/* This site refuses mail from this source, which has dial_source_text. */
+void dial_blocked(struct deliverer *d, const char *site, const char *source);
 /* Can hosts be given to the hop's proxies by name? Only where every member of its pool can do that. */
 bool dial_by_name(const struct hop *hop);
 /* Ours, for events: "192.0.2.1"; NULL: nobody chose. In the arena, or static. */

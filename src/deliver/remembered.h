@@ -13,6 +13,7 @@ enum remembered_kind {
 	REMEMBERED_FAMILY,     /* of a site: 4 or 6, by which the last connection came about */
 	REMEMBERED_UNROUTABLE, /* of "4" or "6": 1 when this machine has no way into that family at the moment */
 	REMEMBERED_BDAT,       /* of a host: enum bdat_known */
+	REMEMBERED_BLOCKED,    /* of a site and a source, as dial_blocked writes them: 1 */
 };
 enum bdat_known { BDAT_UNKNOWN, BDAT_WORKS, BDAT_FAILS };
 

@@ -150,7 +150,7 @@ static int probe_host(const struct probe *p, const struct target_host *host, str
 	for (unsigned i = 0; i < list.n && i < PROBE_HOSTS_MAX && r < 0 && r != -ECANCELED && r != -ENOMEM && left(p); i++) {
 		struct dial_target from;
 
-		if (!dial_choose(p->deliverer, p->settings, p->hop, list.ips[i].family, &from))
+		if (!dial_choose(p->deliverer, p->settings, p->hop, NULL, list.ips[i].family, &from))
 			continue;
 		peer.from = from.from;
 		peer.source = from.source;

@@ -60,4 +60,6 @@ void slot_done(struct slot *s, struct delivery *d);
 /* Set by deliver, called by queue in a fresh fiber of the site's owner; returns when the slot is finished. */
 struct courier {
 	void (*run)(struct courier *c, struct slot *s);
+	/* A reply means that the site blocks the source of ours that the outcome names. May be NULL. Doesn't wait. */
+	void (*blocked)(struct courier *c, const char *site, const char *source);
 };

@@ -315,6 +315,8 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 		break;
 	}
 	rule = classify_outcome(h, o, &key);
+	if (o->class == CLASS_BLOCKED && o->source && h->queue->courier->blocked)
+		h->queue->courier->blocked(h->queue->courier, slot->info.site, o->source);
 	if (o->class == CLASS_THROTTLED && key != KEY_ADDRESS && key != KEY_NETBLOCK) {
 		v->answered = true;
 		v->slows_sender |= key != KEY_RECIPIENT; /* who gets too much is tried again later, and that is all */

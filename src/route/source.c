@@ -7,22 +7,23 @@ bool source_reaches(const struct source *s, unsigned family)
 	return family != 0 && s->ip.family == family;
 }
 
-unsigned source_pool_weight(const struct source_pool *p, unsigned family)
+unsigned source_pool_weight(const struct source_pool *p, unsigned family, source_filter filter, void *context)
 {
 	unsigned sum = 0;
 
 	for (unsigned i = 0; i < p->n_sources; i++)
-		if (source_reaches(&p->sources[i], family))
+		if (source_reaches(&p->sources[i], family) && (!filter || filter(context, &p->sources[i])))
 			sum += p->sources[i].weight;
 	return sum;
 }
 
-const struct source *source_pool_choose(const struct source_pool *p, unsigned family, uint64_t draw)
+const struct source *source_pool_choose(const struct source_pool *p, unsigned family, uint64_t draw, source_filter filter,
+					void *context)
 {
 	for (unsigned i = 0; i < p->n_sources; i++) {
 		const struct source *s = &p->sources[i];
 
-		if (!source_reaches(s, family))
+		if (!source_reaches(s, family) || (filter && !filter(context, s)))
 			continue;
 		if (draw < s->weight)
 			return s;

@@ -41,9 +41,12 @@ struct source_pool {
 
 /* Can an address of this family (4 or 6; 0: a name that a proxy looks up) be reached from the member? */
 bool source_reaches(const struct source *s, unsigned family);
+/* Which members count; NULL: all. */
+typedef bool (*source_filter)(void *context, const struct source *s);
 /* The sum of the weights of the members that reach the family; 0: none does. */
-unsigned source_pool_weight(const struct source_pool *p, unsigned family);
+unsigned source_pool_weight(const struct source_pool *p, unsigned family, source_filter filter, void *context);
 /* One of them: `draw` is uniform in [0, source_pool_weight). NULL when there is none. */
-const struct source *source_pool_choose(const struct source_pool *p, unsigned family, uint64_t draw);
+const struct source *source_pool_choose(const struct source_pool *p, unsigned family, uint64_t draw, source_filter filter,
+					void *context);
 /* "socks5://HOST:PORT" or "socks5h://HOST", as what stands behind the slashes. False: it is none. */
 bool proxy_scheme(struct slice text, bool *ret_resolves, struct slice *ret_host_port);

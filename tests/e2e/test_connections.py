@@ -136,6 +136,21 @@ def test_another_address_is_a_rung_of_the_ladder(place):
     assert failed["class"] == "blocked" and failed["source"] == "127.0.0.21" and failed["site"].endswith(";from=usual")
 
 
+def test_a_member_that_is_blocked_at_a_site_rests_there(place):
+    def greet(_, number):
+        return BLOCKED if peer.clients[number - 1] == "127.0.0.21" else True
+
+    peer = place.peer(answers={"CONNECT": greet})
+    server = place.mx(
+        sources={"news": [{**POOL[0], "weight": 1000}, {**POOL[1], "weight": 1}]},
+        queue={"retry": ["1s"]},
+        routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{peer.port}", "source": "news"}]}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    arrival(peer, timeout=30)
+    assert peer.clients == ["127.0.0.21", "127.0.0.22"]
+
+
 def test_the_usual_source_is_for_all_other_mail(place):
     peer = place.peer()
     server = place.mx(

@@ -703,6 +703,37 @@ static void test_an_address_that_is_not_ours_is_a_clear_trouble(void **state)
 	assert_non_null(strstr(outcome(0, 0)->reply.text, "the source address 192.0.2.99 is none of this machine"));
 }
 
+static void test_a_member_that_the_site_blocks_rests_there(void **state)
+{
+	static const struct source sources[] = {
+		{ .ip = { 4, { 192, 0, 2, 1 } }, .weight = 1000, .text = "192.0.2.1" },
+		{ .ip = { 4, { 192, 0, 2, 2 } }, .weight = 1, .text = "192.0.2.2" },
+	};
+	static const struct source_pool pool = { .name = "bulk", .n_sources = 2, .sources = sources };
+	struct fixture *f = *state;
+	struct server *s = add_server(f, "192.0.2.25:25");
+	struct courier *c;
+
+	fake.addresses[0] = "192.0.2.25";
+	f->hop.source = &pool;
+	(void) deliver_one(f);
+	assert_string_equal(s->from, "192.0.2.1");
+	c = deliverer_courier(f->deliverer);
+	c->blocked(c, "mx:server.example", "192.0.2.1");
+	(void) deliver_one(f);
+	assert_string_equal(s->from, "192.0.2.2");
+	/* When all are blocked, one of them has to try. */
+	c->blocked(c, "mx:server.example", "192.0.2.2");
+	(void) deliver_one(f);
+	is_taken(2, 0, "192.0.2.25");
+	assert_string_equal(s->from, "192.0.2.1");
+	/* Another site, and later: as before. */
+	fake.next = fake.n = 0;
+	f->target.site = fake.info.site = "mx:other.example";
+	(void) deliver_one(f);
+	assert_string_equal(s->from, "192.0.2.1");
+}
+
 static void test_the_usual_source_is_for_one_family(void **state)
 {
 	struct fixture *f = *state;
@@ -1224,6 +1255,7 @@ int main(void)
 		T(test_a_pool_gives_the_address_and_its_name),
 		T(test_a_pool_without_the_family_says_so),
 		T(test_an_address_that_is_not_ours_is_a_clear_trouble),
+		T(test_a_member_that_the_site_blocks_rests_there),
 		T(test_the_usual_source_is_for_one_family),
 		T(test_what_a_proxy_says_is_parsed),
 		T(test_a_proxy_carries_the_connection),

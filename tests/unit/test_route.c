@@ -412,21 +412,28 @@ static const struct hop from_bulk = { .kind = HOP_RELAY, .relay = &backup, .sour
 static const struct hop host_from_bulk = { .kind = HOP_HOST, .host = { .ip = { 4, { 10, 0, 0, 7 } }, .port = 25 }, .source = &bulk };
 static const struct hop by_itself = { .kind = HOP_RELAY, .relay = &itself, .source = &bulk };
 
+static bool is_second(void *context, const struct source *s)
+{
+	return s == &bulk_sources[1];
+}
+
 static void test_sources_are_chosen_by_family_and_weight(void **state)
 {
 	static const struct proxy proxy = { .resolves = true }, plain = { .resolves = false };
 	struct source any = { .weight = 1, .proxy = &proxy };
 	unsigned seen[4] = { 0 };
 
-	assert_int_equal(source_pool_weight(&bulk, 4), 4);
-	assert_int_equal(source_pool_weight(&bulk, 6), 2);
-	assert_int_equal(source_pool_weight(&bulk, 0), 0);
+	assert_int_equal(source_pool_weight(&bulk, 4, NULL, NULL), 4);
+	assert_int_equal(source_pool_weight(&bulk, 6, NULL, NULL), 2);
+	assert_int_equal(source_pool_weight(&bulk, 0, NULL, NULL), 0);
 	for (unsigned draw = 0; draw < 4; draw++)
-		seen[source_pool_choose(&bulk, 4, draw) - bulk_sources]++;
+		seen[source_pool_choose(&bulk, 4, draw, NULL, NULL) - bulk_sources]++;
 	assert_int_equal(seen[0], 3);
 	assert_int_equal(seen[1], 1);
-	assert_ptr_equal(source_pool_choose(&bulk, 6, 1), &bulk_sources[3]);
-	assert_null(source_pool_choose(&bulk, 0, 0));
+	assert_ptr_equal(source_pool_choose(&bulk, 6, 1, NULL, NULL), &bulk_sources[3]);
+	assert_null(source_pool_choose(&bulk, 0, 0, NULL, NULL));
+	assert_int_equal(source_pool_weight(&bulk, 4, is_second, NULL), 1);
+	assert_ptr_equal(source_pool_choose(&bulk, 4, 0, is_second, NULL), &bulk_sources[1]);
 	/* Behind a proxy our own family doesn't matter; names can only be given to one that looks them up. */
 	assert_true(source_reaches(&any, 4) && source_reaches(&any, 6) && source_reaches(&any, 0));
 	any.proxy = &plain;
