@@ -225,6 +225,40 @@ static int read_rung(struct config_reader *reader, const struct config *c, const
 	return read_when(reader, section.when, first, hop);
 }
 
+/* What can befall a message on this rung, as far as it moves to another one. Replies of servers may mean anything. */
+static unsigned troubles_of(const struct hop *hop)
+{
+	switch (hop->kind) {
+	case HOP_MX:
+	case HOP_HOST:
+	case HOP_SRV:
+		return WHEN_UNREACHABLE | WHEN_BLOCKED | WHEN_THROTTLED | (hop->tls == TLS_NONE ? 0 : WHEN_TLS);
+	case HOP_RELAY:
+		return WHEN_UNREACHABLE | WHEN_BLOCKED | WHEN_THROTTLED | (hop->relay && hop->relay->tls == TLS_NONE ? 0 : WHEN_TLS);
+	case HOP_LMTP:
+		return WHEN_UNREACHABLE | WHEN_BLOCKED | WHEN_THROTTLED;
+	default:
+		return 0;
+	}
+}
+
+/* A rung to which nothing leads is a mistake: somebody counts on it. */
+static void check_ladder(struct config_reader *reader, const struct config_node *const *items, const struct hop *hops, unsigned n)
+{
+	unsigned troubles = 0;
+	char when[128];
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct hop *hop = &hops[i];
+
+		if (i > 0 && hop->when && !(hop->when & (WHEN_ANY | WHEN_DELAYED)) && !(hop->when & troubles))
+			config_error(reader->errors, &items[i]->mark,
+				     "via: this rung would never be used: none of those before it can be found %s",
+				     hop_when_describe(hop, when, sizeof(when)));
+		troubles |= troubles_of(hop);
+	}
+}
+
 /* --- one route ------------------------------------------------------------------------------------------- */
 
 static int read_ladder(struct config_reader *reader, const struct config *c, const struct config_node *via, struct ladder *ret)
@@ -251,6 +285,7 @@ static int read_ladder(struct config_reader *reader, const struct config *c, con
 		if ((hops[i].kind == HOP_HOLD || hops[i].kind == HOP_DISCARD || hops[i].kind == HOP_REJECT) && i + 1 < n)
 			config_error(reader->errors, &items[i + 1]->mark, "via: nothing comes after hold, discard or reject");
 	}
+	check_ladder(reader, items, hops, n);
 	ret->hops = hops;
 	ret->n_hops = n;
 	return 0;
@@ -297,6 +332,25 @@ static int read_route(struct config_reader *reader, const struct config *c, cons
 	return 0;
 }
 
+static bool matches_everything(const struct route_rule *r)
+{
+	if (r->n_user || r->size_min || r->size_max || r->n_headers)
+		return false;
+	return (!r->n_to || (r->n_to == 1 && strcmp(r->to[0], "*") == 0)) && (!r->n_from || (r->n_from == 1 && strcmp(r->from[0], "*") == 0));
+}
+
+/* It does no harm, but hardly anybody means it. */
+static void warn_of_what_is_never_used(struct config_reader *reader, const struct config *c)
+{
+	for (unsigned i = 0; i + 1 < c->route.n_rules; i++) {
+		if (!matches_everything(&c->route.rules[i]))
+			continue;
+		config_warning(reader->errors, &c->raw.routes->items[i + 1]->mark,
+			       "routes: this one and those after it are never used, because routes[%u] takes everything", i);
+		return;
+	}
+}
+
 int config_read_routes(struct config_reader *reader, struct config *c)
 {
 	const struct config_node *node = c->raw.routes;
@@ -315,5 +369,6 @@ int config_read_routes(struct config_reader *reader, struct config *c)
 		if (r < 0)
 			return r;
 	}
+	warn_of_what_is_never_used(reader, c);
 	return config_collect_headers(reader, c);
 }

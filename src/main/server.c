@@ -423,6 +423,7 @@ int server_reload(struct server *s, struct config *config, char **ret_why)
 	deliverer_adopt(s->deliverer, TAKE_PTR(p.deliver));
 	router_adopt(s->router, TAKE_PTR(p.routes));
 	queue_adopt(s->queue, &config->queue, TAKE_PTR(p.rules));
+	queue_reroute(s->queue);
 	reporter_reload(s->reporter, &config->report);
 	if (fixed)
 		LOG(s->log, LOG_NOTICE, "some changes take effect after a restart only", F_STR("section", fixed));

@@ -215,6 +215,7 @@ static int recover_state(struct home *h, const struct spool_found *found, struct
 		struct recipient *rc = &m->recipients[i];
 
 		rc->last = last_reply_share(&h->replies, &h->queue->key, rc->last);
+		rc->rung = 0; /* who knows what the routes were then: the round begins again */
 		if (rc->state == STATE_DONE)
 			m->open--;
 	}

@@ -60,6 +60,9 @@ int queue_start(struct queue *q, struct spool *spool);
 struct queue_rules;
 int queue_prepare(struct queue *q, const struct queue_config *config, struct queue_rules **ret, char **ret_why);
 void queue_adopt(struct queue *q, const struct queue_config *config, struct queue_rules *rules);
+/* After the router has adopted other routes: rounds begin again, and what waits for a relay or a source that has gone is routed
+ * anew. Doesn't wait. */
+void queue_reroute(struct queue *q);
 void queue_rules_free(struct queue_rules *rules);
 DEFINE_FREEP(struct queue_rules, queue_rules_free)
 /* No new attempts; waits until what is under way has ended or the deadline has passed, then cancels the rest.

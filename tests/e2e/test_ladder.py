@@ -426,3 +426,39 @@ def test_route_without_a_server(net):
     answer = explained(server)
     assert not answer["live"] and verdicts(answer) == ["next"] and "live" not in answer["ladder"][0]
     assert "No server runs" in server.command("route", "bob@dest.example").stdout
+
+
+# --- a reload ---------------------------------------------------------------------------------------------------------------
+
+
+def test_mail_for_a_relay_that_has_gone_takes_the_new_route_at_once(place):
+    dead, peer = harness.free_port(), place.peer()
+    old = {"relays": {"backup": {"hosts": [f"127.0.0.1:{dead}"]}}, "routes": [{"to": "*", "via": [{"relay": "backup"}]}]}
+    server = place.mx(queue={"retry": ["1h"], "expire": "5d"}, **old)
+    for _ in range(3):
+        server.submit(SENDER, "bob@dest.example")
+    is_waiting(server)
+    config = json.loads(server.config.read_text())
+    del config["relays"]
+    config["routes"] = [{"to": "*", "via": to_peer(peer)}]
+    server.write_config(json.dumps(config))
+    server.hangup()
+    arrival(peer, 2)  # the one that was tried waits for its own time
+
+
+def test_a_ladder_that_changes_under_a_message_is_begun_again(place):
+    """The rung with the number at which it waits is another one now, and was never meant for it."""
+    first = place.peer(answers={"RCPT": BLOCKED})
+    server = place.mx(
+        relays={"backup": {"hosts": [f"127.0.0.1:{harness.free_port()}"]}},
+        routes=[{"to": "*", "via": [*to_peer(first), {"relay": "backup", "when": "blocked"}]}],
+    )
+    server.submit(SENDER, "bob@dest.example")
+    is_waiting(server)
+    config = json.loads(server.config.read_text())
+    config["routes"] = [{"to": "*", "via": [*to_peer(first), {"reject": "never", "when": "throttled"}]}]
+    first.answers.clear()
+    server.write_config(json.dumps(config))
+    server.hangup()
+    arrival(first)
+    assert server.maildir("example.org", "alice") == []

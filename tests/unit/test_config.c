@@ -265,6 +265,21 @@ static void test_programs_take_mail(void **state)
 	is_refused_saying(s, "hostname: a.example\ndomains: {a.example: {deliver: {user: bob}}}\n", "pipe");
 }
 
+static void test_rungs_that_nothing_leads_to_are_refused(void **state)
+{
+	struct scene *s = *state;
+
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{maildir: /m}, {mx: true, when: [unreachable, blocked]}]}]\n",
+			  "y.yaml:2:32: via: this rung would never be used: none of those before it can be found unreachable, blocked");
+	is_refused_saying(s, "hostname: a.example\nroutes: [{via: [{host: h, tls: none}, {mx: true, when: tls}]}]\n",
+			  "none of those before it can be found tls");
+	parses(s, "hostname: a.example\nroutes: [{via: [{host: h, tls: none}, {mx: true, when: [tls, blocked]}]}]\n");
+	parses(s, "hostname: a.example\nroutes: [{via: [{host: h, tls: none}, mx, {host: i, when: tls}]}]\n");
+	parses(s, "hostname: a.example\nroutes: [{via: [{maildir: /m}, {mx: true, when: {delayed: 1h}}, {host: h, when: throttled}]}]\n");
+	parses(s, "hostname: a.example\nroutes: [{to: \"*\", via: mx}, {to: b, via: hold}, {to: c, via: hold}]\n");
+	assert_non_null(strstr(s->errors.warnings.data, "routes: this one and those after it are never used, because routes[0] takes everything"));
+}
+
 static void test_routes_become_ladders(void **state)
 {
 	struct scene *s = *state;
@@ -702,6 +717,7 @@ int main(void)
 		T(test_routes_have_conditions),
 		T(test_relays_have_weights_or_an_srv_name),
 		T(test_programs_take_mail),
+		T(test_rungs_that_nothing_leads_to_are_refused),
 		T(test_routes_become_ladders),
 		T(test_a_password_comes_from_the_first_line_of_its_file),
 		T(test_pools_of_source_addresses),

@@ -430,6 +430,61 @@ static void test_what_a_site_is_up_to_is_told(void **state)
 	office_play(NULL, facts_for_people, NULL);
 }
 
+static bool relay_is_down;
+
+static void relay_down(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (strcmp(info->site, RELAY) == 0 && relay_is_down) {
+		r->outcome = (struct outcome) { .kind = OUTCOME_DEFERRED, .stage = STAGE_CONNECT, .class = CLASS_UNREACHABLE, .site_fault = true,
+						.reply = { 451, { 4, 4, 1 }, "the connection was refused" } };
+		return;
+	}
+	blocking(s, info, d, r);
+}
+
+static void adopt_routes(struct office *s, const struct route_config *c)
+{
+	struct route_index *index = NULL;
+
+	assert_int_equal(router_prepare(s->router, c, &index), 0);
+	router_adopt(s->router, index);
+	queue_reroute(s->queue);
+	office_wait(USEC_SEC);
+}
+
+static void relay_gone(struct office *s)
+{
+	static const struct hop other_hops[] = { { .kind = HOP_HOST, .host = { .name = "other.example", .port = 25 } }, { .kind = HOP_DISCARD, .when = WHEN_THROTTLED } };
+	static const struct route_rule rules[] = { { .ladder = { "new", 2, other_hops } } };
+	static struct route_config changed;
+
+	relay_is_down = true;
+	s->answer = relay_down;
+	for (unsigned i = 0; i < 20; i++)
+		office_submit(s, "a@sender.example", "ladder@blocks.example");
+	office_wait(5 * USEC_SEC);
+	assert_true(office_count(s, NULL, RELAY) >= 1);
+	s->n_attempts = 0;
+	changed = s->routes;
+	changed.rules = rules;
+	changed.n_rules = 1;
+	changed.relays = NULL;
+	changed.n_relays = 0;
+	adopt_routes(s, &changed);
+	/* At once, and from the first rung of the new ladder: the second one was never meant for them. */
+	assert_true(office_count(s, NULL, "host:other.example:25") >= 15);
+	office_wait(USEC_HOUR); /* those that were tried wait for their own time */
+	assert_int_equal(office_count(s, NULL, "host:other.example:25"), 20);
+	assert_int_equal(office_count(s, NULL, RELAY), 0);
+	assert_int_equal(office_events(s, EVENT_REMOVED), 0);
+	assert_empty(s);
+}
+
+static void test_what_waits_for_a_relay_that_has_gone_goes_by_the_new_routes(void **state)
+{
+	office_play(NULL, relay_gone, NULL);
+}
+
 static void later_rung(struct office *s)
 {
 	s->answer = nobody_home;
@@ -1165,6 +1220,7 @@ int main(void)
 		cmocka_unit_test(test_each_source_cools_down_by_itself_and_one_canary_tests_it),
 		cmocka_unit_test(test_a_canary_whose_recipient_does_not_exist_bounces),
 		cmocka_unit_test(test_what_a_site_is_up_to_is_told),
+		cmocka_unit_test(test_what_waits_for_a_relay_that_has_gone_goes_by_the_new_routes),
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time),
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time_after_a_restart),
 		cmocka_unit_test(test_hold_discard_and_reject),
