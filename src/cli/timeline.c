@@ -13,7 +13,7 @@ static const struct {
 	{ EVENT_VERIFIED, "spf {spf}[; dkim {dkim}][; arc {arc}][; dmarc {dmarc}][; iprev {iprev}]", "" },
 	{ EVENT_REFUSED, "[{to}: ][{reply}][, said at {stage}][ to {client}][, because of {rule}]", "" },
 	{ EVENT_ROUTED, "{to} by {hop}[, because of {rule}][, site {site}]", "{ladder}{rung}" },
-	{ EVENT_ATTEMPT, "{to}[ at {host}][ ({address})][ from {source}][ {tls}][: {outcome}][, {class}][: {reply}]", "{stage}{rule}{site}" },
+	{ EVENT_ATTEMPT, "{to}[ at {host}][ ({address})][ from {source}][ {tls}][: {outcome}][, {class}][: {reply}]", "{stage}{fault}{rule}{site}" },
 	{ EVENT_DELIVERED, "{to}[ by {hop}][ to {host}][ ({address})][ from {source}][: {reply}]", "{relayed}" },
 	{ EVENT_DEFERRED, "{to}[, {class}][: {reason}][, next attempt {next}]", "" },
 	{ EVENT_FAILED, "{to}[, {class}][: {reason}][, after {attempts} attempt(s)]", "" },

@@ -260,7 +260,7 @@ int slot_next(struct slot *slot, usec_t deadline, struct delivery **ret)
 /* --- what came of a delivery ------------------------------------------------------------------ */
 
 static void emit_attempt(struct home *h, const struct slot *slot, const struct delivery *d,
-			 const struct delivery_recipient *dr, const char *rule)
+			 const struct delivery_recipient *dr, const struct classification *c)
 {
 	static const char *const kinds[] = {
 		[OUTCOME_NONE] = "not tried", [OUTCOME_DELIVERED] = "delivered", [OUTCOME_RELAYED] = "relayed",
@@ -273,35 +273,31 @@ static void emit_attempt(struct home *h, const struct slot *slot, const struct d
 	      F_STR("host", o->host), F_STR("address", o->ip.family ? ip_format(&o->ip, ip) : NULL),
 	      F_STR("source", o->source), F_STR("tls", o->tls), F_STR("tls_wanted", o->tls_wanted),
 	      F_STR("tls_reached", o->tls_reached), F_STR("reply", reply_to_line(&o->reply, d->arena)),
-	      F_STR("class", reply_class_name(o->class)), F_STR("rule", rule), F_STR("stage", stage_name(o->stage)),
+	      F_STR("class", reply_class_name(o->class)), F_STR("fault", c->fault != FAULT_NONE ? fault_name(c->fault) : NULL), F_STR("rule", c->rule),
+	      F_STR("stage", stage_name(o->stage)),
 	      F_STR("outcome", kinds[o->kind]));
 }
 
-/* Gives an outcome that is no success its class, and corrects the kind where a rule says so. Returns the rule's
- * name or NULL. */
-static const char *classify_outcome(struct home *h, struct outcome *o, enum limit_key *key)
+/* Gives an outcome that is no success its class, and corrects the kind where a rule says so. What has a class already
+ * was not said by a server: there is no rule, and nobody's fault. */
+static void classify_outcome(struct home *h, struct outcome *o, struct classification *ret)
 {
-	struct classification c;
-
-	*key = KEY_ADDRESS;
+	*ret = (struct classification) { .class = o->class };
 	if (o->class != CLASS_NONE)
-		return NULL;
-	classify(queue_classifier(h->queue), &o->reply, o->stage, o->host, &c);
-	o->class = c.class;
-	*key = c.key;
-	if (c.treat == TREAT_TEMPORARY)
+		return;
+	classify(queue_classifier(h->queue), &o->reply, o->stage, o->host, ret);
+	o->class = ret->class;
+	if (ret->treat == TREAT_TEMPORARY)
 		o->kind = OUTCOME_DEFERRED;
-	else if (c.treat == TREAT_PERMANENT)
+	else if (ret->treat == TREAT_PERMANENT)
 		o->kind = OUTCOME_FAILED;
-	return c.rule;
 }
 
 static void look_at(struct home *h, struct slot *slot, struct delivery *d, struct delivery_recipient *dr,
 		    struct verdict *v)
 {
 	struct outcome *o = &dr->outcome;
-	enum limit_key key;
-	const char *rule;
+	struct classification c;
 
 	switch (o->kind) {
 	case OUTCOME_DELIVERED:
@@ -314,13 +310,13 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 	default:
 		break;
 	}
-	rule = classify_outcome(h, o, &key);
+	classify_outcome(h, o, &c);
 	if (o->class == CLASS_BLOCKED && o->source && h->queue->courier->blocked)
 		h->queue->courier->blocked(h->queue->courier, slot->info.site, o->source);
-	if (o->class == CLASS_THROTTLED && key != KEY_ADDRESS && key != KEY_NETBLOCK) {
+	if (o->class == CLASS_THROTTLED && c.key != KEY_ADDRESS && c.key != KEY_NETBLOCK) {
 		v->answered = true;
-		v->slows_sender |= key != KEY_RECIPIENT; /* who gets too much is tried again later, and that is all */
-		emit_attempt(h, slot, d, dr, rule);
+		v->slows_sender |= c.key != KEY_RECIPIENT; /* who gets too much is tried again later, and that is all */
+		emit_attempt(h, slot, d, dr, &c);
 		return;
 	}
 	v->fault |= o->site_fault;
@@ -333,7 +329,7 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 		v->class = o->class;
 		v->host = o->host;
 	}
-	emit_attempt(h, slot, d, dr, rule);
+	emit_attempt(h, slot, d, dr, &c);
 }
 
 void slot_done(struct slot *slot, struct delivery *d)

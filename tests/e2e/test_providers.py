@@ -168,6 +168,7 @@ def test_content_that_is_not_liked_bounces(net, play):
     gtube = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
     identity = server.submit(SENDER, f"bob@{provider.domain}", letter(body=gtube))
     assert "[CS01]" in bounce(server).recipients[0]["Diagnostic-Code"]
+    assert attempts(server, identity)[0]["fault"] == "content"
     assert attempts(server, identity)[0]["class"] == "spam_content" and backup.connections == 0
 
 
