@@ -1,5 +1,6 @@
 /* How would mail to an address go, and why? */
 #include "admin/command.h"
+#include "admin/host_policy.h"
 #include "admin/verdict.h"
 #include "mail/address.h"
 #include "route/health.h"
@@ -60,7 +61,8 @@ static void add_health(const struct explain *e, const struct hop *hop, const str
 	json_set_text(o, "last_error", health.why);
 }
 
-static int add_host(const struct explain *e, const struct hop *hop, const struct target_host *host, struct making *hosts)
+static int add_host(const struct explain *e, const struct hop *hop, struct slice domain, const struct target_host *host,
+		    struct making *hosts)
 {
 	struct making o = making_object();
 	char text[IP_TEXT];
@@ -73,6 +75,8 @@ static int add_host(const struct explain *e, const struct hop *hop, const struct
 	if (host->weight > 0)
 		json_set_number(&o, "weight", host->weight);
 	r = add_addresses(e, host, &o);
+	if (r >= 0)
+		r = host_policy_add(e->router, hop, domain, host, e->deadline, e->arena, &o);
 	add_health(e, hop, host, &o);
 	json_append(hosts, &o);
 	return r;
@@ -126,7 +130,7 @@ static int add_target(const struct explain *e, const struct hop *hop, struct sli
 		json_set_bool(rung, "dnssec", target.secure);
 	}
 	for (unsigned i = 0; i < target.n_hosts && r >= 0; i++)
-		r = add_host(e, hop, &target.hosts[i], &hosts);
+		r = add_host(e, hop, domain, &target.hosts[i], &hosts);
 	json_put(rung, "hosts", &hosts);
 	if (r < 0 || !e->queue || !target.site)
 		return r;

@@ -48,6 +48,27 @@ static void print_host(const json_t *host)
 		printf("             asked last until %s: %s\n", cli_text(host, "sick_until"), safe(host, "last_error", text));
 }
 
+/* Below the addresses of a host: what it must show, and where that comes from. */
+static void print_policy(const json_t *host)
+{
+	const json_t *sts = json_object_get(host, "mta_sts"), *records = json_object_get(host, "tlsa");
+	char text[512];
+
+	if (*cli_text(host, "refused"))
+		printf("             can't be used now: %s\n", safe(host, "refused", text));
+	else if (*cli_text(host, "wanted"))
+		printf("             must show: %s\n", cli_text(host, "wanted"));
+	if (*cli_text(host, "dane"))
+		printf("             DANE: %s%s%s%s\n", cli_text(host, "dane"), *cli_text(host, "dane_why") ? " (" : "",
+		       safe(host, "dane_why", text), *cli_text(host, "dane_why") ? ")" : "");
+	for (size_t i = 0; i < json_array_size(records); i++)
+		printf("                   TLSA %s\n", json_string_value(json_array_get(records, i)));
+	if (*cli_text(sts, "mode"))
+		printf("             MTA-STS: %s, id %s\n", cli_text(sts, "mode"), cli_text(sts, "id"));
+	if (*cli_text(sts, "trouble"))
+		printf("             MTA-STS: the policy can't be fetched: %s\n", safe(sts, "trouble", text));
+}
+
 static void print_live(const json_t *live)
 {
 	char text[512];
@@ -106,8 +127,10 @@ static void print_rung(size_t i, const json_t *rung)
 		printf("       site %s\n", cli_text(rung, "site"));
 	if (live)
 		print_live(live);
-	for (size_t k = 0; k < json_array_size(hosts); k++)
+	for (size_t k = 0; k < json_array_size(hosts); k++) {
 		print_host(json_array_get(hosts, k));
+		print_policy(json_array_get(hosts, k));
+	}
 }
 
 static void print_explanation(const json_t *o)
@@ -170,12 +193,19 @@ static int explain(struct world *w, const struct question *q, const struct confi
 {
 	_cleanup_(resolver_freep) struct resolver *resolver = NULL;
 	_cleanup_(router_freep) struct router *router = NULL;
+	_cleanup_(sts_freep) struct sts *sts = NULL;
+	struct sts_config sts_config = config->sts;
 	_cleanup_(freep) char *why = NULL;
 	struct making making = making_object();
 	int r = resolver_new(w, NULL, &config->dns, &resolver, &why);
 
 	if (r >= 0)
 		r = router_new(w, NULL, resolver, &config->route, &router);
+	sts_config.path = NULL; /* what is kept belongs to the server */
+	if (r >= 0 && !sts_config.off)
+		r = sts_new(w, NULL, resolver, &sts_config, NULL, &sts);
+	if (r >= 0)
+		router_set_sts(router, sts);
 	if (r >= 0)
 		r = explain_route(router, NULL, &q->to, &q->facts, deadline_after(now(), EXPLAIN_TIME), arena, &making);
 	if (making_take(&making, ret) < 0)

@@ -81,9 +81,14 @@ struct ladder {
 /* What the route says about TLS to these hosts; none for what is no SMTP. */
 static inline enum tls_policy hop_tls(const struct hop *h)
 {
-	if (h->kind == HOP_MX || h->kind == HOP_HOST)
+	if (h->kind == HOP_MX || h->kind == HOP_HOST || h->kind == HOP_SRV)
 		return h->tls;
 	return h->kind == HOP_RELAY ? h->relay->tls : TLS_NONE;
+}
+/* The SRV name that the hosts come from; NULL: they come from elsewhere. */
+static inline const char *hop_srv_name(const struct hop *h)
+{
+	return h->kind == HOP_SRV ? h->srv : h->kind == HOP_RELAY ? h->relay->srv : NULL;
 }
 /* "may", "none", "required", "verify", "dane". */
 const char *tls_policy_name(enum tls_policy p);

@@ -28,19 +28,20 @@ struct question {
 	struct arena *arena;
 };
 
-/* Does DNSSEC vouch for the names of its hosts? 1, 0 (the cache doesn't know), -errno. */
-static int ask_mx(const struct question *q, struct domain_policy *p)
+/* Does DNSSEC vouch for the names of its hosts (RFC 7672 section 2.2.1, RFC 7673 section 3.1)? 1, 0 (the cache doesn't know),
+ * -errno. */
+static int ask_names(const struct question *q, const char *name, enum dns_type type, struct domain_policy *p)
 {
 	struct resolver *resolver = q->router->resolver;
 	struct dns_answer answer;
-	int r = q->cached ? dns_query_cached(resolver, p->domain, DNS_MX, q->arena, &answer)
-			  : dns_query(resolver, p->domain, DNS_MX, q->deadline, q->arena, &answer);
+	int r = q->cached ? dns_query_cached(resolver, name, type, q->arena, &answer)
+			  : dns_query(resolver, name, type, q->deadline, q->arena, &answer);
 
 	if (r < 0 || (q->cached && r == 0))
 		return r;
 	p->doubtful = DNS_STATUS_TEMPORARY(answer.status);
 	p->secure = answer.secure || p->doubtful;
-	if (answer.canonical && !p->doubtful)
+	if (type == DNS_MX && answer.canonical && !p->doubtful)
 		p->canonical = answer.canonical;
 	return 1;
 }
@@ -62,7 +63,8 @@ static int ask_sts(const struct question *q, struct domain_policy *p)
 /* 1, 0 (the caches don't know), -errno. */
 static int ask_domain(const struct question *q, const struct hop *hop, struct slice domain, struct domain_policy *ret)
 {
-	struct domain_policy p = { .by_mx = hop->kind == HOP_MX, .secure = true };
+	const char *srv = hop_srv_name(hop);
+	struct domain_policy p = { .by_mx = hop->kind == HOP_MX, .by_srv = srv != NULL, .secure = true };
 	char name[DOMAIN_MAX + 1];
 	bool is_name;
 	int r;
@@ -74,7 +76,11 @@ static int ask_domain(const struct question *q, const struct hop *hop, struct sl
 	p.domain = p.canonical = r < 0 ? arena_slice(q->arena, domain) : arena_strdup(q->arena, name);
 	if (!p.domain)
 		return -ENOMEM;
-	r = p.by_mx && is_name ? ask_mx(q, &p) : 1;
+	r = 1;
+	if (srv)
+		r = ask_names(q, srv, DNS_SRV, &p);
+	else if (p.by_mx && is_name)
+		r = ask_names(q, p.domain, DNS_MX, &p);
 	if (r > 0 && is_name && hop_tls(hop) != TLS_NONE)
 		r = ask_sts(q, &p);
 	if (r > 0)
@@ -138,7 +144,8 @@ static int ask_dane(struct router *r, const struct target_host *host, usec_t dea
 
 	p->dane.base = host->name;
 	if (!p->domain->secure) {
-		p->dane.why = "the MX records are not protected by DNSSEC";
+		p->dane.why = p->domain->by_srv ? "the SRV records are not protected by DNSSEC"
+						: "the MX records are not protected by DNSSEC";
 		return 0;
 	}
 	error = dns_addresses(r->resolver, host->name, DNS_IPV4_AND_IPV6, deadline, a, &list);
@@ -196,13 +203,14 @@ static int need_protection(struct host_policy *p, struct arena *a)
 	if (p->domain->sts.found && p->host && sts_policy_names(&p->domain->sts.policy, p->host))
 		return 0;
 	if (p->domain->doubtful)
-		return refuse(p, REFUSED_DNS, arena_printf(a, "the MX records of %s can't be looked up now", p->domain->domain));
+		return refuse(p, REFUSED_DNS, arena_printf(a, "the %s records that name %s can't be looked up now", p->domain->by_srv ? "SRV" : "MX",
+							 p->host ? p->host : "the host"));
 	if (p->domain->secure)
 		return 0;
 	return refuse(p, REFUSED_INSECURE,
-		      arena_printf(a, "the message needs a protected way (REQUIRETLS), and nothing vouches for the name of %s: the MX "
-				      "records of %s are not protected by DNSSEC, and no MTA-STS policy names the host",
-				   p->host ? p->host : "the host", p->domain->domain));
+		      arena_printf(a, "the message needs a protected way (REQUIRETLS), and nothing vouches for the name of %s: the %s "
+				      "records that name it are not protected by DNSSEC, and no MTA-STS policy does it",
+				   p->host ? p->host : "the host", p->domain->by_srv ? "SRV" : "MX"));
 }
 
 /* For people; never more than a line. */

@@ -24,7 +24,8 @@ enum policy_wish {
 struct domain_policy {
 	const char *domain;    /* A-labels */
 	const char *canonical; /* at the end of its CNAME chain */
-	bool by_mx;            /* its hosts come from the DNS; else they were configured, which makes their names safe */
+	bool by_mx;            /* its hosts come from MX records; else they were configured, which makes their names safe, */
+	bool by_srv;           /* or come from SRV records that were */
 	bool secure;           /* the names of its hosts are: configured, or validated by DNSSEC */
 	bool doubtful;         /* the DNS could not say so now: then secure is true, so that nothing is given away */
 	struct sts_answer sts; /* of configured hosts: each host's own (RFC 8461 section 3.4) */

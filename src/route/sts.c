@@ -495,6 +495,24 @@ static void refresh(void *arg)
 	}
 }
 
+/* --- without a start ------------------------------------------------------------------------------------------------------ */
+
+static int fetch_here(struct sts *s, const char *domain, const char *id, struct arena *a)
+{
+	struct entry *e = get_entry(s, domain);
+	int r;
+
+	if (!e)
+		return -ENOMEM;
+	if (is_alive(e, world_wall(s->world)) || strcmp(e->failed_id, id) == 0)
+		return 0;
+	(void) slice_copy(slice_from(id), e->wanted_id, sizeof(e->wanted_id));
+	e->wanted = true;
+	r = fetch(s, domain, a);
+	e->wanted = false;
+	return r;
+}
+
 /* --- asking ------------------------------------------------------------------------------------------------------------- */
 
 /* Without the CRs of the lines. */
@@ -575,7 +593,10 @@ int sts_find(struct sts *s, const char *domain, usec_t deadline, struct arena *a
 	there = ask_record(s, domain, deadline, a, id, &r);
 	if (r < 0)
 		return r;
-	r = look_up(s, domain, there ? id : NULL, &w, a, &answer);
+	if (there && !s->loop)
+		r = fetch_here(s, domain, id, a);
+	if (r >= 0)
+		r = look_up(s, domain, there ? id : NULL, &w, a, &answer);
 	if (r == 0) {
 		r = await(s, &w, deadline);
 		if (r == 0)

@@ -49,7 +49,8 @@ struct sts;
  * policies are kept in memory alone. config outlives it. fetcher NULL: sts_fetch_https. */
 int sts_new(struct world *w, const struct log *log, struct resolver *resolver, const struct sts_config *config, sts_fetcher fetcher,
 	    struct sts **ret);
-/* Fetches and renewals happen on this loop from now on, until it is stopped. */
+/* Fetches and renewals happen on this loop from now on, until it is stopped. Without a start whoever asks fetches, and nothing
+ * is renewed: for commands. */
 int sts_start(struct sts *s, struct loop *loop);
 /* When all loops that ask have stopped. */
 void sts_free(struct sts *s);

@@ -189,11 +189,6 @@ static int target_of_mx(const struct question *q, const struct hop *hop, struct 
 	return 1;
 }
 
-static const char *srv_name(const struct hop *hop)
-{
-	return hop->kind == HOP_SRV ? hop->srv : hop->kind == HOP_RELAY ? hop->relay->srv : NULL;
-}
-
 static int ask_srv(const struct question *q, const char *name, struct srv_set *ret)
 {
 	if (q->cached)
@@ -208,7 +203,7 @@ static int target_of_srv(const struct question *q, const struct hop *hop, struct
 	char name[DOMAIN_MAX + 1], suffix[SUFFIX_TEXT];
 	struct srv_set set = { .status = SRV_TEMPORARY };
 	struct target t = { .status = TARGET_OK };
-	int r = ask_srv(q, srv_name(hop), &set);
+	int r = ask_srv(q, hop_srv_name(hop), &set);
 
 	if (r < 0 || (q->cached && r == 0))
 		return r;
@@ -310,7 +305,7 @@ static int find_target(const struct question *q, const struct hop *hop, struct s
 {
 	if (hop->kind == HOP_MX)
 		return target_of_mx(q, hop, domain, ret);
-	return srv_name(hop) ? target_of_srv(q, hop, domain, ret) : target_of_configured(q, hop, domain, ret);
+	return hop_srv_name(hop) ? target_of_srv(q, hop, domain, ret) : target_of_configured(q, hop, domain, ret);
 }
 
 int route_target(struct router *r, const struct hop *hop, struct slice domain, usec_t deadline, struct arena *a,

@@ -252,3 +252,20 @@ def test_connections_are_used_again_without_further_questions(scene):
         delivered(server, send(server, "for.good.dane.example"))
     assert peer.connections - before <= 3
     assert all(m["secure"] for m in peer.messages)
+
+
+def test_route_shows_what_each_host_must_show(scene):
+    def look(domain):
+        return json.loads(scene.usual.command("route", f"bob@{domain}", "--json").stdout)["ladder"][0]
+
+    rung = look("two.dane.example")
+    assert rung["dnssec"] is True
+    wrong, good = rung["hosts"]
+    assert wrong["dane"] == good["dane"] == "usable" and wrong["tlsa"] == [WRONG]
+    assert good["wanted"] == f"dane, TLSA of _{scene.port}._tcp.good.dane.example" and "refused" not in good
+    host = look("for.mx.bogus.example")["hosts"][0]
+    assert host["dane"] == "error" and "can't be looked up" in host["refused"]
+    host = look("hosted.plain.example")["hosts"][0]
+    assert host["dane"] == "none" and host["dane_why"] == "the MX records are not protected by DNSSEC" and host["wanted"] == "may"
+    text = scene.usual.command("route", "bob@for.unusable.dane.example").stdout
+    assert "DANE: unusable" in text and "TLSA 1 1 1 " in text and "must show: required, no TLSA record" in text

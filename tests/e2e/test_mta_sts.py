@@ -1,6 +1,7 @@
 """MTA-STS (RFC 8461) against a real HTTPS server on loopback with a CA of its own."""
 
 import http.server
+import json
 import sqlite3
 import ssl
 import threading
@@ -259,6 +260,19 @@ def test_one_fetch_serves_many_messages(scene):
     for _ in range(3):
         delivered(scene.usual, "good.example")
     assert scene.web.count("good.example") == max(count, 1)
+
+
+def test_route_shows_the_policy(scene):
+    def look(domain):
+        return json.loads(scene.usual.command("route", f"bob@{domain}", "--json").stdout)["ladder"][0]["hosts"][0]
+
+    host = look("good.example")
+    assert host["mta_sts"] == {"mode": "enforce", "id": "1", "max_age": 86400, "hosts": ["mx.good.example"]}
+    assert host["wanted"] == "verify, MTA-STS enforce of good.example"
+    assert "does not name mx.other-mx.example" in look("other-mx.example")["refused"]
+    assert "64 KB" in look("large.example")["mta_sts"]["trouble"]
+    text = scene.usual.command("route", "bob@testing.example").stdout
+    assert "MTA-STS: testing, id 1" in text and "must show: may, MTA-STS testing of testing.example" in text
 
 
 # --- what is kept ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ static const char zone_text[] =
 	"; SERVFAIL _25._tcp.sick.signed.example\n"
 	"alias.signed.example         CNAME signed.example\n"
 	"plain.example                MX 10 mx.plain.example.\n"
+	"_smtp._tcp.signed.example    SRV 0 0 25 mx.signed.example.\n"
+	"_smtp._tcp.plain.example     SRV 0 0 25 mx.signed.example.\n"
 	"mx.plain.example             A 192.0.2.5\n"
 	"; SERVFAIL sick.example\n"
 	"_mta-sts.plain.example       TXT \"v=STSv1; id=1\"\n"
@@ -172,6 +174,35 @@ static void test_a_certificate_may_be_for_the_domain_whose_mx_it_is(void **state
 	in_fiber(NULL, references);
 }
 
+static void names_by_srv(struct fixture *f)
+{
+	static const struct {
+		const char *srv;
+		enum tls_policy tls;
+	} cases[] = { { "_smtp._tcp.signed.example", TLS_DANE }, { "_smtp._tcp.plain.example", TLS_MAY } };
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct relay relay = { .name = "far", .srv = cases[i].srv };
+		const struct hop hops[] = { { .kind = HOP_SRV, .srv = cases[i].srv }, { .kind = HOP_RELAY, .relay = &relay } };
+		struct target_host host = { .name = "mx.signed.example", .port = 25 };
+
+		for (size_t k = 0; k < ARRAY_LEN(hops); k++) {
+			struct domain_policy d;
+			struct host_policy p;
+
+			assert_int_equal(policy_of_domain(f->router, &hops[k], slice_from(host.name), now() + USEC_MIN, f->arena, &d), 0);
+			assert_int_equal(policy_of_host(f->router, &d, hop_tls(&hops[k]), &host, WISH_NONE, now() + USEC_MIN, f->arena, &p), 0);
+			assert_int_equal(p.tls, cases[i].tls);
+			assert_int_equal(p.n_references, 0);
+		}
+	}
+}
+
+static void test_srv_records_vouch_for_hosts_when_they_are_signed(void **state)
+{
+	in_fiber(NULL, names_by_srv);
+}
+
 /* --- the message ------------------------------------------------------------------------------------------------------ */
 
 static void wishes(struct fixture *f)
@@ -248,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_strictest_of_route_and_dane_counts),
 		cmocka_unit_test(test_a_certificate_may_be_for_the_domain_whose_mx_it_is),
+		cmocka_unit_test(test_srv_records_vouch_for_hosts_when_they_are_signed),
 		cmocka_unit_test(test_the_message_may_ask_for_more_and_for_less),
 		cmocka_unit_test(test_an_enforced_policy_asks_for_its_hosts_and_their_certificates),
 		cmocka_unit_test(test_a_policy_in_testing_asks_for_nothing_but_vouches_for_names),
