@@ -12,7 +12,7 @@ static const char *const default_oversigned[] = {
 static const char *const default_once[] = {
 	"Content-ID", "Content-Description", "Resent-Date", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc",
 	"Resent-Message-ID", "List-Id", "List-Help", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Subscribe", "List-Post",
-	"List-Owner", "List-Archive",
+	"List-Owner", "List-Archive", "TLS-Report-Domain", "TLS-Report-Submitter", /* RFC 8460 section 5.3 */
 };
 static const struct dkim_fields default_fields = {
 	default_once, default_oversigned, ARRAY_LEN(default_once), ARRAY_LEN(default_oversigned),

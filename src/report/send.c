@@ -126,13 +126,19 @@ int send_message(struct reporter *r, const char *from, const char *to, struct sl
 		.n_recipients = 1,
 		.recipients = &recipient,
 	};
+	_cleanup_buffer_ struct buffer signatures = { 0 };
 	struct spool *spool = queue_spool(r->queue);
 	struct spool_writer *w = NULL;
-	int e2 = spool ? spool_writer_new(spool, e.id, &w) : -ESHUTDOWN;
+	int e2 = queue_sign(r->queue, text, &signatures); /* RFC 8460 section 3: it must be; RFC 9990 section 2.5.2 wants it to pass DMARC */
 
+	e.size += signatures.len;
+	if (e2 >= 0)
+		e2 = spool ? spool_writer_new(spool, e.id, &w) : -ESHUTDOWN;
 	if (e2 < 0)
 		return e2;
-	e2 = spool_writer_append(w, text);
+	e2 = spool_writer_append(w, buffer_slice(&signatures));
+	if (e2 >= 0)
+		e2 = spool_writer_append(w, text);
 	if (e2 < 0) {
 		spool_writer_abort(w);
 		return e2;

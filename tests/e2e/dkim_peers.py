@@ -1,10 +1,14 @@
-"""Other people's verifiers of DKIM: dkimpy, opendkim and Mail::DKIM, each with the keys of a zone file and no DNS."""
+"""Keys for signing, and other people's verifiers of DKIM: dkimpy, opendkim and Mail::DKIM, each with the keys of a zone file and no
+DNS."""
 
 import json
 import re
 import subprocess
 import tempfile
 from pathlib import Path
+
+import harness
+from harness import PROGRAM
 
 PYTHON = "/usr/bin/python3"  # the one that Debian's packages belong to
 
@@ -67,6 +71,24 @@ def records(zone):
     for name, rest in re.findall(r"^(\S+)\. IN TXT ((?:\(.*?\))|(?:[^\n]*))$", zone, re.M | re.S):
         found[name] = "".join(re.findall(r'"([^"]*)"', rest))
     return found
+
+
+def new_key(directory, selector, kind="rsa", domain="example.org"):
+    """(file, the record's lines for a zone)"""
+    r = subprocess.run(
+        [*PROGRAM, "dkim", "keygen", domain, "--type", kind, "--selector", selector, "--json", "--output"]
+        + [str(directory / f"{domain}.{selector}.pem")],
+        capture_output=True, text=True, timeout=60 * harness.SLOW,
+    )  # fmt: skip
+    assert r.returncode == 0, r.stderr
+    made = json.loads(r.stdout)
+    return made["file"], made["zone"]
+
+
+def on_the_wire(message):
+    """A message of a Maildir as it was in the spool: without what the delivery put in front."""
+    text = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return re.sub(rb"\A(?:(?:Return-Path|Delivered-To): .*?\r\n)+", b"", text)
 
 
 class Peers:

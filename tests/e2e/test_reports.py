@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import harness
+from dkim_peers import Peers, new_key, on_the_wire
 
 DAY = 86400
 DMARC, TLS = 0, 1  # enum report_kind
@@ -93,10 +94,10 @@ def dmarc_row(**more):
 POLICY = {"p": "reject", "sp": "reject", "np": "reject", "adkim": "r", "aspf": "r", "fo": "0", "testing": "n"}
 
 
-def reporter(place, zone="", **reports):
+def reporter(place, zone="", identity=None, **reports):
     """A server that reports, whose file is there."""
     server = place.mx(zone="$ORIGIN .\n" + zone, dns={"zone": "{dir}/zone", "reverse_lookup": False},
-                      reports={"dmarc": True, "tls": True, "organization": "Us", **reports})  # fmt: skip
+                      reports={"dmarc": True, "tls": True, "organization": "Us", **reports}, identity=identity)  # fmt: skip
     server.stop()
     db = sqlite3.connect(server.dir / "spool/reports.db")
     db.executescript(
@@ -140,6 +141,18 @@ def test_an_aggregate_report_arrives_and_is_read(place):
     assert report["begin"].startswith(time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(ended())))
     assert sorted((r["source_ip"], r["count"], r["disposition"]) for r in report["rows"]) == [("192.0.2.7", 12, "pass"), ("2001:db8::7", 2, "reject")]
     assert "author.example, reported by Us" in server.command("dmarc", "read", str(maildir)).stdout
+
+
+def test_reports_are_signed(place, tmp_path):
+    """RFC 8460 section 3, RFC 9990 section 2.5.2."""
+    key, record = new_key(tmp_path, "r1")
+    server = reporter(place, '_dmarc.author.example. 60 IN TXT "v=DMARC1; p=reject"\n'
+                             'author.example._report._dmarc.example.org. 60 IN TXT "v=DMARC1"\n' + record,
+                      identity={"sign": [{"domain": "example.org", "keys": [{"selector": "r1", "file": key}]}]})  # fmt: skip
+    collect(server, DMARC, "author.example", [(dmarc_row(), 12)], policy={**POLICY, "rua": "mailto:dmarc@example.org"})
+    assert [r["result"] for r in server.json("dmarc", "send")] == ["sent"]
+    message = on_the_wire(harness.arrived(server, "dmarc", b"Report Domain: author.example"))
+    assert message.startswith(b"DKIM-Signature: v=1; a=rsa-sha256;") and Peers(record).dkimpy(message) == ["pass"]
 
 
 def test_a_tls_report_is_posted(place, collector):

@@ -11,23 +11,11 @@ import time
 import pytest
 
 import harness
-from dkim_peers import Peers
+from dkim_peers import Peers, new_key, on_the_wire
 from harness import PROGRAM, arrived, wait_for
 from logins import ALICE, PASSWORD, add_user, b64
 
 OTHER = "127.9.9.8"  # a client that is not trusted
-
-
-def new_key(directory, selector, kind="rsa", domain="example.org"):
-    """(file, the record's lines for a zone)"""
-    r = subprocess.run(
-        [*PROGRAM, "dkim", "keygen", domain, "--type", kind, "--selector", selector, "--json", "--output"]
-        + [str(directory / f"{domain}.{selector}.pem")],
-        capture_output=True, text=True, timeout=60 * harness.SLOW,
-    )  # fmt: skip
-    assert r.returncode == 0, r.stderr
-    made = json.loads(r.stdout)
-    return made["file"], made["zone"]
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +46,6 @@ def keys(tmp_path_factory):
 
 def server(place, keys, *entries, **options):
     return place.mx(identity={"sign": list(entries)}, zone=keys.zone, **options)
-
-
-def on_the_wire(message):
-    """A message of a Maildir as it was in the spool: without what the delivery put in front."""
-    text = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return re.sub(rb"\A(?:(?:Return-Path|Delivered-To): .*?\r\n)+", b"", text)
 
 
 def sent(server, data, sender="alice@example.org", needle=None, **how):
