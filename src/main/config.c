@@ -32,6 +32,8 @@ static void check_queue(struct config_reader *reader, const struct config_node *
 	if (config_get(queue, "retry") && !c->queue.n_retry && config_get(queue, "retry")->kind == CONFIG_LIST &&
 	    !config_get(queue, "retry")->n)
 		config_error(reader->errors, &config_get(queue, "retry")->mark, "retry: the list is empty");
+	if ((c->queue.turns == TURNS_HEADER) != !!c->queue.tenant_header)
+		config_error(reader->errors, &queue->mark, "queue: \"turns: header\" and tenant_header need each other");
 	if (c->queue.site_initial > c->queue.site_connections && config_get(queue, "site_initial"))
 		config_error(reader->errors, &config_get(queue, "site_initial")->mark,
 			     "site_initial: %u is more than site_connections (%u)", c->queue.site_initial,

@@ -13,7 +13,7 @@ static const char *const client_words[] = { "request", "require", NULL };       
 static const char *const convert_words[] = { "never", "unsigned", "always", NULL };          /* enum convert_policy */
 static const char *const missing_from_words[] = { "accept", "refuse", "add", NULL };  /* enum missing_from */
 static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
-static const char *const turns_words[] = { "sender", "sender_domain", "user", NULL }; /* enum queue_turns */
+static const char *const turns_words[] = { "sender", "sender_domain", "user", "header", NULL }; /* enum queue_turns */
 static const char *const policy_words[] = { "may", "none", "required", "verify", "dane", NULL }; /* enum tls_policy */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
@@ -496,6 +496,8 @@ const struct config_key config_keys[] = {
 	  .min = 1, .max = 10000, .doc = "more are split into several (RFC 5321 section 4.5.3.1.8)" },
 	{ "queue.turns", CONFIG_TYPE_CHOICE, AT(TOP, queue.turns), .fallback = "sender", .choices = turns_words,
 	  .doc = "between whom the messages for one destination are taken in turn" },
+	{ "queue.tenant_header", CONFIG_TYPE_STRING, AT(TOP, queue.tenant_header),
+	  .doc = "with turns: header, the header field whose value is meant, as it was when a client of ours submitted the message" },
 	{ "queue.bounce_size", CONFIG_TYPE_SIZE, AT(TOP, queue.bounce_size), .fallback = "50K", .min = 1,
 	  .doc = "a bounce quotes the original whole up to this size, else its header" },
 	{ "queue.postmaster", CONFIG_TYPE_STRING, AT(TOP, queue.postmaster),

@@ -128,6 +128,8 @@ int config_collect_headers(struct config_reader *reader, struct config *c)
 
 	if (!names)
 		return -ENOMEM;
+	if (c->queue.tenant_header && is_field_name(c->queue.tenant_header))
+		names[n++] = c->queue.tenant_header;
 	for (unsigned i = 0; i < c->route.n_rules; i++) {
 		for (unsigned k = 0; k < c->route.rules[i].n_headers; k++) {
 			const char *name = c->route.rules[i].headers[k].name;

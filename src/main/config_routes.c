@@ -357,7 +357,7 @@ int config_read_routes(struct config_reader *reader, struct config *c)
 	struct route_rule *rules;
 
 	if (!node || !node->n)
-		return 0;
+		return config_collect_headers(reader, c);
 	rules = arena_new_array(reader->arena, struct route_rule, node->n);
 	if (!rules)
 		return -ENOMEM;

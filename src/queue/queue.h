@@ -22,6 +22,7 @@ enum queue_turns {
 	TURNS_SENDER,        /* each reverse-path */
 	TURNS_SENDER_DOMAIN,
 	TURNS_USER,          /* who logged in; who did not, as with TURNS_SENDER */
+	TURNS_HEADER,        /* the value of a header field (tenant_header); without it as with TURNS_SENDER */
 };
 
 struct queue_config {
@@ -40,6 +41,7 @@ struct queue_config {
 	unsigned messages_per_connection; /* 0: 100; for LMTP and maildir without effect */
 	unsigned recipients_per_transaction; /* 0: 100 */
 	int turns;                 /* enum queue_turns */
+	const char *tenant_header; /* with TURNS_HEADER; the router's configuration names it as well */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
 	struct signer signer;      /* of what we write ourselves; sign NULL: it goes unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */

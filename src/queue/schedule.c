@@ -171,13 +171,26 @@ static int priority_of(const struct view *v, const struct ladder *l, const struc
 	return e ? e->priority : 0;
 }
 
+static const char *tenant_of(const struct envelope *e, const char *header)
+{
+	for (unsigned i = 0; e && header && i < e->n_headers; i++)
+		if (slice_ieq_str(slice_from(e->headers[i].name), header))
+			return e->headers[i].value;
+	return NULL;
+}
+
 /* Whose turn it is when this job goes (queue.turns). */
 static uint32_t turn_of(const struct view *v, const struct envelope *e)
 {
 	struct queue *q = v->home->queue;
+	const struct queue_config *c = queue_configuration(q);
 	const struct message *m = v->message;
+	const char *tenant;
 
-	switch ((enum queue_turns) queue_configuration(q)->turns) {
+	switch ((enum queue_turns) c->turns) {
+	case TURNS_HEADER:
+		tenant = tenant_of(e, c->tenant_header);
+		return tenant ? (uint32_t) hash_bytes(&q->key, tenant, strlen(tenant)) : m->sender;
 	case TURNS_SENDER_DOMAIN:
 		return m->sender_domain ? (uint32_t) m->sender_domain->node.hash : m->sender;
 	case TURNS_USER:

@@ -514,6 +514,15 @@ static void test_a_route_may_have_a_deadline(void **state)
 	assert_int_equal(s->config->queue.turns, TURNS_USER);
 	assert_int_equal(s->config->queue.n_greylist, 2);
 	assert_true(s->config->queue.greylist[1] == 2 * USEC_MIN);
+	parses(s, "hostname: a.example\nqueue: {turns: header, tenant_header: X-Tenant}\n");
+	assert_int_equal(s->config->queue.turns, TURNS_HEADER);
+	assert_int_equal(s->config->route.n_headers, 1);
+	assert_string_equal(s->config->route.headers[0], "X-Tenant");
+	is_refused(s, "hostname: a.example\nqueue: {turns: header}\n",
+		   "y.yaml:2:8: queue: \"turns: header\" and tenant_header need each other\n");
+	is_refused(s, "hostname: a.example\nqueue: {tenant_header: X-Tenant}\n",
+		   "y.yaml:2:8: queue: \"turns: header\" and tenant_header need each other\n");
+	parses(s, "hostname: a.example\n");
 	assert_string_equal(s->config->queue.learned, "/var/lib/yizhan/learned");
 }
 
