@@ -119,9 +119,11 @@ static void introduce_rooms(struct server *s)
 {
 	struct verifier verifier = deliverer_verifier(s->deliverer);
 	struct dmarc_sink verdicts = reporter_dmarc_sink(s->reporter);
+	struct tls_sink connections = reporter_tls_sink(s->reporter);
 
 	receiver_set_verifier(s->receiver, &verifier);
 	receiver_set_dmarc_sink(s->receiver, &verdicts);
+	deliverer_set_tls_sink(s->deliverer, &connections);
 }
 
 static int make_rooms(struct server *s, char **ret_why)

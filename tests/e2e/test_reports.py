@@ -16,6 +16,7 @@ import pytest
 
 import harness
 from dkim_peers import Peers, new_key, on_the_wire
+from harness import wait_for
 
 DAY = 86400
 DMARC, TLS = 0, 1  # enum report_kind
@@ -300,3 +301,22 @@ def test_what_one_server_sees_of_mail_another_reads_in_its_report(place, tmp_pat
         (tmp_path / "report.xml").write_bytes(gzip.decompress(part.get_payload(decode=True)))
         schema = Path(__file__).resolve().parent.parent / "unit/dmarc_report.rng"
         subprocess.run(["xmllint", "--noout", "--relaxng", str(schema), str(tmp_path / "report.xml")], check=True, capture_output=True)
+
+
+def test_how_one_server_reaches_another_it_reads_in_its_report(place, tmp_path):
+    receiver, author = two_servers(place, tmp_path)
+    receiver.submit("bob@receiver.example", "joe@author.example")
+    harness.arrived(author, "joe", b"hello", domain="author.example")
+    wait_for(lambda: receiver.json("tlsrpt", "show"), what="the note about the connection")
+    (sent,) = receiver.json("tlsrpt", "send")
+    assert (sent["domain"], sent["to"], sent["result"]) == ("author.example", "mailto:tls@author.example", "sent")
+    message = harness.arrived(author, "tls", b"TLS-Report-Domain: author.example", domain="author.example")
+    signature = re.sub(rb"\s+", b"", message.split(b"DKIM-Signature:", 1)[1].split(b"b=", 1)[0])
+    assert b":TLS-Report-Domain:TLS-Report-Submitter" in signature
+    (report,) = author.json("tlsrpt", "read", str(author.dir / "mail/author.example/tls"))
+    assert report["contact"] == "postmaster@mx.receiver.example"
+    (policy,) = report["policies"]
+    assert (policy["type"], policy["domain"], policy["successes"], policy["failures"]) == ("no-policy-found", "author.example", 0, 1)
+    assert policy["details"][0]["result"] == "starttls-not-supported" and policy["details"][0]["mx"] == "mx.author.example"
+    # The report itself went without TLS, too, and that is not reported (RFC 8460 section 3).
+    assert receiver.json("tlsrpt", "show") == []
