@@ -10,6 +10,7 @@ struct remote {
 	const char *tls;  /* "TLSv1.3 ...", NULL: plain */
 	const char *tls_wanted, *tls_reached; /* as those of an outcome */
 	const char *source; /* our own address, where one was chosen; NULL: none was */
+	struct ip local;  /* our own end of the connection; family 0: not known, or behind a proxy */
 };
 
 /* "mx.example.org [192.0.2.1]". In the arena; never NULL. */

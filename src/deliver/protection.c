@@ -167,8 +167,7 @@ void protection_note(const struct deliverer *d, const struct host_policy *p, con
 	note.domain = p->domain->domain;
 	note.mx = p->host;
 	note.remote = remote->ip;
-	if (remote->source && ip_parse(slice_from(remote->source), &note.local) < 0)
-		note.local = (struct ip) { 0 };
+	note.local = remote->local;
 	note.time = world_wall(d->world);
 	if (p->dane.status != DANE_NONE || result == TLS_REPORT_DANE_REQUIRED) {
 		note.policy = TLS_REPORT_TLSA;

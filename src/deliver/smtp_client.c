@@ -102,6 +102,17 @@ static int trouble(struct opening *o, enum stage stage, enum reply_class class, 
 
 /* --- connecting ---------------------------------------------------------------------------------------- */
 
+/* Which of our addresses it is: RFC 8460 section 4.4 asks for it. That of a proxy is not ours to know. */
+static void note_own_end(struct smtp_client *c)
+{
+	struct endpoint own;
+
+	if (c->peer.source && c->peer.source->proxy)
+		return;
+	if (transport_local_endpoint(c->stream->transport, &own) == 0 && own.kind == ENDPOINT_IP)
+		c->remote.local = own.ip;
+}
+
 static int connect_peer(struct opening *o)
 {
 	struct smtp_client *c = o->client;
@@ -120,6 +131,7 @@ static int connect_peer(struct opening *o)
 			return r;
 		}
 	}
+	note_own_end(c);
 	line_reader_init(&c->lines, c->stream);
 	c->lines.accept_bare_lf = true;
 	return 0;

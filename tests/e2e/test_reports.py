@@ -317,6 +317,8 @@ def test_how_one_server_reaches_another_it_reads_in_its_report(place, tmp_path):
     assert report["contact"] == "postmaster@mx.receiver.example"
     (policy,) = report["policies"]
     assert (policy["type"], policy["domain"], policy["successes"], policy["failures"]) == ("no-policy-found", "author.example", 0, 1)
-    assert policy["details"][0]["result"] == "starttls-not-supported" and policy["details"][0]["mx"] == "mx.author.example"
+    (failure,) = policy["details"]
+    assert failure["result"] == "starttls-not-supported" and failure["mx"] == failure["helo"] == "mx.author.example"
+    assert failure["receiving_ip"] == AUTHOR and failure["sending_ip"].startswith("127.")
     # The report itself went without TLS, too, and that is not reported (RFC 8460 section 3).
     assert receiver.json("tlsrpt", "show") == []
