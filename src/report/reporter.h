@@ -65,5 +65,5 @@ struct sending {
 };
 /* From a fiber of the reporter's loop. 0, -EIO, -ENOMEM, -ECANCELED. */
 int send_reports(struct sending *s);
-/* Hands a message of ours to the queue. */
+/* Signs a message of ours, where there are keys for its author, and hands it to the queue. */
 int send_message(struct reporter *r, const char *from, const char *to, struct slice text);

@@ -163,7 +163,7 @@ static int mail(struct letter *l, const struct report_uri *uri)
 	if (e >= 0)
 		e = send_message(r, c->from, uri->address, buffer_slice(&text));
 	if (e < 0)
-		l->why = arena_printf(l->arena, "the queue doesn't take it: %s", strerrordesc_np(-e));
+		l->why = arena_printf(l->arena, "it can't be signed and queued: %s", strerrordesc_np(-e));
 	return e;
 }
 

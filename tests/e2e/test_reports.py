@@ -4,6 +4,7 @@ import email
 import gzip
 import http.server
 import json
+import re
 import shutil
 import sqlite3
 import ssl
@@ -239,15 +240,17 @@ def test_what_holds_no_report_is_named_and_the_rest_is_read(place, tmp_path):
 RECEIVER, AUTHOR, FORGER = "127.0.1.21", "127.0.1.22", "127.0.1.23"
 
 
-def two_servers(place):
+def two_servers(place, tmp_path):
     """One that reports, and that of the domain it reports about; each finds the other by the same zone."""
     port = harness.free_port(RECEIVER, AUTHOR)
+    key, record = new_key(tmp_path, "r1", domain="mx.receiver.example")
     zone = (
         "$ORIGIN .\n"
         f'author.example. 60 IN TXT "v=spf1 ip4:{AUTHOR} -all"\n'
         f"author.example. 60 IN MX 10 mx.author.example.\nmx.author.example. 60 IN A {AUTHOR}\n"
         '_dmarc.author.example. 60 IN TXT "v=DMARC1; p=quarantine; sp=reject; rua=mailto:dmarc@author.example!1m; ruf=mailto:ruf@author.example"\n'
         '_smtp._tls.author.example. 60 IN TXT "v=TLSRPTv1; rua=mailto:tls@author.example"\n'
+        '_dmarc.mx.receiver.example. 60 IN TXT "v=DMARC1; p=reject"\n' + record + "\n"
     )
     common = {"zone": zone, "port": port, "dns": {"zone": "{dir}/zone", "reverse_lookup": False}, "deliver": {"port": port}}
     author = place.mx(address=AUTHOR, hostname="mx.author.example", domains=["author.example"], **common)
@@ -256,6 +259,7 @@ def two_servers(place):
         hostname="mx.receiver.example",
         domains=["receiver.example"],
         reports={"dmarc": True, "tls": True, "failures": True, "organization": "The Receiver"},
+        identity={"sign": [{"domain": "mx.receiver.example", "keys": [{"selector": "r1", "file": key}]}]},
         **common,
     )
     return receiver, author
@@ -271,7 +275,7 @@ def bring(server, source, sender="joe@author.example", domain="author.example"):
 
 
 def test_what_one_server_sees_of_mail_another_reads_in_its_report(place, tmp_path):
-    receiver, author = two_servers(place)
+    receiver, author = two_servers(place, tmp_path)
     assert [bring(receiver, AUTHOR), bring(receiver, AUTHOR), bring(receiver, FORGER)] == [250, 250, 250]
     bring(receiver, FORGER, domain="sub.author.example")
     (waits,) = receiver.json("dmarc", "show")
@@ -280,6 +284,8 @@ def test_what_one_server_sees_of_mail_another_reads_in_its_report(place, tmp_pat
     (sent,) = receiver.json("dmarc", "send")
     assert (sent["to"], sent["result"]) == ("mailto:dmarc@author.example", "sent")
     message = harness.arrived(author, "dmarc", b"Submitter: mx.receiver.example", domain="author.example")
+    verdict = re.sub(rb"\s+", b" ", message)
+    assert b"dkim=pass" in verdict and b"dmarc=pass" in verdict  # RFC 9990 section 2.5.2
     (report,) = author.json("dmarc", "read", str(author.dir / "mail/author.example/dmarc"))
     assert report["organization"] == "The Receiver" and report["email"] == "postmaster@mx.receiver.example"
     assert report["policy"]["p"] == "quarantine" and report["policy"]["sp"] == "reject"
