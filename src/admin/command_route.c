@@ -84,6 +84,20 @@ static int add_host(const struct explain *e, const struct hop *hop, struct slice
 
 /* --- the site -------------------------------------------------------------------------------------------------- */
 
+/* As in the list of sites (command_queue.c). */
+static void add_pace(const struct site_facts *f, struct making *o)
+{
+	json_set_text(o, "provider", f->provider);
+	if (f->rate.count > 0) {
+		json_set_number(o, "rate", f->rate.count);
+		json_set_number(o, "rate_per", f->rate.per / USEC_MS);
+	}
+	if (f->interval > 0)
+		json_set_number(o, "interval", f->interval / USEC_MS);
+	if (f->usual > 0)
+		json_set_number(o, "usual_reply", f->usual / USEC_MS);
+}
+
 static void add_site(const struct site_facts *f, struct making *rung)
 {
 	struct hop cool = { .when = f->cool };
@@ -99,6 +113,7 @@ static void add_site(const struct site_facts *f, struct making *rung)
 		json_set_number(o, "failures", f->failures);
 		json_set_time(o, "next", f->next);
 		json_set_text(o, "last_error", f->last_error);
+		add_pace(f, o);
 	}
 	if (f->cool) {
 		json_set_text(o, "cool", hop_when_describe(&cool, text, sizeof(text)));

@@ -69,6 +69,30 @@ static void print_policy(const json_t *host)
 		printf("             MTA-STS: the policy can't be fetched: %s\n", safe(sts, "trouble", text));
 }
 
+static const char *milliseconds(const json_t *o, const char *key, char out[static 32])
+{
+	duration_format(cli_number(o, key) * USEC_MS, out, 32);
+	return out;
+}
+
+static void print_pace(const json_t *live)
+{
+	char text[32];
+
+	if (!cli_number(live, "rate") && !cli_number(live, "interval") && !cli_number(live, "usual_reply"))
+		return;
+	printf("       pace:");
+	if (cli_number(live, "rate"))
+		printf(" at most %llu messages in %s", (unsigned long long) cli_number(live, "rate"), milliseconds(live, "rate_per", text));
+	if (*cli_text(live, "provider"))
+		printf(" (%s)", cli_text(live, "provider"));
+	if (cli_number(live, "interval"))
+		printf(", learned: one in %s", milliseconds(live, "interval", text));
+	if (cli_number(live, "usual_reply"))
+		printf(", a reply takes %s", milliseconds(live, "usual_reply", text));
+	putchar('\n');
+}
+
 static void print_live(const json_t *live)
 {
 	char text[512];
@@ -81,6 +105,7 @@ static void print_live(const json_t *live)
 	if (*cli_text(live, "next"))
 		printf(", tried again at %s after %llu failures", cli_text(live, "next"), (unsigned long long) cli_number(live, "failures"));
 	putchar('\n');
+	print_pace(live);
 	if (*cli_text(live, "cool"))
 		printf("       cool-down (%s) until %s%s\n", cli_text(live, "cool"), cli_text(live, "cool_until"),
 		       json_is_true(json_object_get(live, "canary")) ? "; a canary is out" : ", then one message tests it");

@@ -39,6 +39,10 @@ static void look_at_site(struct home *h, void *context)
 		.window_most = s->window.max,
 		.connections = s->slots,
 		.waiting = s->line.len,
+		.provider = s->path->provider ? s->path->provider->name : NULL,
+		.rate = shape_rate(s),
+		.interval = s->shape ? s->shape->learned.pace.interval : 0,
+		.usual = s->latency.n >= LATENCY_KNOWN ? latency_usual(&s->latency) : 0,
 	};
 	if (s->error) {
 		f->last_error = arena_strdup(l->arena, s->error);

@@ -16,6 +16,10 @@ struct site_facts {
 	unsigned cool_times;    /* how many canaries in a row died, and one more */
 	bool canary;            /* it is out */
 	unsigned window, window_most, connections, waiting;
+	const char *provider;   /* whose limits hold (configuration), or NULL */
+	struct rate rate;       /* its limit; count 0: none */
+	usec_t interval;        /* learned: between two messages; 0: none */
+	usec_t usual;           /* time to a final reply; 0: not known */
 };
 /* key: of the site, as route_target gives it. From a fiber; texts in the arena. 0 or -ENOMEM. */
 int queue_site_facts(struct queue *q, const char *key, struct arena *a, struct site_facts *ret);

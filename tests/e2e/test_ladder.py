@@ -462,3 +462,14 @@ def test_a_ladder_that_changes_under_a_message_is_begun_again(place):
     server.hangup()
     arrival(first)
     assert server.maildir("example.org", "alice") == []
+
+
+def test_route_shows_the_pace_of_a_site(net):
+    peer = net.host(1)
+    net.mx((10, 1))
+    server = net.server(shaping={"sites": [{"hosts": ["mx1.dest.example"], "rate": "5/1h"}]})
+    server.submit(SENDER, "bob@dest.example")
+    arrival(peer)
+    live = explained(server)["ladder"][0]["live"]
+    assert live["rate"] == 5 and live["rate_per"] == 3600_000 and live["window"] >= 1
+    assert "at most 5 messages in 1h" in server.command("route", "bob@dest.example").stdout
