@@ -473,3 +473,28 @@ def test_route_shows_the_pace_of_a_site(net):
     live = explained(server)["ladder"][0]["live"]
     assert live["rate"] == 5 and live["rate_per"] == 3600_000 and live["window"] >= 1
     assert "at most 5 messages in 1h" in server.command("route", "bob@dest.example").stdout
+
+
+# --- hold, discard and reject behind another rung ---------------------------------------------------------------------------
+
+
+def end_of_ladder(place, last):
+    server = place.mx(routes=[{"to": "*", "via": [{"host": f"127.0.0.1:{harness.free_port()}"}, last]}])
+    server.submit(SENDER, "bob@dest.example")
+    return server
+
+
+def test_hold_as_the_last_rung(place):
+    server = end_of_ladder(place, "hold")
+    wait_for(lambda: server.rows() and server.rows()[0]["recipients"][0]["status"] == "held", what="a message that is held")
+
+
+def test_discard_as_the_last_rung(place):
+    server = end_of_ladder(place, "discard")
+    wait_for(server.queue_is_empty, what="an empty queue")
+    assert server.maildir("example.org", "alice") == []
+
+
+def test_reject_as_the_last_rung(place):
+    server = end_of_ladder(place, {"reject": "not even this way", "when": "unreachable"})
+    assert "not even this way" in bounce(server).recipients[0]["Diagnostic-Code"].replace("\n", "")
