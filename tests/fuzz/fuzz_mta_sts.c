@@ -13,7 +13,7 @@ static void record(struct slice text)
 
 	assert(r == 0 || r == 1 || r == -EINVAL);
 	if (r == 1)
-		assert(id[0] && strlen(id) <= STS_ID_MAX && slice_starts(text, "v=STSv1"));
+		assert(id[0] && strlen(id) <= STS_ID_MAX && slice_eq_str(slice_head(text, strlen("v=STSv1")), "v=STSv1"));
 }
 
 static void policy(struct slice text)
