@@ -262,6 +262,39 @@ def test_one_fetch_serves_many_messages(scene):
     assert scene.web.count("good.example") == max(count, 1)
 
 
+def test_what_came_of_it_is_counted_for_the_tls_reports(alone):
+    """RFC 8460: a result for each session and policy."""
+    wrong = alone.authority.issue("else.example")
+    alone.domain("good.example", policy("enforce", "mx.good.example"))
+    alone.domain("testing.example", policy("testing", "mx.testing.example"), certificate=wrong)
+    alone.domain("absent.example", certificate=wrong)
+    alone.domain("clear.example", policy("enforce", "mx.clear.example"), tls=False)
+    alone.domain("other.example", policy("enforce", "mail.other.example"))
+    server = alone.server(reports={"tls": True, "from": "reports@example.org"})
+    for domain in ("good.example", "testing.example", "absent.example"):
+        delivered(server, domain)
+    for domain in ("clear.example", "other.example"):
+        event(server, send(server, domain), "attempt")
+    # What the sender did not want to be held against the receiver is nobody's business.
+    send(server, "clear.example", data=b"Subject: x\r\nTLS-Required: No\r\n\r\nx\r\n")
+
+    def policies(domain):
+        (report,) = wait_for(lambda: json.loads(server.command("tlsrpt", "show", domain, "--json").stdout), what="a row")
+        return {p["type"]: p for p in report["policies"]}
+
+    good = policies("good.example")["sts"]
+    assert (good["successes"], good["failures"], good["mx_hosts"]) == (1, 0, ["mx.good.example"])
+    assert good["strings"] == policy("enforce", "mx.good.example").strip().split("\r\n")
+    (detail,) = policies("testing.example")["sts"]["details"]
+    assert detail["result"] == "certificate-host-mismatch" and detail["mx"] == "mx.testing.example"
+    absent = policies("absent.example")
+    assert absent["no-policy-found"]["successes"] == 1
+    assert absent["sts"]["details"][0]["result"] == "sts-policy-fetch-error"
+    clear = policies("clear.example")
+    assert clear["sts"]["details"][0]["result"] == "starttls-not-supported" and "no-policy-found" not in clear
+    assert policies("other.example")["sts"]["details"][0]["result"] == "validation-failure"
+
+
 def test_route_shows_the_policy(scene):
     def look(domain):
         return json.loads(scene.usual.command("route", f"bob@{domain}", "--json").stdout)["ladder"][0]["hosts"][0]
