@@ -12,6 +12,7 @@
  *	-H    half-closes behind QUIT        -L    measures latencies
  *	-i N  the number of this run, eight hexadecimal digits in every Message-ID (drawn at random)
  *	-g N  milliseconds between the starts of two sessions (0)
+ *	-d N  the recipients' domains take turns: d0000.DOMAIN, d0001.DOMAIN... (1: just DOMAIN)
  *	-f SENDER  -t RECIPIENT  -w SECONDS  the longest wait for one reply (120)
  *
  * A session waits for the replies as RFC 5321 and RFC 2920 ask, and keeps to dot-stuffing (RFC 5321 section 4.5.2). The content is made up
@@ -38,13 +39,15 @@
 #include "world/linux.h"
 
 #define RECIPIENTS_MAX 64u
+#define DOMAIN_DIGITS 4u
+#define DOMAINS_MAX 10000u
 #define CONNECTIONS_KEPT UINT32_MAX
 
 enum crypt { PLAIN, STARTTLS, IMPLICIT_TLS };
 
 struct options {
 	struct endpoint to;
-	unsigned sessions, recipients, on_a_connection;
+	unsigned sessions, recipients, on_a_connection, domains;
 	uint32_t messages, run;
 	size_t size;
 	bool pipelining, dots, half_close, latencies;
@@ -60,6 +63,7 @@ struct load {
 	struct buffer header, content, envelope; /* the same for all messages, but for the number in the header */
 	size_t numbers[2];                       /* where in the header it stands */
 	size_t mail_len;                         /* of the MAIL line, which the envelope begins with */
+	size_t domains[RECIPIENTS_MAX];          /* where in the envelope the numbers of domains stand */
 	uint32_t next, accepted, failed, connections, sessions_left;
 	uint32_t *latencies; /* microseconds from MAIL to the 250, by message; 0: none */
 	char why[256];       /* the first failure */
@@ -163,34 +167,50 @@ static int greet(struct session *s)
 	return command(s, "EHLO source.example\r\n", '2', "EHLO under TLS");
 }
 
+static void write_digits(char *to, unsigned digits, uint32_t n)
+{
+	for (unsigned i = digits; i > 0; i--, n /= 10)
+		to[i - 1] = (char) ('0' + n % 10);
+}
+
+/* It is the same piece of memory for all sessions: what is put is copied. */
+static struct slice envelope_of(struct load *l, uint32_t number)
+{
+	for (unsigned i = 0; l->o.domains > 1 && i < l->o.recipients; i++)
+		write_digits(l->envelope.data + l->domains[i], DOMAIN_DIGITS, number % l->o.domains);
+	return buffer_slice(&l->envelope);
+}
+
+/* One of several commands that don't go out together; others may have used the memory meanwhile. */
+static struct slice envelope_line(struct load *l, uint32_t number, size_t offset)
+{
+	struct slice rest = slice_skip(envelope_of(l, number), offset);
+
+	return slice_head(rest, (size_t) (slice_find(rest, '\n') + 1));
+}
+
 /* MAIL, RCPT and DATA, to the 354. */
-static int send_envelope(struct session *s)
+static int send_envelope(struct session *s, uint32_t number)
 {
 	struct load *l = s->load;
-	struct slice rest = buffer_slice(&l->envelope);
+	size_t offset = 0;
 	int r = 0;
 
 	if (s->pipelining && !s->ahead)
-		r = stream_put(s->stream, rest, patience(s));
+		r = stream_put(s->stream, envelope_of(l, number), patience(s));
 	s->ahead = false;
 	for (unsigned i = 0; i <= l->o.recipients + 1 && r >= 0; i++) {
 		if (!s->pipelining) {
-			size_t n = (size_t) (slice_find(rest, '\n') + 1);
+			struct slice line = envelope_line(l, number, offset);
 
-			r = stream_put(s->stream, slice_head(rest, n), patience(s));
-			rest = slice_skip(rest, n);
+			offset += line.len;
+			r = stream_put(s->stream, line, patience(s));
 			if (r < 0)
 				break;
 		}
 		r = i == 0 ? expect(s, '2', "MAIL") : i <= l->o.recipients ? expect(s, '2', "RCPT") : expect(s, '3', "DATA");
 	}
 	return r;
-}
-
-static void write_number(char *to, uint32_t n)
-{
-	for (unsigned i = 8; i > 0; i--, n /= 10)
-		to[i - 1] = (char) ('0' + n % 10);
 }
 
 static bool take(struct load *l, uint32_t *ret)
@@ -206,7 +226,7 @@ static int send_ahead(struct session *s, bool last)
 {
 	if (!last && take(s->load, &s->next)) {
 		s->ahead = true;
-		return stream_put(s->stream, buffer_slice(&s->load->envelope), patience(s));
+		return stream_put(s->stream, envelope_of(s->load, s->next), patience(s));
 	}
 	s->quit_sent = true;
 	return stream_put_str(s->stream, "QUIT\r\n", patience(s));
@@ -216,12 +236,12 @@ static int send_message(struct session *s, uint32_t number, bool last)
 {
 	struct load *l = s->load;
 	usec_t began = l->latencies ? now() : 0;
-	int r = send_envelope(s);
+	int r = send_envelope(s, number);
 
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < ARRAY_LEN(l->numbers); i++)
-		write_number(s->header + l->numbers[i], number);
+		write_digits(s->header + l->numbers[i], 8, number);
 	r = stream_put(s->stream, slice_new(s->header, l->header.len), patience(s));
 	if (r >= 0)
 		r = stream_put(s->stream, buffer_slice(&l->content), patience(s));
@@ -343,17 +363,30 @@ static void start(void *arg)
 
 /* --- what is sent -------------------------------------------------------------------------------------- */
 
-static int make_envelope(struct load *l)
+static void make_recipient(struct load *l, unsigned i)
 {
 	const char *at = strrchr(l->o.recipient, '@');
+	size_t local = at ? (size_t) (at - l->o.recipient) : strlen(l->o.recipient);
 
+	buffer_append_str(&l->envelope, "RCPT TO:<");
+	if (l->o.recipients > 1)
+		buffer_printf(&l->envelope, "%u", i);
+	buffer_append(&l->envelope, l->o.recipient, local);
+	if (at && l->o.domains > 1) {
+		buffer_append_str(&l->envelope, "@d");
+		l->domains[i] = l->envelope.len;
+		buffer_append_str(&l->envelope, "0000.");
+		at++;
+	}
+	buffer_append_str(&l->envelope, at ? at : "");
+	buffer_append_str(&l->envelope, ">\r\n");
+}
+
+static int make_envelope(struct load *l)
+{
 	buffer_printf(&l->envelope, "MAIL FROM:<%s>\r\n", l->o.sender);
 	for (unsigned i = 0; i < l->o.recipients; i++)
-		if (l->o.recipients == 1)
-			buffer_printf(&l->envelope, "RCPT TO:<%s>\r\n", l->o.recipient);
-		else
-			buffer_printf(&l->envelope, "RCPT TO:<%u%.*s%s>\r\n", i, (int) (at ? at - l->o.recipient : 0), l->o.recipient,
-				      at ? at : l->o.recipient);
+		make_recipient(l, i);
 	buffer_append_str(&l->envelope, "DATA\r\n");
 	return buffer_error(&l->envelope);
 }
@@ -452,7 +485,7 @@ static int parse(int argc, char **argv, struct options *o)
 	uint64_t n = 0;
 	int c, r = 0;
 
-	while ((c = getopt(argc, argv, "s:m:n:kl:r:NTSDHLi:g:f:t:w:")) != -1 && r >= 0)
+	while ((c = getopt(argc, argv, "s:m:n:kl:r:d:NTSDHLi:g:f:t:w:")) != -1 && r >= 0)
 		switch (c) {
 		case 's': r = number(optarg, 1, 50000, &n); o->sessions = (unsigned) n; break;
 		case 'm': r = number(optarg, 1, 99999999, &n); o->messages = (uint32_t) n; break;
@@ -460,6 +493,7 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'k': o->on_a_connection = CONNECTIONS_KEPT; break;
 		case 'l': r = number(optarg, 0, 1u << 30, &n); o->size = n; break;
 		case 'r': r = number(optarg, 1, RECIPIENTS_MAX, &n); o->recipients = (unsigned) n; break;
+		case 'd': r = number(optarg, 1, DOMAINS_MAX, &n); o->domains = (unsigned) n; break;
 		case 'N': o->pipelining = false; break;
 		case 'T': o->crypt = STARTTLS; break;
 		case 'S': o->crypt = IMPLICIT_TLS; break;

@@ -18,6 +18,7 @@ from debian_packages import Unavailable
 from group import Group
 from measure import wait_until
 from servers import WORK, certificate, free_port, greets
+from site_tables import transport_table  # noqa: E402
 
 # $1: the unpacked packages, $2: a directory with etc/, var/ (read-only additions), run/ and a list of mounts
 WITHIN = """
@@ -70,7 +71,10 @@ class Peer:
         subprocess.run(["chgrp", str(cls.users[group]), path], check=True)
         subprocess.run(["chmod", "g+s", path], check=True)
 
-    def __init__(self, scenario, sink_port=0, sessions=0):
+    many_sites = False
+
+    def __init__(self, scenario, sink_port=0, sessions=0, sites=None):
+        self.sites = sites
         WORK.mkdir(parents=True, exist_ok=True)
         self.dir = Path(tempfile.mkdtemp(prefix=f"{self.name.lower()}-", dir=WORK))
         os.chmod(self.dir, 0o755)
@@ -188,6 +192,7 @@ def count_files(directory, wanted):
 
 class Postfix(Peer):
     name = "Postfix"
+    many_sites = True
     packages = ["postfix"]
     users = {"postfix": 64210, "postdrop": 64211}
     processes = {"cleanup", "qmgr", "smtp", "smtpd", "bounce", "pickup", "master", "flush", "trivial-rewrite"}
@@ -285,10 +290,13 @@ scache unix - - n - 1 scache
                 processes=processes_per_session(self.sessions),
                 relayhost=f"[127.0.0.1]:{self.sink_port}" if self.scenario == "relay" else "",
                 extra=(self.GATE if self.scenario == "gate" else self.OPEN)
+                + (f"transport_maps = texthash:{self.dir}/transport\n" if self.sites else "")
                 + ("smtpd_data_restrictions = check_client_access static:HOLD" if self.scenario in ("accept", "gate") else ""),
             )
         )
         (self.dir / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+        if self.sites:
+            transport_table(self.sites, self.dir / "transport")
         (self.config / "master.cf").write_text(self.MASTER.format(port=self.port))
 
     def start(self):

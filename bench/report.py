@@ -19,6 +19,7 @@ TITLES = {
     "accept-gate": "Accepting from strangers, with the gate's checks on: two DNS lists, confirmed reverse name, EHLO name, sender domain",
     "relay": "Relaying end to end: bench_load, the server, bench_sink",
     "relay-source": "Relaying end to end: smtp-source, the server, smtp-sink",
+    "relay-sites": "Relaying to many sites (20 sessions, kept connections, 4 KB): what was meant for healthy ones",
 }
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "interop"))
 from group import Group  # noqa: E402
 from measure import wait_until  # noqa: E402
+from site_tables import zone as sites_zone  # noqa: E402
 
 WORK = ROOT / "build" / "bench"  # on the disk that is measured, not in a tmpfs
 
@@ -58,6 +59,12 @@ dns: {{zone: {dir}/zone}}
 routes:
   - {{to: "*", via: [{via}]}}
 """
+    # Each domain's own address is its mail exchanger.
+    SITES = """\
+trusted: [127.0.0.0/8]
+dns: {{zone: {dir}/zone}}
+deliver: {{port: {port}}}
+"""
     # A stranger, who may send to one domain here, and is looked at as on the open Internet.
     GATE = """\
 trusted: [192.0.2.1]
@@ -73,7 +80,9 @@ checks:
 """
     binary = os.environ.get("YIZHAN_BINARY", str(ROOT / "build" / "yizhan"))
 
-    def __init__(self, scenario, sink_port=0, sessions=0):
+    many_sites = True
+
+    def __init__(self, scenario, sink_port=0, sessions=0, sites=None):
         WORK.mkdir(parents=True, exist_ok=True)
         self.dir = Path(tempfile.mkdtemp(prefix="yizhan-", dir=WORK))
         self.port = free_port()
@@ -82,6 +91,9 @@ checks:
         (self.dir / "zone").write_text("bench.example. 60 IN A 127.0.0.1\n")
         via = f'{{host: "127.0.0.1:{sink_port}"}}' if scenario == "relay" else "hold"
         rules = self.GATE if scenario == "gate" else self.OPEN.format(dir=self.dir, via=via)
+        if sites:
+            sites_zone(sites, self.dir / "zone")
+            rules = self.SITES.format(dir=self.dir, port=sink_port)
         self.config.write_text(
             f"""\
 hostname: mx.bench.example

@@ -42,8 +42,9 @@ class Load:
 
     name = "bench_load"
 
-    def run(self, port, count, shape, server=None, timeout=200):
-        words = ["-s", str(shape.sessions), "-m", str(count), "-l", str(shape.size), "-w", str(timeout)]
+    def run(self, port, count, shape, server=None, timeout=200, domains=1, recipient=None):
+        words = ["-s", str(shape.sessions), "-m", str(count), "-l", str(shape.size), "-w", str(timeout), "-d", str(domains)]
+        words += ["-t", recipient] if recipient else []
         words += ["-k"] * shape.kept + ["-T"] * shape.tls + ["-N"] * (not shape.pipelining)
         words += ["-H"] * bool(server and server.half_close)
         if server and server.gap_ms:
@@ -95,7 +96,7 @@ class Sink:
 
     name = "bench_sink"
 
-    def __init__(self, tls=False):
+    def __init__(self, tls=False, everywhere=False):
         self.dir = Path(tempfile.mkdtemp(prefix="bench-sink-"))
         self.port = free_port()
         self.process = subprocess.Popen(
@@ -104,7 +105,7 @@ class Sink:
                 "-c",
                 str(self.dir / "control"),
                 *(["-C", str(certificate()[0]), "-K", str(certificate()[1])] if tls else []),
-                f"127.0.0.1:{self.port}",
+                f"{'0.0.0.0' if everywhere else '127.0.0.1'}:{self.port}",
             ],
             stdout=subprocess.DEVNULL,
         )
