@@ -576,9 +576,11 @@ def test_only_what_is_offered_is_used(out, rogue, number):
     offered = [word for i, word in enumerate(OPTIONAL) if number & (1 << i)]
     r = rogue(extensions=["ENHANCEDSTATUSCODES", *offered])
     plain = send(out, r, b"Subject: plain\r\n\r\n..dot\r\n", parameters=" ENVID=a RET=HDRS")
-    eight = send(out, r, "Subject: eight\r\n\r\ngrüße\r\n".encode(), parameters=" BODY=8BITMIME")
+    header = "Subject: eight\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    eight = send(out, r, f"{header}grüße\r\n".encode(), parameters=" BODY=8BITMIME")
+    signed = send(out, r, f"DKIM-Signature: v=1\r\n{header}grüße\r\n".encode(), parameters=" BODY=8BITMIME")
     utf8 = out.submit(SENDER, f"jürgen@[{r.address}]", b"Subject: utf8\r\n\r\nx\r\n", parameters=" SMTPUTF8")
-    for identity in (plain, eight, utf8):
+    for identity in (plain, eight, signed, utf8):
         done(out, identity)
 
     def fate(identity):
@@ -587,17 +589,20 @@ def test_only_what_is_offered_is_used(out, rogue, number):
         return found[0]["event"], found[0].get("reason", "")
 
     assert fate(plain)[0] == "delivered"
-    assert fate(eight)[0] == ("delivered" if "8BITMIME" in offered else "failed")
-    assert "8BITMIME" in offered or "5.6.3" in fate(eight)[1]
-    can = "SMTPUTF8" in offered and "8BITMIME" in offered
-    assert fate(utf8)[0] == ("delivered" if can else "failed")
-    assert can or "5.6.7" in fate(utf8)[1] or "5.6.3" in fate(utf8)[1]
+    assert fate(eight)[0] == "delivered"  # encoded where it has to be
+    assert fate(signed)[0] == ("delivered" if "8BITMIME" in offered else "failed")  # that would break the signature
+    assert "8BITMIME" in offered or "5.6.3" in fate(signed)[1]
+    assert fate(utf8)[0] == ("delivered" if "SMTPUTF8" in offered else "failed")
+    assert "SMTPUTF8" in offered or "5.6.7" in fate(utf8)[1] or "5.6.3" in fate(utf8)[1]
     said = "\n".join(r.commands)
     for word, trace in {"8BITMIME": "BODY=", "SMTPUTF8": "SMTPUTF8", "DSN": "ENVID=", "CHUNKING": "BDAT"}.items():
         assert (trace in said) <= (word in offered), said
     assert ("BDAT" in said) == ("CHUNKING" in offered)
     contents = [m["data"] for m in r.messages]
     assert any(b"\r\n\r\n.dot\r\n" in c or b"\r\n\r\n..dot\r\n" in c for c in contents)
+    data = next(c for c in contents if b"Subject: eight" in c)
+    assert harness.header_of(data).get_payload(decode=True).decode() == "grüße\r\n"
+    assert "8BITMIME" in offered or max(data) < 128
 
 
 def test_a_message_above_the_announced_size_fails_without_being_named(out, rogue):
