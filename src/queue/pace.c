@@ -1,6 +1,7 @@
 #include "queue/pace.h"
 
-#define BURST_PART 10u /* of a limit may go at once */
+#define BURST_PART 10u  /* of a limit may go at once */
+#define GUESS_FASTER 4u /* times */
 
 void pace_limit(struct pace *p, const struct rate *r)
 {
@@ -60,19 +61,32 @@ void learned_slow_down(struct learned_pace *l, usec_t usual, usec_t t)
 		interval = PACE_SLOWEST;
 	else
 		interval = 2 * MAX(interval, usual);
+	l->guessed = usual == 0 && (l->pace.interval == 0 || !l->took);
 	l->pace.interval = MIN(MAX(interval, 2 * PACE_NONE), PACE_SLOWEST);
 	l->pace.at = deadline_after(t, l->pace.interval);
+	l->took = false;
 	l->taken = 0;
 	l->changed = t;
 }
 
+/* One that was taken says more than the guess. The next one need not wait for what was guessed before. */
+static void guess_again(struct learned_pace *l, usec_t t)
+{
+	l->pace.interval /= GUESS_FASTER;
+	l->pace.at = MIN(l->pace.at, deadline_after(t, l->pace.interval));
+}
+
 void learned_taken(struct learned_pace *l, usec_t t)
 {
+	l->took = true;
 	if (l->pace.interval == 0)
 		return;
-	if (++l->taken < PACE_TAKEN || t < deadline_after(l->changed, PACE_HOLDS))
+	if (!l->guessed && (++l->taken < PACE_TAKEN || t < deadline_after(l->changed, PACE_HOLDS)))
 		return;
-	l->pace.interval -= (l->pace.interval + 7) / 8;
+	if (l->guessed)
+		guess_again(l, t);
+	else
+		l->pace.interval -= (l->pace.interval + 7) / 8;
 	if (l->pace.interval < PACE_NONE)
 		l->pace.interval = 0;
 	l->taken = 0;
@@ -81,11 +95,13 @@ void learned_taken(struct learned_pace *l, usec_t t)
 
 void learned_recall(struct learned_pace *l, usec_t interval, usec_t age, usec_t t)
 {
+	bool guessed = interval >= PACE_SLOWEST; /* nobody is so slow for long */
+
 	if (age >= USEC_DAY)
 		return;
 	for (; age >= USEC_HOUR; age -= USEC_HOUR)
 		interval -= interval / 4;
 	if (interval < PACE_NONE)
 		return;
-	*l = (struct learned_pace) { .pace.interval = MIN(interval, PACE_SLOWEST), .changed = t };
+	*l = (struct learned_pace) { .pace.interval = MIN(interval, PACE_SLOWEST), .changed = t, .guessed = guessed };
 }

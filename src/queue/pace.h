@@ -4,8 +4,10 @@
  * once, the others are spread, so slowly that both together are never more than n.
  *
  * The learned pace is none at all at first. A receiver that says we are too fast makes it half of the rate at which it
- * said so (or, when it took nothing, one message a minute), and each time it says so again half of that. After some
- * messages that it took at that pace, it becomes an eighth faster, until there is none again.
+ * said so, and each time it says so again half of that. After some messages that it took at that pace, it becomes an eighth
+ * faster, until there is none again. A receiver that took nothing told us no rate: one message a minute is a guess, as is what
+ * it becomes when still nothing is taken, and so each message that is taken makes it four times as fast. The receiver may
+ * only have been down, and is to have its mail soon.
  *
  * Pure numbers, no clock; the owner of the site calls. */
 #pragma once
@@ -47,6 +49,8 @@ struct learned_pace {
 	struct pace pace;
 	unsigned taken;  /* since it changed */
 	usec_t changed;
+	bool guessed;    /* from nothing that was taken */
+	bool took;       /* something since it became slower */
 };
 /* Too fast. usual: meter_interval. */
 void learned_slow_down(struct learned_pace *l, usec_t usual, usec_t t);

@@ -295,7 +295,8 @@ static void judge_fault(struct site *s, const struct slot *slot, const struct ve
 	if (s->mode == SITE_BACKOFF)
 		return;
 	window_failure(&s->window);
-	if ((v->conditions & WHEN_THROTTLED) && narrow)
+	/* A server that takes nobody's mail, as one that is being restarted, says nothing of a pace: the back-off is enough. */
+	if ((v->conditions & WHEN_THROTTLED) && narrow && meter_interval(&s->meter, s->used) > 0)
 		shape_throttled(s, s->used);
 	if (s->mode == SITE_PROBING || (slot->successes == 0 && !others_work) || s->faults >= FAULTS_MAX)
 		back_off(s, v);

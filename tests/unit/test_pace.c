@@ -152,7 +152,7 @@ static void test_what_is_taken_makes_it_faster_until_there_is_no_pace(void **sta
 	usec_t t = USEC_DAY, slower = DEADLINE_NEVER;
 	unsigned n = 0;
 
-	learned_slow_down(&l, 0, t);
+	learned_slow_down(&l, 30 * USEC_SEC, t);
 	while (l.pace.interval > 0) {
 		assert_true(l.pace.interval <= slower);
 		slower = l.pace.interval;
@@ -162,6 +162,41 @@ static void test_what_is_taken_makes_it_faster_until_there_is_no_pace(void **sta
 	}
 	/* Half as fast again after some minutes, as it was before after hours. */
 	assert_in_range(t - USEC_DAY, 20 * USEC_MIN, 3 * USEC_HOUR);
+}
+
+static void test_who_took_nothing_and_then_takes_all_is_at_full_speed_soon(void **state)
+{
+	struct learned_pace l = { 0 };
+	usec_t t = USEC_DAY;
+	unsigned n = 0;
+
+	learned_slow_down(&l, USEC_SEC, t); /* a pace that is known, and then nothing is taken for hours */
+	learned_taken(&l, t);
+	for (unsigned i = 0; i < 6; i++)
+		learned_slow_down(&l, 0, t += USEC_HOUR);
+	assert_true(l.pace.interval == PACE_SLOWEST);
+	for (usec_t since = t; l.pace.interval > 0; n++) {
+		learned_taken(&l, t); /* the first one is a probe, that asks nobody */
+		t = MAX(t, pace_next(&l.pace));
+		pace_take(&l.pace, t);
+		assert_true(t - since < 30 * USEC_SEC);
+	}
+	assert_in_range(n, 5, 10);
+}
+
+static void test_a_guess_that_was_too_fast_is_followed_by_what_is_known(void **state)
+{
+	struct learned_pace l = { 0 };
+	usec_t t = USEC_DAY;
+
+	learned_slow_down(&l, 0, t);
+	learned_taken(&l, t += USEC_MIN);
+	assert_true(l.pace.interval == 15 * USEC_SEC);
+	learned_slow_down(&l, 0, t += USEC_MIN);
+	assert_true(l.pace.interval == 30 * USEC_SEC);
+	for (unsigned i = 0; i < PACE_TAKEN; i++)
+		learned_taken(&l, t += USEC_MIN);
+	assert_in_range(l.pace.interval, 26 * USEC_SEC, 27 * USEC_SEC);
 }
 
 static void test_it_settles_below_what_the_receiver_takes(void **state)
@@ -215,6 +250,8 @@ int main(void)
 		cmocka_unit_test(test_too_fast_is_answered_with_half_of_the_rate),
 		cmocka_unit_test(test_a_receiver_that_took_nothing_gets_one_a_minute),
 		cmocka_unit_test(test_what_is_taken_makes_it_faster_until_there_is_no_pace),
+		cmocka_unit_test(test_who_took_nothing_and_then_takes_all_is_at_full_speed_soon),
+		cmocka_unit_test(test_a_guess_that_was_too_fast_is_followed_by_what_is_known),
 		cmocka_unit_test(test_it_settles_below_what_the_receiver_takes),
 		cmocka_unit_test(test_what_was_learned_long_ago_counts_less),
 	};
