@@ -244,6 +244,11 @@ void shape_took(struct site *s)
 		(void) shape_admits(s); /* the next one knows its time */
 }
 
+void shape_cannot(struct site *s)
+{
+	leave_waiting(s->shape);
+}
+
 void shape_leave(struct site *s)
 {
 	struct shape *sh = s->shape;

@@ -67,6 +67,8 @@ bool shape_admits(struct site *s);
 bool shape_has_room(struct site *s);
 /* One goes. */
 void shape_took(struct site *s);
+/* It has mail and no connection that could take it at its turn: it asks for another turn when it has one. */
+void shape_cannot(struct site *s);
 /* The site has nothing to send, or may not: others need not wait for it. */
 void shape_leave(struct site *s);
 

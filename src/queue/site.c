@@ -410,38 +410,50 @@ static unsigned allowed_slots(const struct site *s)
 	return s->window.size;
 }
 
+/* One more delivery is begun, or prepared. False: not now; what the site waits for is noted. */
+static bool begin_one(struct site *s)
+{
+	unsigned allowed = allowed_slots(s);
+
+	if (wake_idle(s))
+		return true;
+	if (s->slots >= allowed || (s->shape && !shape_has_room(s)))
+		return false;
+	if (s->home->n_slots >= home_slots(s->home)) {
+		starve(s);
+		return false;
+	}
+	if (slot_start(s) < 0) {
+		site_set_timer(s, deadline_after(now(), USEC_SEC));
+		return false;
+	}
+	return true;
+}
+
 void site_pump(struct site *s)
 {
 	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->home->stopping) {
-		unsigned allowed = allowed_slots(s);
+		bool busy = s->slots - s->n_idle >= allowed_slots(s);
 
-		if (s->slots - s->n_idle >= allowed || s->starting >= s->line.len)
+		if (!busy && s->starting >= s->line.len)
 			return;
-		if (s->shape && !shape_admits(s))
+		if (!busy && s->shape && !shape_admits(s))
 			return;
-		if (wake_idle(s))
+		if (!busy && begin_one(s))
 			continue;
-		if (s->slots >= allowed || (s->shape && !shape_has_room(s)))
-			return;
-		if (s->home->n_slots >= home_slots(s->home)) {
-			starve(s);
-			return;
-		}
-		if (slot_start(s) < 0) {
-			site_set_timer(s, deadline_after(now(), USEC_SEC));
-			return;
-		}
+		/* Whoever couldn't send at its turn must not keep the others of its provider waiting. */
+		if (s->shape)
+			shape_cannot(s);
+		return;
 	}
 }
 
+/* Until one takes the place: who has no mail left, or has to wait for a rate, would keep it from those behind. */
 static void feed_the_starved(struct home *h)
 {
 	struct link *k;
 
-	if (h->stopping || h->n_slots >= home_slots(h))
-		return;
-	k = list_pop(&h->starved);
-	if (k)
+	while (!h->stopping && h->n_slots < home_slots(h) && (k = list_pop(&h->starved)))
 		site_pump(container_of(k, struct site, starved));
 }
 

@@ -226,6 +226,76 @@ static void test_who_leaves_the_row_does_not_hold_up_the_others(void **state)
 	office_play(a_rate_for_all, recalled, NULL);
 }
 
+static void first_is_slow(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
+{
+	if (strcmp(r->address, "b@p1.example") == 0)
+		fiber_sleep_until(now() + 10 * USEC_MIN);
+	r->outcome = (struct outcome) { .kind = OUTCOME_RELAYED, .stage = STAGE_DOT, .reply = { 250, { 2, 0, 0 }, "ok" } };
+}
+
+static void a_rate_and_a_tarpit(struct office *s)
+{
+	static const char *const tarpit[] = { "mx1.big.example" };
+	static const struct shaping_rule providers[] = {
+		{ .name = "big", .hosts = big_hosts, .n_hosts = 1, .limits = { .all_rate = { 60, USEC_MIN } } },
+	}, sites[] = { { .hosts = tarpit, .n_hosts = 1, .limits = { .connections = 1 } } };
+
+	s->config.shaping = (struct shaping_config) { .providers = providers, .n_providers = 1, .sites = sites, .n_sites = 1 };
+	s->answer = first_is_slow;
+}
+
+static void others_send(struct office *s)
+{
+	for (unsigned i = 0; i < 20; i++)
+		office_submit(s, "a@sender.example", "b@p2.example");
+	for (unsigned i = 0; i < 5; i++)
+		office_submit(s, "a@sender.example", "b@p1.example");
+	office_wait(USEC_MIN);
+	assert_int_equal(s->running, 1);
+	assert_int_equal(office_count(s, "b@p2.example", NULL), 20);
+}
+
+static void test_a_site_whose_connections_are_busy_holds_up_nobody_in_the_row(void **state)
+{
+	office_play(a_rate_and_a_tarpit, others_send, NULL);
+}
+
+/* --- connections of all ----------------------------------------------------------------------- */
+
+static void one_for_everybody(struct office *s)
+{
+	static const struct shaping_rule rules[] = {
+		{ .name = "big", .hosts = big_hosts, .n_hosts = 1, .limits = { .all_connections = 50 } }, /* one owner */
+	};
+
+	s->config.shaping = (struct shaping_config) { .providers = rules, .n_providers = 1 };
+	s->config.connections = 2; /* one for each loop */
+	s->service = 5 * USEC_SEC;
+}
+
+static void first_in_the_row_is_gone(struct office *s)
+{
+	struct queue_filter f = { .recipient = "b@p2.example" };
+	unsigned n;
+
+	office_submit(s, "a@sender.example", "b@p1.example");
+	office_wait(USEC_SEC);
+	office_submit(s, "a@sender.example", "b@p2.example");
+	office_wait(USEC_SEC);
+	office_submit(s, "a@sender.example", "b@p3.example");
+	office_wait(USEC_SEC);
+	assert_int_equal(queue_act(s->queue, QUEUE_REMOVE, &f, &n), 0);
+	assert_int_equal(n, 1);
+	office_wait(USEC_MIN);
+	assert_int_equal(office_count(s, "b@p3.example", NULL), 1);
+	assert_gone(s);
+}
+
+static void test_a_connection_that_the_first_of_a_row_does_not_need_goes_to_the_next(void **state)
+{
+	office_play(one_for_everybody, first_in_the_row_is_gone, NULL);
+}
+
 /* --- learning --------------------------------------------------------------------------------- */
 
 static void takes_one_a_second(struct office *s, const struct slot_info *info, const struct delivery *d, struct delivery_recipient *r)
@@ -451,6 +521,8 @@ int main(void)
 		cmocka_unit_test(test_a_rate_is_kept_and_used),
 		cmocka_unit_test(test_all_sites_of_a_provider_share_its_rate),
 		cmocka_unit_test(test_who_leaves_the_row_does_not_hold_up_the_others),
+		cmocka_unit_test(test_a_site_whose_connections_are_busy_holds_up_nobody_in_the_row),
+		cmocka_unit_test(test_a_connection_that_the_first_of_a_row_does_not_need_goes_to_the_next),
 		cmocka_unit_test(test_a_receiver_that_says_slow_down_gets_it),
 		cmocka_unit_test(test_a_domain_that_is_too_fast_slows_down_nobody_else),
 		cmocka_unit_test(test_domains_of_senders_take_turns_when_asked_to),
