@@ -254,6 +254,22 @@ static struct status status_of(const struct dsn_recipient *r)
 	return (struct status) { r->action == DSN_DELAYED ? 4 : 2, 0, 0 };
 }
 
+/* RFC 3464 section 2.3.5; the address stands in a comment, as it does in Received-From-MTA. */
+static void append_remote(struct buffer *out, const struct dsn_recipient *r, bool utf8)
+{
+	_cleanup_buffer_ struct buffer name = { 0 };
+
+	if (!r->remote_mta)
+		return;
+	buffer_append_str(&name, r->remote_mta);
+	if (r->remote_address)
+		buffer_printf(&name, " (%s)", r->remote_address);
+	if (buffer_error(&name) < 0)
+		out->failed = true;
+	else
+		append_typed(out, "Remote-MTA", "dns", name.data, utf8);
+}
+
 /* RFC 3464 section 2.3. */
 static void append_recipient(struct buffer *out, const struct dsn_recipient *r, bool utf8)
 {
@@ -263,8 +279,7 @@ static void append_recipient(struct buffer *out, const struct dsn_recipient *r, 
 	append_recipient_addresses(out, r, utf8);
 	buffer_printf(out, "Action: %s\r\nStatus: %s\r\n", dsn_action_name(r->action),
 		      status_format(status_of(r), status));
-	if (r->remote_mta)
-		append_typed(out, "Remote-MTA", "dns", r->remote_mta, utf8);
+	append_remote(out, r, utf8);
 	if (r->diagnostic)
 		append_typed(out, "Diagnostic-Code", "smtp", r->diagnostic, utf8);
 	else if (r->reason)
@@ -295,7 +310,11 @@ static void append_message_fields(struct buffer *out, const struct dsn_input *in
 	append_date(out, "Arrival-Date", e->arrival);
 	if (e->deliver_by) /* RFC 2852 section 5 */
 		append_date(out, "Deliver-By-Date", e->deliver_by);
-	if (e->hold_until) /* RFC 4865 section 5.1.2 */
+	/* RFC 4865 section 5.1: the value is what the sender said. */
+	if (e->hold_until && (e->flags & ENVELOPE_HOLD_FOR))
+		buffer_printf(out, "Future-Release-Request: for;%llu\r\n",
+			      (unsigned long long) ((e->hold_until - e->arrival) / (wall_t) USEC_SEC));
+	else if (e->hold_until)
 		buffer_printf(out, "Future-Release-Request: until;%s\r\n", wall_format_seconds(e->hold_until, until, sizeof(until)));
 	buffer_printf(out, "X-Yizhan-Message-Id: %s\r\n", id_format(e->id, id));
 }

@@ -21,7 +21,9 @@ struct dsn_recipient {
 	enum dsn_action action;
 	struct status status;    /* class 0: 5.0.0, 4.0.0 or 2.0.0 is used, as the action says */
 	const char *remote_mta;  /* the name of the server that answered, or NULL */
+	const char *remote_address; /* and its IP address as text, or NULL */
 	const char *diagnostic;  /* its answer ("550 5.1.1 No such user"), or NULL */
+	const char *meaning;     /* for people: what became of it and what they can do; NULL: what `status` says */
 	const char *reason;      /* our own sentence when no server answered ("Connection timed out"), or NULL */
 	wall_t last_attempt;     /* 0: not known */
 	wall_t retry_until;      /* for DSN_DELAYED; 0: not known */

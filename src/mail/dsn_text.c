@@ -50,6 +50,8 @@ static void write_answer(const struct dsn_recipient *r, struct buffer *out)
 	if (r->remote_mta) {
 		buffer_append_str(out, "    The server ");
 		text_append_clean(out, slice_from(r->remote_mta));
+		if (r->remote_address)
+			buffer_printf(out, " (%s)", r->remote_address);
 		buffer_append_str(out, " answered:\r\n");
 	} else {
 		buffer_append_str(out, "    The answer was:\r\n");
@@ -64,7 +66,9 @@ static void write_recipient(const struct dsn_recipient *r, struct buffer *out)
 	buffer_append_str(out, "  <");
 	text_append_clean(out, slice_from(r->final));
 	buffer_append_str(out, ">\r\n");
-	if (bad && r->status.class)
+	if (bad && r->meaning)
+		wrap(out, "    ", slice_from(r->meaning));
+	else if (bad && r->status.class)
 		wrap(out, "    ", slice_from(status_for_people(r->status)));
 	if (bad && r->reason)
 		wrap(out, "    ", slice_from(r->reason));

@@ -26,6 +26,8 @@ enum envelope_flags {
 	ENVELOPE_RRVS_FIELD = 64,   /* Require-Recipient-Valid-Since in its header (RFC 7293 section 3.2) */
 	ENVELOPE_BARE_LF = 1 << 12, /* the content came by BDAT and has LFs alone */
 	ENVELOPE_HOLD = 1024,  /* a rule keeps it until an administrator releases it */
+	ENVELOPE_HOLD_FOR = 1 << 13, /* hold_until was given as a number of seconds after arrival (HOLDFOR) */
+	ENVELOPE_DOUBTFUL = 1 << 14, /* whoever sent it had no right to this sender's address, as SPF or DMARC says */
 };
 /* RFC 7293 section 3.1: what is to be done at a server without the extension. */
 enum rrvs_action { RRVS_NONE /* no time was given */, RRVS_REJECT, RRVS_CONTINUE };

@@ -500,6 +500,8 @@ const struct config_key config_keys[] = {
 	  .doc = "with turns: header, the header field whose value is meant, as it was when a client of ours submitted the message" },
 	{ "queue.bounce_size", CONFIG_TYPE_SIZE, AT(TOP, queue.bounce_size), .fallback = "50K", .min = 1,
 	  .doc = "a bounce quotes the original whole up to this size, else its header" },
+	{ "queue.notify_doubtful", CONFIG_TYPE_BOOL, AT(TOP, queue.notify_doubtful), .fallback = "false",
+	  .doc = "tell of failures and delays also those whose address somebody else used, as SPF or DMARC says (docs/DSN.md)" },
 	{ "queue.postmaster", CONFIG_TYPE_STRING, AT(TOP, queue.postmaster),
 	  .doc = "the address in the From field of bounces; absent: MAILER-DAEMON at the hostname" },
 	{ "queue.reply_classes", CONFIG_TYPE_PATH, AT(TOP, queue.reply_classes),

@@ -69,14 +69,81 @@ static const char *reason_of(const struct recipient *r, const struct envelope *e
 	return NULL;
 }
 
-/* The name of the server that answered, or its address. NULL for one behind a unix socket. */
-static const char *remote_mta(const struct last_reply *l, struct arena *a)
+/* What the kind of trouble means for somebody who wants to reach somebody. Where a server gave an enhanced code that says more
+ * than "something", mail/status.h has the words, but for what such a code doesn't tell: whose the trouble is. */
+static const struct {
+	enum reply_class class;
+	bool always; /* also when the code has words of its own */
+	const char *failed, *delayed;
+} meanings[] = {
+	{ CLASS_BLOCKED, true,
+	  "The other mail system takes no messages from this mail server at present: the server's address is on a list of blocked ones. "
+	  "Neither your message nor the recipient's address is the cause. Please tell the people who run this server; they have to clear it up.",
+	  "The other mail system takes no messages from this mail server at present: the server's address is on a list of blocked ones. "
+	  "Neither your message nor the recipient's address is the cause." },
+	{ CLASS_THROTTLED, true,
+	  "The other mail system takes only so many messages from this mail server in a given time, and yours did not get its turn. Please "
+	  "send it again later.",
+	  "The other mail system takes only so many messages from this mail server in a given time; yours has to wait its turn." },
+	{ CLASS_GREYLISTED, true,
+	  "The other mail system puts off messages from senders that it doesn't know yet, and it did so every time. Please send it again later.",
+	  "The other mail system puts off messages from senders that it doesn't know yet. It will probably take yours soon." },
+	{ CLASS_MAILBOX_FULL, true,
+	  "The recipient's mailbox is full. Please tell the recipient in some other way, and send your message again when there is room.",
+	  "The recipient's mailbox is full." },
+	{ CLASS_NO_SUCH_USER, false, "The address does not exist there. Please check it for typing errors.",
+	  "The other mail system says that the address does not exist." },
+	{ CLASS_SPAM_CONTENT, true,
+	  "The other mail system took your message for spam, or for something harmful, because of what is in it. Without some of its links or "
+	  "attachments it may be accepted.",
+	  "The other mail system took your message for spam, or for something harmful, because of what is in it." },
+	{ CLASS_TLS, false, "The connection to the other mail system could not be protected as it must be, so your message was not sent over it.",
+	  "The connection to the other mail system can't be protected as it must be." },
+	{ CLASS_AUTH, true,
+	  "This mail server could not log in to the server that carries its mail. Please tell the people who run it.",
+	  "This mail server could not log in to the server that carries its mail." },
+	{ CLASS_POLICY, false,
+	  "The rules of the other mail system do not allow this message. Its answer below may say which; the recipient can ask there, too.",
+	  "The rules of the other mail system do not allow this message at present." },
+	{ CLASS_TOO_BIG, true,
+	  "Your message is larger than the other mail system accepts. Please send less at once, or put large files where the recipient can "
+	  "fetch them.",
+	  "Your message is larger than the other mail system accepts at present." },
+	{ CLASS_UNREACHABLE, false, "No server of the recipient's mail system could be reached.",
+	  "No server of the recipient's mail system could be reached so far." },
+};
+
+static const char *meaning_of(const struct recipient *r, enum dsn_action action)
+{
+	const struct last_reply *l = r->last;
+	bool vague = !l || l->enhanced[0] == 0 || l->enhanced[2] == 0;
+
+	if (!l || (action != DSN_FAILED && action != DSN_DELAYED))
+		return NULL;
+	for (size_t i = 0; i < ARRAY_LEN(meanings); i++)
+		if (meanings[i].class == l->class && l->from_remote >= (vague ? 0 : 1) && (vague || meanings[i].always))
+			return action == DSN_FAILED ? meanings[i].failed : meanings[i].delayed;
+	return NULL;
+}
+
+/* The name of the server that answered, or its address; and the address beside the name. Another attempt may replace them while
+ * we write. Nothing for one behind a unix socket. -ENOMEM. */
+static int put_remote(const struct last_reply *l, struct arena *a, struct dsn_recipient *d)
 {
 	char ip[IP_TEXT];
 
-	if (last_host(l) || l->ip.family == 0)
-		return arena_strdup(a, last_host(l)); /* another attempt may replace it while we write */
-	return arena_printf(a, "[%s]", ip_format(&l->ip, ip));
+	if (!last_host(l) && l->ip.family == 0)
+		return 0;
+	if (last_host(l))
+		d->remote_mta = arena_strdup(a, last_host(l));
+	else
+		d->remote_mta = arena_printf(a, "[%s]", ip_format(&l->ip, ip));
+	if (last_host(l) && l->ip.family != 0) {
+		d->remote_address = arena_strdup(a, ip_format(&l->ip, ip));
+		if (!d->remote_address)
+			return -ENOMEM;
+	}
+	return d->remote_mta ? 0 : -ENOMEM;
 }
 
 int bounce_recipient(const struct recipient *r, const struct envelope *e, unsigned index, usec_t expire,
@@ -98,11 +165,11 @@ int bounce_recipient(const struct recipient *r, const struct envelope *e, unsign
 	if (action == DSN_DELAYED && envelope_returns(e))
 		d.retry_until = MIN(d.retry_until, e->deliver_by);
 	if (l && l->from_remote) {
-		d.remote_mta = remote_mta(l, a);
 		d.diagnostic = arena_strdup(a, last_reply_describe(l, text, sizeof(text)));
-		if (!d.diagnostic)
+		if (put_remote(l, a, &d) < 0 || !d.diagnostic)
 			return -ENOMEM;
 	}
+	d.meaning = meaning_of(r, action);
 	d.reason = reason_of(r, e, action, expire, a);
 	*ret = d;
 	return 0;

@@ -274,15 +274,11 @@ const struct envelope *view_envelope(struct view *v)
 static bool wants_delay_report(struct view *v, unsigned i)
 {
 	const struct envelope *e;
-	unsigned notify;
 
 	if (v->message->flags & MESSAGE_NULL_SENDER)
 		return false;
 	e = view_envelope(v);
-	if (!e)
-		return false;
-	notify = e->recipients[i].notify;
-	return notify == 0 || (notify & NOTIFY_DELAY);
+	return e && home_may_tell(v->home, e, e->recipients[i].notify, NOTIFY_DELAY);
 }
 
 /* The sender is told once that it takes long (RFC 5321 section 4.5.4.1 leaves that to us, RFC 3461 section 4.1 to

@@ -197,6 +197,8 @@ void home_tell_stepped(struct view *v, unsigned recipient, const struct ladder *
 /* Gives a recipient up: what was said last stands in it already. False: not now, there is no memory to see whether the
  * sender wants to be told; it waits a moment. */
 bool home_give_up(struct view *v, unsigned recipient, const char *reason);
+/* Is the sender told of this (NOTIFY_FAILURE or NOTIFY_DELAY)? notify: of the recipient. */
+bool home_may_tell(const struct home *h, const struct envelope *e, unsigned notify, unsigned what);
 /* It stays until somebody releases it. */
 void home_hold(struct view *v, unsigned recipient, const char *reason);
 /* The recipient is done without a word to anybody. */

@@ -71,6 +71,16 @@ static void delivered(struct view *v, unsigned i, const struct outcome *o, const
 
 /* --- the end without success ------------------------------------------------------------------ */
 
+/* RFC 3461 section 4.1: what was asked for is obeyed. Where nothing was, a sender whose address somebody else has used is not
+ * bothered with what that one did (RFC 5321 section 6.2: dropping without notification is for mail that is fraudulent with very
+ * high confidence). */
+bool home_may_tell(const struct home *h, const struct envelope *e, unsigned notify, unsigned what)
+{
+	if (notify == 0)
+		return !(e->flags & ENVELOPE_DOUBTFUL) || queue_configuration(h->queue)->notify_doubtful;
+	return notify & what;
+}
+
 bool home_give_up(struct view *v, unsigned i, const char *reason)
 {
 	struct home *h = v->home;
@@ -91,8 +101,11 @@ bool home_give_up(struct view *v, unsigned i, const char *reason)
 	r->flags &= (unsigned) ~RECIPIENT_OWES_DELAY;
 	/* RFC 3461 section 4.1: NEVER and the absence of FAILURE are obeyed; and nothing is sent about a message
 	 * without a sender (RFC 5321 section 4.5.5). */
-	if (!(m->flags & MESSAGE_NULL_SENDER) && (notify == 0 || (notify & NOTIFY_FAILURE)))
+	if (!(m->flags & MESSAGE_NULL_SENDER) && home_may_tell(h, e, notify, NOTIFY_FAILURE))
 		r->flags |= RECIPIENT_OWES_FAILURE;
+	else if (e && (e->flags & ENVELOPE_DOUBTFUL) && notify == 0)
+		LOG(h->queue->log, LOG_INFO, "Nobody is told that a message failed: its sender's address is forged, as SPF or DMARC says",
+		    F_ID("id", m->entry.id), F_STR("from", e->reverse_path), F_STR("to", e->recipients[i].address));
 	home_changed(m);
 	if (r->last && !reason)
 		reason = last_reply_describe(r->last, text, sizeof(text));

@@ -42,6 +42,7 @@ struct queue_config {
 	unsigned recipients_per_transaction; /* 0: 100 */
 	int turns;                 /* enum queue_turns */
 	const char *tenant_header; /* with TURNS_HEADER; the router's configuration names it as well */
+	bool notify_doubtful;      /* also those whose address was forged, as SPF or DMARC says, are told of failures and delays */
 	uint64_t bounce_size;      /* largest original that a DSN quotes whole; 0: 50 KiB */
 	struct signer signer;      /* of what we write ourselves; sign NULL: it goes unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */

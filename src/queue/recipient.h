@@ -31,7 +31,7 @@ enum recipient_flags {
 };
 
 #define LAST_HOST_MAX 255
-#define LAST_TEXT_MAX 1000
+#define LAST_TEXT_MAX 2000
 #define ATTEMPTS_MAX 4095u
 
 /* What was answered, by a server or by ourselves. One allocation. */

@@ -30,9 +30,12 @@ static enum reply_id take_times(struct session *s, const struct mail_parameters 
 	wall_t when = world_wall(session_shared(s)->world), most = when + (wall_t) session_limits(s)->hold;
 	struct envelope *e = &s->transaction->envelope;
 
-	if (p->hold_for)
+	if (p->hold_for) {
 		e->hold_until = when + (wall_t) (p->hold_for * USEC_SEC);
-	else if (p->hold_until > when)
+		e->flags |= ENVELOPE_HOLD_FOR;
+		s->transaction->hold_for = (wall_t) (p->hold_for * USEC_SEC);
+	}
+	if (p->hold_until > when)
 		e->hold_until = p->hold_until;
 	if (e->hold_until > most)
 		return REPLY_HOLD_TOO_LONG;

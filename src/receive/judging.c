@@ -378,6 +378,8 @@ int judging_decide(struct judging *j, struct gate_answer *ret)
 		return 1;
 	verdicts_decide(&j->result, j->message, j->config, v->session.accepted || v->message.accepted, j->session->mail_arena, &j->decision);
 	report(j);
+	if (verdicts_are_doubtful(&j->result))
+		j->session->transaction->envelope.flags |= ENVELOPE_DOUBTFUL;
 	if (j->decision.action == DMARC_ACTION_HOLD && !v->message.hold)
 		v->message.hold = "identity.dmarc";
 	if (j->decision.action != DMARC_ACTION_REJECT)

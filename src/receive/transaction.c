@@ -438,6 +438,8 @@ int transaction_open_content(struct transaction *t)
 	char id[MSGID_TEXT];
 
 	e->arrival = world_wall(shared->world);
+	if (t->hold_for)
+		e->hold_until = e->arrival + t->hold_for;
 	e->protocol = protocol(s);
 	received_format(
 		&(struct received) {

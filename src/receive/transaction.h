@@ -32,6 +32,7 @@ struct transaction {
 	unsigned refused;               /* those that did not */
 	bool smtputf8;                  /* said in MAIL */
 	bool binary;                    /* BODY=BINARYMIME: content may be anything, and comes by BDAT */
+	wall_t hold_for;                /* HOLDFOR, or 0 */
 	bool has_priority;              /* MT-PRIORITY was given */
 	bool lowered;                   /* and more than this client may have */
 	uint64_t line;                  /* with binary: octets of the present line */

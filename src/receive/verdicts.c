@@ -289,6 +289,13 @@ void verdicts_decide(const struct judge_result *r, const struct content *message
 	enforce(policy, config, ret);
 }
 
+bool verdicts_are_doubtful(const struct judge_result *r)
+{
+	if (r->dmarc.word == DMARC_PASS)
+		return false;
+	return (r->spf.word == SPF_FAIL && !r->spf.helo) || (r->dmarc.word == DMARC_FAIL && r->spf.word != SPF_PASS);
+}
+
 void verdicts_quarantine(const struct dmarc_result *d, struct buffer *out)
 {
 	buffer_printf(out, "X-Yizhan-Quarantine: dmarc=fail; policy=%s; domain=%s\r\n", dmarc_policy_text(d->policy), d->domain);

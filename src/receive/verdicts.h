@@ -43,5 +43,8 @@ struct dmarc_decision {
 /* accepted: a rule of the gate said so. message: for the chain of ARC. */
 void verdicts_decide(const struct judge_result *r, const struct content *message, const struct identity_config *config, bool accepted,
 		     struct arena *a, struct dmarc_decision *ret);
+/* Whoever sent it had no right to the sender's address: SPF fails for the reverse-path and nothing of the author's domain proves
+ * the message; or DMARC fails where SPF doesn't say that the reverse-path is genuine. */
+bool verdicts_are_doubtful(const struct judge_result *r);
 /* Appends the field that stands for a quarantine. */
 void verdicts_quarantine(const struct dmarc_result *d, struct buffer *out);

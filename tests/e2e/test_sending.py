@@ -447,14 +447,24 @@ def test_a_bounce_is_well_formed_whatever_the_server_said(out, rogue, name, stag
 
 def test_a_long_reply_of_many_lines_can_be_read_everywhere(out, rogue):
     """Lines become spaces, and what is cut is not cut inside of a letter."""
-    r = rogue({"RCPT": "450-4.2.0 erste Zeile\r\n450-4.2.0 x{}\r\n450 4.2.0 end\r\n".format("ß" * 900).encode()}, PLAIN)
+    r = rogue({"RCPT": "450-4.2.0 erste Zeile\r\n450-4.2.0 x{}\r\n450 4.2.0 end\r\n".format("ß" * 1500).encode()}, PLAIN)
     identity = send(out, r)
     reason = last_event(out, identity, "deferred")["reason"]
     assert reason.startswith("450 4.2.0 erste Zeile xßßß") and re.fullmatch("450 4.2.0 erste Zeile xß+", reason), reason
     shown = [x for x in out.rows() if x["id"] == identity][0]["recipients"][0]["last_reply"]
-    assert re.fullmatch("450 4.2.0 erste Zeile xß{400,}", shown), shown
+    assert re.fullmatch("450 4.2.0 erste Zeile xß{900,}", shown), shown
     out.command("queue", "bounce", identity)
     assert b"returned by an administrator" in report_about(out, identity).raw
+
+
+def test_a_report_has_all_lines_of_the_answer_and_says_who_gave_it(out, rogue):
+    lines = [b"550-5.7.1 line %d of what has to be said about this message\r\n" % i for i in range(25)]
+    r = rogue({"RCPT": b"".join(lines) + b"550 5.7.1 end of it\r\n"}, PLAIN)
+    report = report_about(out, send(out, r))
+    check_report(report)
+    answer = " ".join(report.recipients[0]["Diagnostic-Code"].split())
+    assert all(f"line {i} of what has to be said about this message" in answer for i in range(25)) and answer.endswith("end of it")
+    assert re.fullmatch(r"dns; (\S+ \([0-9.]+\)|\[[0-9.]+\])", report.recipients[0]["Remote-MTA"])
 
 
 def parameters(ret, envid):

@@ -363,6 +363,7 @@ int office_try_submit(struct office *s, const char *from, const char *recipients
 		spool_writer_abort(w);
 		return r;
 	}
+	e.flags |= s->wish.flags;
 	e.hold_until = s->wish.hold_until;
 	e.deliver_by = s->wish.deliver_by;
 	e.by_mode = s->wish.by_mode;

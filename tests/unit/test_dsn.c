@@ -354,6 +354,46 @@ static void test_hostile_answers_add_no_fields(void **state)
 	buffer_done(&f.out);
 }
 
+static void test_the_server_is_named_with_its_address(void **state)
+{
+	struct fixture f;
+
+	set_up(&f);
+	f.recipients[0].remote_address = "2001:db8::25";
+	write_it(&f);
+	check_form(&f, 3);
+	assert_true(has(&f, "Remote-MTA: dns; mx.example.com (2001:db8::25)\r\n"));
+	assert_true(has(&f, "The server mx.example.com (2001:db8::25) answered:\r\n"));
+	buffer_done(&f.out);
+}
+
+static void test_what_it_means_goes_before_what_the_code_says(void **state)
+{
+	struct fixture f;
+
+	set_up(&f);
+	f.recipients[0].meaning = "The server is on a list.";
+	write_it(&f);
+	assert_true(has(&f, "  <bob@example.com>\r\n    The server is on a list.\r\n"));
+	assert_false(has(&f, "The address does not exist there."));
+	buffer_done(&f.out);
+}
+
+static void test_a_wish_for_a_later_release_is_repeated_as_it_was_said(void **state)
+{
+	struct fixture f;
+
+	set_up(&f);
+	f.original.hold_until = f.original.arrival + (wall_t) 3600 * (wall_t) USEC_SEC;
+	write_it(&f);
+	assert_true(has(&f, "Future-Release-Request: until;2026-11-23T05:05:06Z\r\n"));
+	buffer_done(&f.out);
+	f.original.flags = ENVELOPE_HOLD_FOR;
+	write_it(&f);
+	assert_true(has(&f, "Future-Release-Request: for;3600\r\n"));
+	buffer_done(&f.out);
+}
+
 static void test_a_boundary_in_the_original_is_not_used(void **state)
 {
 	struct fixture f;
@@ -416,6 +456,9 @@ int main(void)
 		cmocka_unit_test(test_utf8_stays_ascii_for_an_ascii_addressee),
 		cmocka_unit_test(test_utf8_for_an_addressee_in_utf8),
 		cmocka_unit_test(test_hostile_answers_add_no_fields),
+		cmocka_unit_test(test_the_server_is_named_with_its_address),
+		cmocka_unit_test(test_what_it_means_goes_before_what_the_code_says),
+		cmocka_unit_test(test_a_wish_for_a_later_release_is_repeated_as_it_was_said),
 		cmocka_unit_test(test_a_boundary_in_the_original_is_not_used),
 		cmocka_unit_test(test_nobody_is_notified_of_a_notification),
 		cmocka_unit_test(test_a_hostile_message_id_is_not_repeated),

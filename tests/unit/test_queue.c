@@ -593,6 +593,29 @@ static void test_failures_are_told_as_the_sender_asked(void **state)
 	office_play(NULL, bounces, NULL);
 }
 
+static void doubtful_sender(struct office *s)
+{
+	s->answer = refuse_strangers;
+	s->wish.flags = ENVELOPE_DOUBTFUL;
+	office_submit(s, "a@sender.example", "x@one.example");
+	office_submit(s, "a@sender.example", "x@dead.example");
+	office_wait(6 * USEC_DAY);
+	assert_int_equal(office_count(s, "a@sender.example", NULL), 0); /* neither of a failure nor of a delay */
+	office_submit(s, "a@sender.example", "x@one.example/4"); /* FAILURE: that was asked for */
+	office_wait(USEC_MIN);
+	assert_int_equal(office_count(s, "a@sender.example", NULL), 1);
+	s->config.notify_doubtful = true;
+	office_submit(s, "a@sender.example", "x@one.example");
+	office_wait(USEC_MIN);
+	assert_int_equal(office_count(s, "a@sender.example", NULL), 2);
+	assert_empty(s);
+}
+
+static void test_whose_address_was_forged_hears_only_what_was_asked_for(void **state)
+{
+	office_play(NULL, doubtful_sender, NULL);
+}
+
 static void no_double_bounce(struct office *s)
 {
 	s->answer = refuse_strangers;
@@ -1225,6 +1248,7 @@ int main(void)
 		cmocka_unit_test(test_a_rung_for_the_delayed_opens_in_time_after_a_restart),
 		cmocka_unit_test(test_hold_discard_and_reject),
 		cmocka_unit_test(test_failures_are_told_as_the_sender_asked),
+		cmocka_unit_test(test_whose_address_was_forged_hears_only_what_was_asked_for),
 		cmocka_unit_test(test_nothing_is_ever_sent_about_a_notification),
 		cmocka_unit_test(test_successes_are_told_when_asked_for),
 		cmocka_unit_test(test_delays_are_told_once_and_age_ends_it),

@@ -27,6 +27,32 @@ static struct dmarc_decision decide(struct arena *a, const struct judge_result *
 	return d;
 }
 
+static void test_whose_address_is_doubtful(void **state)
+{
+	static const struct {
+		enum spf_word spf;
+		bool helo;
+		enum dmarc_word dmarc;
+		bool doubtful;
+	} cases[] = {
+		{ SPF_FAIL, false, DMARC_NONE, true },	 { SPF_FAIL, false, DMARC_FAIL, true },
+		{ SPF_FAIL, false, DMARC_PASS, false },	 { SPF_FAIL, true, DMARC_NONE, false },
+		{ SPF_NONE, false, DMARC_FAIL, true },	 { SPF_SOFTFAIL, false, DMARC_FAIL, true },
+		{ SPF_PASS, false, DMARC_FAIL, false },	 { SPF_SOFTFAIL, false, DMARC_NONE, false },
+		{ SPF_NONE, false, DMARC_NONE, false },	 { SPF_TEMPERROR, false, DMARC_TEMPERROR, false },
+		{ SPF_PASS, false, DMARC_PASS, false },
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+		struct judge_result r = result_of(cases[i].dmarc, DMARC_POLICY_REJECT);
+
+		r.spf.word = cases[i].spf;
+		r.spf.helo = cases[i].helo;
+		if (verdicts_are_doubtful(&r) != cases[i].doubtful)
+			fail_msg("case %u", i);
+	}
+}
+
 static void test_what_comes_of_a_policy(void **state)
 {
 	static const struct {
@@ -176,6 +202,7 @@ static void test_what_was_not_judged_has_no_verdicts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_whose_address_is_doubtful),
 		cmocka_unit_test(test_what_comes_of_a_policy),
 		cmocka_unit_test(test_only_sealers_without_a_gap_up_to_us_excuse_a_failure),
 		cmocka_unit_test(test_one_word_stands_for_all_signatures),
