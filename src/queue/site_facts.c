@@ -62,7 +62,7 @@ int queue_site_facts(struct queue *q, const char *key, struct arena *a, struct s
 {
 	struct look l = { .key = key, .hash = hash_bytes(&q->key, key, strlen(key)), .arena = a };
 
-	home_visit(&q->homes[l.hash % q->n_homes], look_at_site, &l);
+	home_visit(&q->homes[shape_owner_by_key(q, slice_from(key), l.hash)], look_at_site, &l);
 	for (unsigned i = 0; i < q->n_homes; i++)
 		home_visit(&q->homes[i], count_parked, &l);
 	if (l.no_memory)
