@@ -27,6 +27,7 @@ extern const struct cli_command
 	cli_trace,
 	cli_route,
 	cli_verify,
+	cli_doctor,
 	cli_dkim,
 	cli_dmarc,
 	cli_tlsrpt,

@@ -12,6 +12,7 @@ static const struct cli_command *const commands[] = {
 	&cli_trace,
 	&cli_route,
 	&cli_verify,
+	&cli_doctor,
 	&cli_dkim,
 	&cli_dmarc,
 	&cli_tlsrpt,
