@@ -323,23 +323,35 @@ static bool is_worse(const struct dmarc_result *x, const struct dmarc_result *th
 	return x->policy > than->policy;
 }
 
+/* Why no policy can be found by the rules; NULL. */
+static int find_trouble(const struct dmarc_input *in, struct arena *a, const char **ret)
+{
+	*ret = in->trouble ? in->trouble : in->n_domains == 0 ? "From holds no domain" : NULL;
+	if (*ret || in->n_domains <= DOMAINS_MAX)
+		return 0;
+	*ret = arena_printf(a, "From holds %u domains", in->n_domains);
+	return *ret ? 0 : -ENOMEM;
+}
+
 int dmarc_check(struct resolver *r, const struct dmarc_input *in, usec_t deadline, struct arena *a, struct dmarc_result *ret)
 {
 	struct dmarc_result worst = { .domain = in->n_domains == 1 ? in->domains[0] : "", .policy_domain = "" };
-	int error = 0;
+	const char *trouble;
+	int error = find_trouble(in, a, &trouble);
 
-	if (in->trouble || in->n_domains == 0)
-		error = decided(&worst, a, DMARC_PERMERROR, "%s", in->trouble ? in->trouble : "From holds no domain");
-	else if (in->n_domains > DOMAINS_MAX)
-		error = decided(&worst, a, DMARC_PERMERROR, "From holds %u domains", in->n_domains);
-	for (unsigned i = 0; !worst.reason && i < in->n_domains && error >= 0; i++) {
+	for (unsigned i = 0; i < MIN(in->n_domains, DOMAINS_MAX) && error >= 0; i++) {
 		struct dmarc_result one;
 
 		error = check_domain(r, in, in->domains[i], deadline, a, &one);
-		if (error >= 0 && (i == 0 || is_worse(&one, ret)))
-			*ret = one;
+		if (error >= 0 && (i == 0 || is_worse(&one, &worst)))
+			worst = one;
 	}
-	if (error >= 0 && worst.reason)
+	/* RFC 9989 section 11.5: a From that breaks the rules must not get past the policy of somebody whom it names. */
+	if (error >= 0 && trouble && worst.word != DMARC_FAIL) {
+		worst = (struct dmarc_result) { .domain = worst.domain, .policy_domain = "" };
+		error = decided(&worst, a, DMARC_PERMERROR, "%s", trouble);
+	}
+	if (error >= 0)
 		*ret = worst;
 	return error;
 }

@@ -30,28 +30,56 @@ static void spf_fiber(void *arg)
 	note_error(v, spf_check(v->resolver, &in, &v->config->spf, v->deadline, v->arena, &v->result->spf));
 }
 
-/* RFC 9989 section 5.3.1: exactly one From field, whose addresses can be read. */
+static const char *why_unreadable(int r)
+{
+	return r == -E2BIG ? "the From field has too many addresses" : "the From field can't be read";
+}
+
+/* Adds the domains of one From field. 0, -ENOMEM; what else is wrong is noted. */
+static int add_domains(struct slice value, const char **domains, struct arena *a, struct dmarc_input *in)
+{
+	const char *const *more;
+	const char *first, *at;
+	unsigned n;
+	int r = from_domains(a, value, &more, &n);
+
+	if (r == -E2BIG && in->n_domains < FROM_DOMAINS_MAX && from_first(a, value, &first) >= 0) {
+		at = strrchr(first, '@');
+		domains[in->n_domains++] = at ? at + 1 : first;
+	}
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		in->trouble = in->trouble ? in->trouble : why_unreadable(r);
+		return 0;
+	}
+	for (unsigned i = 0; i < n && in->n_domains < FROM_DOMAINS_MAX; i++)
+		domains[in->n_domains++] = more[i]; /* one that is there already is only asked twice */
+	return 0;
+}
+
+/* RFC 9989 section 5.3.1: exactly one From field, whose addresses can be read. Section 11.5: what breaks this rule must not get
+ * past the policies of those whom a reader may see, so all From fields are looked at that any reader could find. */
 static int read_from(const struct content *m, struct arena *a, struct dmarc_input *ret)
 {
-	const struct header_field *from = content_field(m, SLICE("From"), 0);
-	int r;
+	const char **domains = arena_new_array(a, const char *, FROM_DOMAINS_MAX);
+	struct slice rest = buffer_slice(&m->header);
+	struct header_field f;
+	unsigned fields = 0;
+	int r = domains ? 0 : -ENOMEM;
 
-	if (m->malformed)
-		ret->trouble = m->malformed;
-	else if (!from)
-		ret->trouble = "the message has no From field";
-	else if (content_field(m, SLICE("From"), 1))
-		ret->trouble = "the message has more than one From field";
-	if (ret->trouble)
-		return 0;
-	r = from_domains(a, from->value, &ret->domains, &ret->n_domains);
-	if (r == -EINVAL)
-		ret->trouble = "the From field can't be read";
-	else if (r == -E2BIG)
-		ret->trouble = "the From field has too many addresses";
-	else if (r >= 0 && ret->n_domains == 0)
-		ret->trouble = "the From field has no address";
-	return r == -ENOMEM ? r : 0;
+	ret->domains = domains;
+	ret->trouble = m->malformed;
+	while (r >= 0 && header_next_anyhow(&rest, &f)) {
+		if (!slice_ieq_str(f.name, "From"))
+			continue;
+		if (++fields > 1 && !ret->trouble)
+			ret->trouble = "the message has more than one From field";
+		r = add_domains(f.value, domains, a, ret);
+	}
+	if (r >= 0 && !ret->trouble && ret->n_domains == 0)
+		ret->trouble = fields ? "the From field has no address" : "the message has no From field";
+	return r;
 }
 
 /* --- ahead of time ----------------------------------------------------------------------------------------------- */

@@ -346,44 +346,49 @@ int authres_parse(struct arena *a, struct slice value, struct authres *ret)
 
 /* --- forged ones ------------------------------------------------------------------------------------------------------ */
 
+/* "i=1;" with comments anywhere, in which a semicolon ends nothing (RFC 8617 section 4.1.1). */
+static struct slice without_instance(struct slice value)
+{
+	struct slice s = value;
+	ssize_t end = slice_find(value, ';');
+
+	while (skip_cfws(&s) >= 0 && s.len > 0) {
+		if (*s.data == ';')
+			return slice_skip(s, 1);
+		s = slice_skip(s, 1);
+	}
+	return end < 0 ? value : slice_skip(value, (size_t) end + 1);
+}
+
+/* A dot at the end makes no other name. */
+static bool is_same_id(struct slice id, const char *authserv_id)
+{
+	if (id.len > 1 && id.data[id.len - 1] == '.')
+		id.len--;
+	return slice_ieq_str(id, authserv_id);
+}
+
 bool authres_claims(struct slice value, bool arc, const char *authserv_id)
 {
 	struct arena *a;
 	struct slice id;
 	bool claims;
 
-	if (arc) {
-		ssize_t end = slice_find(value, ';');
-
-		value = end < 0 ? value : slice_skip(value, (size_t) end + 1);
-	}
+	if (arc)
+		value = without_instance(value);
 	if (arena_new(256, &a) < 0)
 		return true;
 	/* The value may be wrong behind the name; what matters is the name that a reader would see. */
-	claims = skip_cfws(&value) >= 0 && take_value(a, &value, &id) >= 0 && slice_ieq_str(id, authserv_id);
+	claims = skip_cfws(&value) >= 0 && take_value(a, &value, &id) >= 0 && is_same_id(id, authserv_id);
 	arena_free(a);
 	return claims;
-}
-
-/* The next field up to the blank line. A line that is none ends the header for one reader and not for another: what
- * stands behind it is looked at, too. */
-static bool next_field(struct slice *rest, struct header_field *f)
-{
-	while (!header_next(rest, f)) {
-		ssize_t lf = slice_find(*rest, '\n');
-
-		if (lf <= 0 || (lf == 1 && rest->data[0] == '\r'))
-			return false;
-		*rest = slice_skip(*rest, (size_t) lf + 1);
-	}
-	return true;
 }
 
 bool authres_has_forged_arc(struct slice message, const char *authserv_id)
 {
 	struct header_field f;
 
-	while (next_field(&message, &f))
+	while (header_next_anyhow(&message, &f))
 		if (slice_ieq_str(f.name, "ARC-Authentication-Results") && authres_claims(f.value, true, authserv_id))
 			return true;
 	return false;
@@ -395,7 +400,7 @@ unsigned authres_remove_forged(struct slice message, const char *authserv_id, bo
 	struct header_field f;
 	unsigned removed = 0;
 
-	while (next_field(&rest, &f)) {
+	while (header_next_anyhow(&rest, &f)) {
 		bool ours = slice_ieq_str(f.name, "Authentication-Results") ? authres_claims(f.value, false, authserv_id)
 			    : arc && slice_ieq_str(f.name, "ARC-Authentication-Results") && authres_claims(f.value, true, authserv_id);
 

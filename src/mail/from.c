@@ -175,8 +175,10 @@ int from_first(struct arena *a, struct slice value, const char **ret)
 	struct reader r = { .arena = a, .rest = value, .at = -1 };
 	int error = read_all(&r);
 
-	if (error < 0 || !r.first)
-		return error < 0 ? error : -EINVAL;
+	if (error < 0 && error != -E2BIG)
+		return error;
+	if (!r.first)
+		return -EINVAL;
 	*ret = r.first;
 	return 0;
 }

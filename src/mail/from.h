@@ -10,6 +10,6 @@
  * the arena. Groups, comments, quoted strings and source routes are understood. -EINVAL: it is not a list of
  * addresses, or one has no domain; -E2BIG: more than FROM_DOMAINS_MAX domains; -ENOMEM. */
 int from_domains(struct arena *a, struct slice value, const char *const **ret, unsigned *ret_n);
-/* The first address of such a value, "local@domain" with the domain as A-labels in lower case, in the arena. The same errors;
- * -EINVAL also when there is none. */
+/* The first address of such a value, "local@domain" with the domain as A-labels in lower case, in the arena. -ENOMEM;
+ * -EINVAL also when there is none. How many others there are is of no interest. */
 int from_first(struct arena *a, struct slice value, const char **ret);

@@ -75,6 +75,18 @@ bool header_next(struct slice *rest, struct header_field *ret)
 	return true;
 }
 
+bool header_next_anyhow(struct slice *rest, struct header_field *ret)
+{
+	while (!header_next(rest, ret)) {
+		ssize_t lf = slice_find(*rest, '\n');
+
+		if (lf <= 0 || (lf == 1 && rest->data[0] == '\r'))
+			return false;
+		*rest = slice_skip(*rest, (size_t) lf + 1);
+	}
+	return true;
+}
+
 bool header_find(struct slice section, const char *name, struct header_field *ret)
 {
 	struct header_field f;

@@ -22,6 +22,9 @@ struct header_field {
  * False when there is none; *rest then begins with the blank line or the body. A line that is no field
  * ends the section, except that a first line "From ..." of a mailbox file is passed over. */
 bool header_next(struct slice *rest, struct header_field *ret);
+/* The same up to the blank line: a line that is no field ends the section for one reader and not for another, and what
+ * stands behind it is looked at, too. False at the blank line. */
+bool header_next_anyhow(struct slice *rest, struct header_field *ret);
 /* The first field of this name (ASCII letters folded). False when there is none. */
 bool header_find(struct slice section, const char *name, struct header_field *ret);
 unsigned header_count(struct slice section, const char *name);

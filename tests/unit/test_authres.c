@@ -129,6 +129,26 @@ static void test_forged_fields_are_taken_out(void **state)
 	buffer_done(&out);
 }
 
+static void test_no_way_of_writing_hides_our_name(void **state)
+{
+	static const struct {
+		const char *value;
+		bool arc;
+	} ours[] = {
+		{ " mx.example.org.; spf=pass", false },	 { " mx.example.org 1; spf=pass", false },
+		{ " mx.example.org(x); spf=pass", false },	 { " (a (b) \\) ;)\r\n\tmx.example.org; spf=pass", false },
+		{ " \"mx\\.example.org\"; spf=pass", false },	 { "mx.example.org", false },
+		{ " i=1; mx.example.org; spf=pass", true },	 { " i=1 (;); mx.example.org; spf=pass", true },
+		{ " (;) i (;) = 1; (;) mx.example.org; x", true }, { "i=1;mx.example.org", true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		if (!authres_claims(slice_from(ours[i].value), ours[i].arc, "mx.example.org"))
+			fail_msg("%s", ours[i].value);
+	assert_false(authres_claims(SLICE(" mx.example.org.evil.example; spf=pass"), false, "mx.example.org"));
+	assert_false(authres_claims(SLICE(" i=1; other.example (mx.example.org); spf=pass"), true, "mx.example.org"));
+}
+
 static void test_iprev(void **state)
 {
 	static const struct {
@@ -163,6 +183,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_written_is_read),
 		cmocka_unit_test(test_the_examples_of_the_standard),
 		cmocka_unit_test(test_forged_fields_are_taken_out),
+		cmocka_unit_test(test_no_way_of_writing_hides_our_name),
 		cmocka_unit_test(test_iprev),
 	};
 

@@ -8,6 +8,7 @@
 static const char zone_text[] =
 	"$ORIGIN example.\n"
 	"sender 60 IN TXT \"v=spf1 ip4:192.0.2.7 -all\"\n"
+	"_dmarc.bank 60 IN TXT \"v=DMARC1; p=reject; psd=n\"\n"
 	"_dmarc.sender 60 IN TXT \"v=DMARC1; p=reject; psd=n\"\n"
 	"s1._domainkey.sender 60 IN TXT \"v=DKIM1; p=\"\n"
 	"s2._domainkey.sender 60 IN TXT \"v=DKIM1; p=\"\n";
@@ -38,6 +39,7 @@ static void free_nothing(struct resolver *r)
 struct scene {
 	struct slow slow;
 	bool ahead, done;
+	const char *header; /* NULL: that above, which passes */
 	usec_t body, took; /* how long the body takes, and the judging behind it */
 	struct judge_result result;
 	struct arena *arena;
@@ -54,7 +56,7 @@ static void judge_fiber(void *arg)
 
 	fiber_group_init(&group);
 	assert_int_equal(content_new(s->arena, NULL, false, &m), 0);
-	assert_int_equal(content_feed(m, slice_from(header)), 0);
+	assert_int_equal(content_feed(m, slice_from(s->header ? s->header : header)), 0);
 	if (s->ahead)
 		judge_ahead(&s->slow.resolver, m, DEADLINE_NEVER, s->arena, &group);
 	(void) fiber_sleep_until(now() + s->body);
@@ -92,8 +94,10 @@ static void play(struct scene *s)
 	sim_run(sim, sim_now(sim) + USEC_MIN);
 	assert_true(s->done);
 	assert_int_equal(s->result.spf.word, SPF_PASS);
-	assert_int_equal(s->result.dmarc.word, DMARC_PASS);
-	assert_int_equal(s->result.n_dkim, 2);
+	if (!s->header) {
+		assert_int_equal(s->result.dmarc.word, DMARC_PASS);
+		assert_int_equal(s->result.n_dkim, 2);
+	}
 	arena_free(s->arena);
 	dns_cache_free(s->slow.resolver.cache);
 	resolver_free(s->slow.zone);
@@ -124,11 +128,58 @@ static void test_what_the_header_names_is_asked_for_while_the_body_comes(void **
 	assert_int_equal(s.slow.asked, 4); /* not again what is under way */
 }
 
+/* RFC 9989 section 11.5. */
+static void test_a_broken_from_does_not_get_past_the_policy_of_whom_it_names(void **state)
+{
+	static const struct {
+		const char *header;
+		enum dmarc_word word;
+	} cases[] = {
+		{ "From: a@bank.example\r\n\r\n", DMARC_FAIL },
+		{ "From: a@sender.example\r\nFrom: ceo@bank.example\r\n\r\n", DMARC_FAIL },
+		{ "From: ceo@bank.example\r\nSubject: x\r\nFrom : a@sender.example\r\n\r\n", DMARC_FAIL },
+		{ "From: ceo@bank.example\r\nno field\r\n\r\n", DMARC_FAIL },
+		{ "From: a@sender.example\r\nno field\r\nFrom: ceo@bank.example\r\n\r\n", DMARC_FAIL },
+		{ "From: ceo@bank.example, a@a.example, a@b.example, a@c.example, a@d.example, a@e.example\r\n\r\n", DMARC_FAIL },
+		{ "From: ceo@bank.example, a@a.b, a@b.b, a@c.b, a@d.b, a@e.b, a@f.b, a@g.b, a@h.b, a@i.b, a@j.b, a@k.b, a@l.b, a@m.b,"
+		  " a@n.b, a@o.b, a@p.b, a@q.b\r\n\r\n", DMARC_FAIL },
+		/* What would pass is nothing to rely on. */
+		{ "From: a@sender.example\r\nFrom: a@sender.example\r\n\r\n", DMARC_PERMERROR },
+		{ "From: a@sender.example\r\nno field\r\n\r\n", DMARC_PERMERROR },
+		{ "Subject: x\r\n\r\n", DMARC_PERMERROR },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct scene s = { .header = cases[i].header };
+
+		play(&s);
+		if (s.result.dmarc.word != cases[i].word)
+			fail_msg("\"%s\": %s", cases[i].header, dmarc_word_text(s.result.dmarc.word));
+	}
+}
+
+static void test_too_many_fields_hide_no_from(void **state)
+{
+	struct buffer header = { 0 };
+	struct scene s = { 0 };
+
+	for (unsigned i = 0; i < 3000; i++)
+		buffer_append_str(&header, "A:\r\n");
+	buffer_append_str(&header, "From: ceo@bank.example\r\n\r\n");
+	s.header = header.data;
+	play(&s);
+	assert_int_equal(s.result.dmarc.word, DMARC_FAIL);
+	assert_int_equal(s.result.dmarc.policy, DMARC_POLICY_REJECT);
+	buffer_done(&header);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_does_not_depend_on_each_other_is_asked_for_at_the_same_time),
 		cmocka_unit_test(test_what_the_header_names_is_asked_for_while_the_body_comes),
+		cmocka_unit_test(test_a_broken_from_does_not_get_past_the_policy_of_whom_it_names),
+		cmocka_unit_test(test_too_many_fields_hide_no_from),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
