@@ -539,8 +539,11 @@ static void test_connections_are_reported_to_the_domain_and_to_hosts_with_dane(v
 static void test_private_addresses_are_known(void **state)
 {
 	static const char *const private[] = { "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "169.254.0.1", "0.0.0.0", "255.255.255.255",
-					       "::1", "fe80::1", "fd00::1", "::", "ff02::1", "100.64.0.1" };
-	static const char *const public[] = { "192.0.2.1", "172.32.0.1", "8.8.8.8", "2001:db8::1", "100.128.0.1" };
+					       "::1", "fe80::1", "fd00::1", "::", "ff02::1", "100.64.0.1",
+					       /* in disguise */
+					       "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::10.1.2.3", "64:ff9b:1::1", "2002:7f00:1::1", "fec0::1" };
+	static const char *const public[] = { "192.0.2.1", "172.32.0.1", "8.8.8.8", "2001:db8::1", "100.128.0.1", "64:ff9b::8.8.8.8",
+					      "2002:808:808::1" };
 	struct ip ip;
 
 	for (size_t i = 0; i < ARRAY_LEN(private); i++) {
