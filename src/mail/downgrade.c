@@ -23,6 +23,7 @@ struct entity {
 	bool relabel;   /* says 8bit or binary, and won't be */
 	bool fixed;     /* its type may not be encoded */
 	bool typed;     /* it has a Content-Type */
+	bool open_end;  /* it ends in front of a boundary without the CRLF that belongs to that */
 	unsigned sealed; /* how many multiparts around it are signed */
 	enum coding coding;
 };
@@ -118,8 +119,9 @@ static int decide(struct downgrade *d, struct entity *e)
 		return 0;
 	if (e->encoded || e->fixed)
 		return -EINVAL;
-	/* Text of a Latin script stays readable; of another, base64 is shorter. */
-	e->coding = e->text && e->high * 4 <= e->octets ? CODING_QP : CODING_BASE64;
+	/* Text of a Latin script stays readable; of another, base64 is shorter. Where an LF alone stands in front of a boundary,
+	 * quoted-printable would make one line of them, and the boundary would be none. */
+	e->coding = e->text && !e->open_end && e->high * 4 <= e->octets ? CODING_QP : CODING_BASE64;
 	return 0;
 }
 
@@ -132,8 +134,10 @@ static int leaf_end(struct downgrade *d, bool at_boundary)
 	d->held_crlf = false;
 	if (crlf && !at_boundary)
 		leaf_content(d, SLICE("\r\n"));
-	if (!d->writing && d->after_cr)
-		e->binary = true;
+	if (!d->writing) {
+		e->binary |= d->after_cr;
+		e->open_end = at_boundary && !crlf && e->octets > 0;
+	}
 	if (d->writing && e->coding == CODING_QP)
 		quoted_printable_end(&d->qp, d->out);
 	if (d->writing && e->coding == CODING_BASE64)
@@ -317,9 +321,7 @@ static int take_boundary(struct downgrade *d, struct slice line, int open, bool 
 {
 	int r = 0;
 
-	if (d->where == IN_LEAF)
-		r = leaf_end(d, true);
-	else if (d->where == IN_HEADER)
+	if (d->where == IN_HEADER)
 		r = end_of_header(d); /* a header without a body */
 	if (r >= 0 && d->where == IN_LEAF)
 		r = leaf_end(d, true);

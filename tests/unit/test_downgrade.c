@@ -111,6 +111,15 @@ static void test_the_line_end_in_front_of_a_boundary_is_not_content(void **state
 }
 
 /* RFC 2046 section 5.2.1 */
+/* Binary content may have such lines. */
+static void test_a_boundary_behind_a_bare_line_feed_stays_one(void **state)
+{
+	becomes("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nf" UE "nf und noch mehr\n--b--\r\n",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n"
+		"Content-Transfer-Encoding: base64\r\n\r\nZsO8bmYgdW5kIG5vY2ggbWVocgo=\r\n--b--\r\n",
+		1);
+}
+
 static void test_a_message_within_is_encoded_part_by_part(void **state)
 {
 	becomes("Content-Type: multipart/report; boundary=o\r\n\r\n--o\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
@@ -244,6 +253,7 @@ int main(void)
 		cmocka_unit_test(test_text_without_a_label_is_of_an_unknown_character_set),
 		cmocka_unit_test(test_only_the_parts_that_need_it_are_encoded),
 		cmocka_unit_test(test_the_line_end_in_front_of_a_boundary_is_not_content),
+		cmocka_unit_test(test_a_boundary_behind_a_bare_line_feed_stays_one),
 		cmocka_unit_test(test_a_message_within_is_encoded_part_by_part),
 		cmocka_unit_test(test_the_parts_of_a_digest_are_messages),
 		cmocka_unit_test(test_a_part_without_its_own_end_ends_with_the_outer_one),
