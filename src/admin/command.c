@@ -13,6 +13,8 @@ static const struct {
 	{ "queue.bounce", command_queue_bounce },
 	{ "queue.remove", command_queue_remove },
 	{ "sites", command_sites },
+	{ "sites.hold", command_sites_hold },
+	{ "sites.release", command_sites_release },
 	{ "status", command_status },
 	{ "trace", command_trace },
 	{ "journal.flush", command_journal_flush },

@@ -21,7 +21,7 @@ int admin_run(const struct admin_parts *p, const char *name, const json_t *reque
 
 admin_command_fn command_queue_list, command_queue_show, command_queue_summary, command_queue_retry, command_queue_hold,
 	command_queue_release, command_queue_bounce, command_queue_remove;
-admin_command_fn command_sites, command_status, command_trace, command_journal_flush, command_route, command_stop,
+admin_command_fn command_sites, command_sites_hold, command_sites_release, command_status, command_trace, command_journal_flush, command_route, command_stop,
 	command_reload, command_reports_flush, command_reports_send;
 
 /* How mail to an address would go, as members of a JSON object: the ladder, per rung the hosts with their addresses and what

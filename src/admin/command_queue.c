@@ -241,6 +241,19 @@ static int site_row(const struct site_row *s, void *context)
 	return r < 0 ? r : l->reply->row(l->reply, row);
 }
 
+static int add_held(const struct admin_parts *p, struct admin_reply *reply)
+{
+	struct making list = making_list();
+	const char *const *held;
+	unsigned n;
+	int r = queue_held_sites(p->queue, reply->arena, &held, &n);
+
+	for (unsigned i = 0; r >= 0 && i < n; i++)
+		json_append_text(&list, held[i]);
+	json_put(&reply->result, "held", &list);
+	return r;
+}
+
 int command_sites(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
 {
 	struct listing l = { .reply = reply };
@@ -249,5 +262,36 @@ int command_sites(const struct admin_parts *p, const json_t *request, struct adm
 	if (r < 0)
 		return r;
 	json_set_number(&reply->result, "sites", l.count);
-	return 0;
+	return add_held(p, reply);
+}
+
+static int order_site(const struct admin_parts *p, const json_t *request, struct admin_reply *reply, bool hold)
+{
+	const char *site = get_text(request, "site");
+	int r;
+
+	if (!site) {
+		reply->error = "say which site: its key as `yizhan sites` shows it, or the domain of the recipients, with * and ?";
+		return -EINVAL;
+	}
+	r = hold ? queue_hold_site(p->queue, site) : queue_release_site(p->queue, site);
+	if (r == -EINVAL)
+		reply->error = "that is no pattern of sites: it is empty, too long, or has spaces";
+	else if (r == -EEXIST)
+		reply->error = arena_printf(reply->arena, "\"%.200s\" is held already", site);
+	else if (r == -ENOENT)
+		reply->error = arena_printf(reply->arena, "\"%.200s\" is not held; `yizhan sites` shows what is", site);
+	else if (r == -ENOSPC)
+		reply->error = "too many sites are held one by one, or the disk is full; use a pattern";
+	return r;
+}
+
+int command_sites_hold(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	return order_site(p, request, reply, true);
+}
+
+int command_sites_release(const struct admin_parts *p, const json_t *request, struct admin_reply *reply)
+{
+	return order_site(p, request, reply, false);
 }

@@ -104,7 +104,7 @@ static void add_site(const struct site_facts *f, struct making *rung)
 	struct making making = making_object(), *o = &making;
 	char text[128];
 
-	json_set_text(o, "state", f->known ? f->state : "unused");
+	json_set_text(o, "state", f->held ? "held" : f->known ? f->state : "unused");
 	if (f->known) {
 		json_set_number(o, "window", f->window);
 		json_set_number(o, "window_most", f->window_most);
@@ -149,7 +149,7 @@ static int add_target(const struct explain *e, const struct hop *hop, struct sli
 	json_put(rung, "hosts", &hosts);
 	if (r < 0 || !e->queue || !target.site)
 		return r;
-	r = queue_site_facts(e->queue, target.site, e->arena, &view->site);
+	r = queue_site_facts(e->queue, target.site, domain, e->arena, &view->site);
 	if (r >= 0)
 		add_site(&view->site, rung);
 	return r;

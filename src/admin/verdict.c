@@ -120,6 +120,10 @@ void verdict_on_rungs(const struct ladder *l, struct rung_view *views, struct ar
 			say(v, "bounces", arena_printf(a, "mail would come back: %s", dns_text(v) ? dns_text(v) : "there is no way"));
 			break;
 		}
+		if (v->leads_out && v->site.held) {
+			say(v, "waits", "an administrator holds this site: mail waits here until `yizhan sites release`");
+			break;
+		}
 		c = way_on(l, at, troubles, &next);
 		if (!c && troubles && (v->site.backs_off || v->status != TARGET_OK)) {
 			say(v, "waits", arena_printf(a, "%s%s, and no later rung is for that: mail waits here",

@@ -52,7 +52,8 @@ static int connect_rooms(struct config *c)
 	c->queue.site_initial = MIN(c->queue.site_initial, c->queue.site_connections);
 	if (c->spool.path) {
 		c->queue.learned = arena_printf(c->arena, "%s/learned", c->spool.path);
-		if (!c->queue.learned)
+		c->queue.held = arena_printf(c->arena, "%s/held-sites", c->spool.path);
+		if (!c->queue.learned || !c->queue.held)
 			return -ENOMEM;
 	}
 	return 0;

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "queue/held.h"
 #include "queue/ladder.h"
 #include "queue/owner.h"
 
@@ -34,6 +35,12 @@ struct cursor {
 
 /* --- what the home shows ---------------------------------------------------------------------- */
 
+static bool is_held(struct cursor *c, const struct message *m, const struct recipient *r)
+{
+	return held_matches(c->queue->held, m->lot ? path_site(m->lot->path) : NULL,
+			    r->domain ? slice_new(r->domain->text, r->domain->len) : SLICE_NULL);
+}
+
 static const char *waits_for(struct cursor *c, const struct message *m, const struct recipient *r, const struct job *j,
 			     const struct path *p)
 {
@@ -49,7 +56,7 @@ static const char *waits_for(struct cursor *c, const struct message *m, const st
 		return atomic_load_explicit(&j->taken, memory_order_relaxed) ? "the end of its delivery" : NULL;
 	case STATE_WAITING:
 		if (r->flags & RECIPIENT_PARKED)
-			return NULL; /* likewise */
+			return is_held(c, m, r) ? "somebody to release its site" : NULL; /* likewise */
 		if (r->next <= now())
 			return "the scheduler";
 		wall_format_rfc3339((wall_t) r->next + queue_wall_offset(c->queue), when, sizeof(when));

@@ -42,6 +42,8 @@ struct site {
 	bool proven;         /* some server of it has answered for a message */
 	bool canary;         /* one is out */
 	bool sweeping;       /* jobs are still to be sent home */
+	bool sorting;        /* and looked at, whether their mail is held */
+	bool held;           /* by its key (held.h) */
 	bool parked;         /* some home may have mail for it in a lot */
 	usec_t call_again;   /* what was called for a probe should have come by then */
 	unsigned slots;      /* alive */
@@ -86,6 +88,8 @@ void owner_cancel(struct home *h); /* the busy ones, too */
 void owner_free_all(struct home *h);
 /* An administrator wants it tried now. On the owner's loop. */
 void owner_kick(struct home *h, const char *site);
+/* The administrator's orders about held sites have changed. */
+void owner_look_at_held(struct home *h);
 /* The troubles (WHEN_...) from which a job escapes that arrives now. */
 unsigned site_escapes(const struct site *s, usec_t t);
 /* What the site is doing, for people: "open", "backing off"... */

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "queue/held.h"
 #include "queue/home.h"
 #include "queue/note.h"
 #include "queue/owner.h"
@@ -75,6 +76,8 @@ int queue_new(struct world *w, const struct log *log, const struct event_sink *e
 		return r;
 	atomic_store(&q->classifier, classifier);
 	r = suppression_new(w, log, &q->suppression);
+	if (r >= 0)
+		r = held_new(&q->held);
 	if (r < 0)
 		return r;
 	q->homes = calloc(n_loops, sizeof(*q->homes));
@@ -99,6 +102,7 @@ void queue_free(struct queue *q)
 	free(q->homes);
 	classifier_free(atomic_load(&q->classifier));
 	suppression_free(q->suppression);
+	held_free(q->held);
 	for (struct queue_rules *o = q->old_rules, *next; o; o = next) {
 		next = o->next;
 		queue_rules_free(o);
@@ -286,12 +290,26 @@ int queue_recover(struct queue *q, const struct spool_found *found)
 	return r;
 }
 
+/* Without the orders mail would go that is to stay: better none goes. */
+static int load_held(struct queue *q)
+{
+	const char *file = queue_configuration(q)->held;
+	int r = file ? held_load(q->held, q->world, file) : 0;
+
+	if (r < 0)
+		LOG(q->log, LOG_ERROR, "The list of held sites can't be read, so no mail may go; mend it (a pattern on each line) or remove it",
+		    F_STR("file", file), F_ERRNO("error", r));
+	return r;
+}
+
 int queue_start(struct queue *q, struct spool *spool)
 {
 	int r;
 
 	q->spool = spool;
-	r = memory_load(q);
+	r = load_held(q);
+	if (r >= 0)
+		r = memory_load(q);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < q->n_homes; i++) {

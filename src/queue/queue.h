@@ -47,6 +47,7 @@ struct queue_config {
 	struct signer signer;      /* of what we write ourselves; sign NULL: it goes unsigned */
 	const char *reply_classes; /* file of the user with further rules, or NULL */
 	const char *learned;       /* file for what is learned of receivers (memory.h); NULL: it ends with the process */
+	const char *held;          /* file for the sites that are held (held.h); NULL: a restart lets their mail go */
 	struct shaping_config shaping; /* limits of providers and sites; those of the large ones are known without it */
 	struct suppression_config suppression;
 };
@@ -128,6 +129,15 @@ int queue_summarize(struct queue *q, struct queue_summary *ret);
 enum queue_action { QUEUE_RETRY, QUEUE_HOLD, QUEUE_RELEASE, QUEUE_BOUNCE, QUEUE_REMOVE };
 /* Does it to all that match; the number of messages. */
 int queue_act(struct queue *q, enum queue_action action, const struct queue_filter *f, unsigned *ret_messages);
+
+/* Holds what waits for the sites that a pattern names, and what comes for them later, until the same pattern is released; kept
+ * over a restart. -EINVAL: that can't be a pattern; -EEXIST: it is held already; -ENOENT: it isn't; -ENOSPC: too many; or why the
+ * file can't be written: nothing has changed then. */
+int queue_hold_site(struct queue *q, const char *pattern);
+int queue_release_site(struct queue *q, const char *pattern);
+bool queue_site_is_held(struct queue *q, const char *key, struct slice domain);
+/* The patterns, in the arena. -ENOMEM. */
+int queue_held_sites(struct queue *q, struct arena *a, const char *const **ret, unsigned *ret_n);
 
 struct site_row {
 	const char *key, *state, *last_error; /* state for people: "open", "backing off", "idle" */

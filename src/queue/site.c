@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "queue/held.h"
 #include "queue/ladder.h"
 
 #define BACKOFF_CAP (30 * USEC_MIN)
@@ -160,6 +161,19 @@ static void park(struct site *s, struct job *j)
 	job_return(j, JOB_PARKED, s->error ? s->trouble : CLASS_NONE, s->error);
 }
 
+/* Is its mail held? The key of the site says so, or its own domain. */
+static bool is_held(const struct site *s, const struct job *j)
+{
+	return s->held || held_matches(s->home->queue->held, NULL, slice_from(j->path->target.domain));
+}
+
+static void park_held(struct site *s, struct job *j)
+{
+	if (j->canary)
+		s->canary = false;
+	job_return(j, JOB_PARKED, CLASS_OTHER, HELD_REASON);
+}
+
 /* Sends home what need not wait here for the end of the trouble, some at a time: there may be 100,000. */
 static void sweep(struct site *s)
 {
@@ -168,9 +182,9 @@ static void sweep(struct site *s)
 	unsigned sent = 0;
 
 	s->sweeping = false;
-	if (condition == 0)
+	if (condition == 0 && !s->sorting)
 		return;
-	while (left-- > 0 && (s->escapable > 0 || s->mode == SITE_BACKOFF)) {
+	while (left-- > 0 && (s->escapable > 0 || s->mode == SITE_BACKOFF || s->sorting)) {
 		struct job *j;
 
 		if (sent >= SWEEP_BATCH) {
@@ -179,7 +193,10 @@ static void sweep(struct site *s)
 			return;
 		}
 		j = site_take(s);
-		if (j->escapes & condition && !j->canary) {
+		if (s->sorting && is_held(s, j)) {
+			park_held(s, j);
+			sent++;
+		} else if (j->escapes & condition && !j->canary) {
 			job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
 			sent++;
 		} else if (can_park(s, j)) {
@@ -189,6 +206,7 @@ static void sweep(struct site *s)
 			put_into_line(s, j);
 		}
 	}
+	s->sorting = false;
 	if (s->mode == SITE_BACKOFF)
 		fair_trim(&s->line);
 }
@@ -369,7 +387,7 @@ bool site_allows(const struct site *s, const struct slot *slot)
 {
 	unsigned busy = s->slots - s->n_idle;
 
-	if (s->home->stopping || slot->ending || s->mode == SITE_BACKOFF)
+	if (s->home->stopping || slot->ending || s->mode == SITE_BACKOFF || s->held)
 		return false;
 	return busy <= (s->mode == SITE_PROBING ? 1 : s->window.size);
 }
@@ -432,20 +450,19 @@ static bool begin_one(struct site *s)
 
 void site_pump(struct site *s)
 {
-	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->home->stopping) {
+	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->held && !s->home->stopping) {
 		bool busy = s->slots - s->n_idle >= allowed_slots(s);
 
 		if (!busy && s->starting >= s->line.len)
 			return;
 		if (!busy && s->shape && !shape_admits(s))
 			return;
-		if (!busy && begin_one(s))
-			continue;
-		/* Whoever couldn't send at its turn must not keep the others of its provider waiting. */
-		if (s->shape)
-			shape_cannot(s);
-		return;
+		if (busy || !begin_one(s))
+			break;
 	}
+	/* Whoever can't send at its turn must not keep the others of its provider waiting. */
+	if (s->shape)
+		shape_cannot(s);
 }
 
 /* Until one takes the place: who has no mail left, or has to wait for a rate, would keep it from those behind. */
@@ -538,6 +555,7 @@ static struct site *site_new(struct home *h, struct path *p)
 	window_limits(s, &initial, &max);
 	window_init(&s->window, initial, max);
 	memory_recall(s);
+	s->held = held_matches(h->queue->held, path_site(p), SLICE_NULL);
 	h->n_sites++;
 	return s;
 }
@@ -580,6 +598,10 @@ static void accept_job(struct home *h, struct job *j)
 		(void) shape_site(s); /* without memory it keeps the limits that it had */
 	}
 	s->used = t;
+	if (is_held(s, j)) {
+		park_held(s, j);
+		return;
+	}
 	if (j->escapes && escapes_now(s, j, t)) {
 		job_return(j, JOB_ESCAPED, trouble_of(s, j), s->error);
 		return;
@@ -663,7 +685,11 @@ static void site_tick(struct site *s, usec_t t)
 			return;
 		}
 	}
-	if (s->mode == SITE_BACKOFF && t >= s->until && site_take_turn(s, t))
+	if (s->held) {
+		link_remove(&s->turn);
+		if (s->mode == SITE_PROBING)
+			s->mode = SITE_BACKOFF;
+	} else if (s->mode == SITE_BACKOFF && t >= s->until && site_take_turn(s, t))
 		site_probe(s);
 	else if (s->mode == SITE_PROBING && s->parked && !site_is_being_tried(s) && t >= s->call_again)
 		site_probe(s);
@@ -694,7 +720,7 @@ void owner_kick(struct home *h, const char *key)
 {
 	struct site *s = owner_find(h, key);
 
-	if (!s)
+	if (!s || s->held)
 		return;
 	s->cool_until = now();
 	if (s->mode == SITE_BACKOFF)
@@ -730,8 +756,25 @@ void owner_free_all(struct home *h)
 	heap_done(&h->site_timers);
 }
 
+void owner_look_at_held(struct home *h)
+{
+	for (struct hash_node *n = hash_walk(&h->sites, NULL); n; n = hash_walk(&h->sites, n)) {
+		struct site *s = container_of(n, struct site, node);
+
+		s->held = held_matches(h->queue->held, path_site(s->path), SLICE_NULL);
+		s->sorting = s->line.len > 0;
+		if (s->sorting)
+			sweep(s);
+		if (s->held)
+			end_idle_slots(s);
+		site_set_timer(s, now());
+	}
+}
+
 const char *site_state(const struct site *s, usec_t t)
 {
+	if (s->held)
+		return "held";
 	if (s->mode == SITE_BACKOFF)
 		return "backing off";
 	if (s->mode == SITE_PROBING)

@@ -58,7 +58,7 @@ static void count_parked(struct home *h, void *context)
 	l->facts.waiting += lot_size(h, l->hash, l->key);
 }
 
-int queue_site_facts(struct queue *q, const char *key, struct arena *a, struct site_facts *ret)
+int queue_site_facts(struct queue *q, const char *key, struct slice domain, struct arena *a, struct site_facts *ret)
 {
 	struct look l = { .key = key, .hash = hash_bytes(&q->key, key, strlen(key)), .arena = a };
 
@@ -67,6 +67,7 @@ int queue_site_facts(struct queue *q, const char *key, struct arena *a, struct s
 		home_visit(&q->homes[i], count_parked, &l);
 	if (l.no_memory)
 		return -ENOMEM;
+	l.facts.held = queue_site_is_held(q, key, domain);
 	*ret = l.facts;
 	return 0;
 }

@@ -5,6 +5,7 @@
 
 struct site_facts {
 	bool known;             /* mail has gone there lately; else the rest is 0 */
+	bool held;              /* an administrator holds its mail, or that of this domain; also when it isn't known */
 	const char *state;      /* "open", "backing off"... */
 	const char *last_error; /* or NULL */
 	unsigned escapes;       /* WHEN_...: a message that has a later rung for one of these moves there at once */
@@ -22,4 +23,4 @@ struct site_facts {
 	usec_t usual;           /* time to a final reply; 0: not known */
 };
 /* key: of the site, as route_target gives it. From a fiber; texts in the arena. 0 or -ENOMEM. */
-int queue_site_facts(struct queue *q, const char *key, struct arena *a, struct site_facts *ret);
+int queue_site_facts(struct queue *q, const char *key, struct slice domain, struct arena *a, struct site_facts *ret);

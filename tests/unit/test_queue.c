@@ -408,20 +408,20 @@ static void facts_for_people(struct office *s)
 	s->answer = blocking_by_source;
 	first_is_blocked = true;
 	second_is_blocked = false;
-	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_int_equal(queue_site_facts(s->queue, FIRST, SLICE_NULL, s->arena, &f), 0);
 	assert_false(f.known);
 	submit_some(s, 2);
-	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_int_equal(queue_site_facts(s->queue, FIRST, SLICE_NULL, s->arena, &f), 0);
 	assert_true(f.known && !f.backs_off && !f.canary);
 	assert_int_equal(f.cool, WHEN_BLOCKED);
 	assert_int_equal(f.escapes, WHEN_BLOCKED);
 	assert_true(f.cool_until > world_wall(s->world));
 	assert_non_null(strstr(f.last_error, "zen.spamhaus.org"));
 	assert_string_equal(f.state, "blocking us");
-	assert_int_equal(queue_site_facts(s->queue, SECOND, s->arena, &f), 0);
+	assert_int_equal(queue_site_facts(s->queue, SECOND, SLICE_NULL, s->arena, &f), 0);
 	assert_true(f.known && !f.cool && !f.escapes);
 	office_wait(61 * USEC_MIN);
-	assert_int_equal(queue_site_facts(s->queue, FIRST, s->arena, &f), 0);
+	assert_int_equal(queue_site_facts(s->queue, FIRST, SLICE_NULL, s->arena, &f), 0);
 	assert_true(f.cool == WHEN_BLOCKED && f.escapes == 0); /* the next one is a canary */
 }
 
