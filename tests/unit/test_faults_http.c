@@ -48,6 +48,15 @@ int queue_sites(struct queue *q, int (*each)(const struct site_row *row, void *c
 	return each(&(struct site_row) { .key = "mx:mx.one.example", .state = "open", .window = 5 }, context);
 }
 
+int queue_held_sites(struct queue *q, struct arena *a, const char *const **ret, unsigned *ret_n)
+{
+	static const char *const held[] = { "mx:mx.two.example" };
+
+	*ret = held;
+	*ret_n = ARRAY_LEN(held);
+	return 0;
+}
+
 void queue_counters(struct queue *q, struct queue_counters *ret)
 {
 	*ret = (struct queue_counters) { .delivered = 7 };
