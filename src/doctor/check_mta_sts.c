@@ -123,6 +123,8 @@ static int fetch_policy(struct checking *c, const struct dns_address_list *list,
 	config.timeout = d->deadline > at + USEC_MS ? d->deadline - at : USEC_MS;
 	f.fetch = (struct sts_fetch) { .domain = d->in->domain, .config = &config, .ips = list->ips, .n_ips = list->n_ips };
 	r = world_offload(d->world, fetch_on_worker, &f);
+	if (r >= 0)
+		r = buffer_error(&f.fetch.body);
 	if (r >= 0 && f.trouble != STS_FETCHED && world_now(d->world) + LATE > d->deadline) {
 		say(c, d->in->domain, DOCTOR_UNKNOWN, "the policy didn't come in time: %s", f.fetch.why)->advice =
 			"Look at the web server; or give it more time (--timeout).";

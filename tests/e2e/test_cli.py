@@ -15,7 +15,7 @@ import pytest
 import harness
 from harness import PROGRAM, wait_for
 
-COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "dkim", "dmarc", "tlsrpt", "explain", "classify", "simulate-provider", "suppress", "sites", "status", "user"]
+COMMANDS = ["serve", "check", "sandbox", "queue", "trace", "route", "verify", "doctor", "dkim", "dmarc", "tlsrpt", "explain", "classify", "simulate-provider", "suppress", "sites", "status", "user"]
 
 
 def run(*words, **options):

@@ -450,3 +450,14 @@ def test_usage(domain):
         assert r.returncode == 2 and "yizhan doctor" in r.stderr, words
     r = domain.run("doctor", "example.org", "-c", "none.yaml")
     assert r.returncode == 1 and "none.yaml" in r.stderr
+
+
+def test_the_dns_of_the_configuration_is_asked(domain):
+    domain.config["dns"] = {"zone": str(domain.here / "zone")}
+    domain.files()
+    r = domain.run("doctor", "example.org", "-c", "y.yaml")
+    assert r.returncode == 0 and r.stdout.endswith("\nNothing is wrong with example.org.\n"), r.stdout + r.stderr
+    # --zone stands above it.
+    (domain.here / "empty").write_text("\n")
+    r = domain.run("doctor", "example.org", "-c", "y.yaml", "--zone", "empty")
+    assert r.returncode == 1 and "example.org does not exist" in r.stdout
