@@ -204,10 +204,15 @@ static bool same_text(const char *x, const char *y)
 	return x && y ? strcmp(x, y) == 0 : x == y;
 }
 
-/* One remedy may be for several findings. */
+/* One remedy may be for several findings, also of different checks. */
 static bool same_remedy(const struct doctor_finding *x, const struct doctor_finding *y)
 {
-	return strcmp(x->check, y->check) == 0 && x->state == y->state && same_text(x->advice, y->advice) && same_text(x->publish, y->publish);
+	return x->state == y->state && same_text(x->advice, y->advice) && same_text(x->publish, y->publish);
+}
+
+static bool same_subject(const struct doctor_finding *x, const struct doctor_finding *y)
+{
+	return strcmp(x->check, y->check) == 0 && strcmp(x->subject, y->subject) == 0;
 }
 
 static void print_publish(const char *lines)
@@ -230,8 +235,8 @@ static void print_remedy(const struct doctor_report *report, unsigned at)
 			return;
 	printf("\n%s, %s", f->check, cli_safe(f->subject, shown, sizeof(shown)));
 	for (unsigned i = at + 1; i < report->n; i++)
-		if (same_remedy(&report->findings[i], f) && strcmp(report->findings[i].subject, f->subject) != 0)
-			printf(", %s", cli_safe(report->findings[i].subject, shown, sizeof(shown)));
+		if (same_remedy(&report->findings[i], f) && !same_subject(&report->findings[i], &report->findings[i - 1]))
+			printf("; %s, %s", report->findings[i].check, cli_safe(report->findings[i].subject, shown, sizeof(shown)));
 	printf(" (%s): %s\n", doctor_state_name(f->state), cli_safe(f->advice, shown, sizeof(shown)));
 	if (f->publish)
 		print_publish(f->publish);

@@ -10,14 +10,14 @@ struct look {
 	struct iprev_result iprev;
 	int has;    /* the name has the address: 1, 0, -EAGAIN */
 	struct lists *lists;
-	unsigned n_hits;
+	unsigned n_lists, n_hits;
 	const struct gate_list_hit *hits;
 	bool temporary;
 	int result;
 };
 
 /* What the three checks have in common. judge is called in the order of the addresses. */
-static int look_at_all(struct checking *c, struct lists *lists, void (*fn)(void *item),
+static int look_at_all(struct checking *c, struct lists *lists, unsigned n_lists, void (*fn)(void *item),
 		       void (*judge)(struct checking *c, const struct look *l))
 {
 	const struct doctor_input *in = c->doctor->in;
@@ -30,7 +30,7 @@ static int look_at_all(struct checking *c, struct lists *lists, void (*fn)(void 
 	if (in->n_addresses == 0)
 		say(c, in->domain, DOCTOR_SKIPPED, "no address that the world can see is known from which mail leaves; name it with --address");
 	for (unsigned i = 0; i < in->n_addresses; i++)
-		all[i] = (struct look) { .checking = c, .address = &in->addresses[i], .lists = lists,
+		all[i] = (struct look) { .checking = c, .address = &in->addresses[i], .lists = lists, .n_lists = n_lists,
 					 .subject = text(c, "%s", ip_format(&in->addresses[i].ip, ip)) };
 	r = at_once(fn, all, in->n_addresses, sizeof(*all));
 	for (unsigned i = 0; i < in->n_addresses && r >= 0; i++) {
@@ -72,7 +72,7 @@ static void judge_reverse(struct checking *c, const struct look *l)
 
 int check_reverse(struct checking *c)
 {
-	return look_at_all(c, NULL, look_reverse, judge_reverse);
+	return look_at_all(c, NULL, 0, look_reverse, judge_reverse);
 }
 
 /* --- the name in EHLO ------------------------------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ static void judge_ehlo(struct checking *c, const struct look *l)
 
 int check_ehlo(struct checking *c)
 {
-	return look_at_all(c, NULL, look_ehlo, judge_ehlo);
+	return look_at_all(c, NULL, 0, look_ehlo, judge_ehlo);
 }
 
 /* --- block lists ------------------------------------------------------------------------------------------------ */
@@ -125,16 +125,26 @@ static void look_lists(void *item)
 	l->result = lists_ask(l->lists, d->resolver, &l->address->ip, d->deadline, d->arena, &l->n_hits, &l->hits, &l->temporary);
 }
 
+static void count_broken(void *context, const char *sentence)
+{
+	unsigned *n = context;
+
+	(*n)++;
+}
+
 static void judge_lists(struct checking *c, const struct look *l)
 {
+	unsigned broken = 0;
+
+	lists_report(l->lists, count_broken, &broken);
 	for (unsigned i = 0; i < l->n_hits; i++)
 		say(c, l->subject, DOCTOR_RED, "listed by %s%s%s", l->hits[i].zone, l->hits[i].text ? ": " : "",
 		    l->hits[i].text ? l->hits[i].text : "")
 			->advice = "Find out why (a machine that sends spam behind this address?), stop it, then ask the list to take the address out.";
 	if (l->temporary)
 		say(c, l->subject, DOCTOR_UNKNOWN, "some list could not be asked now")->advice = "Ask again when the DNS answers.";
-	else if (l->n_hits == 0)
-		say(c, l->subject, DOCTOR_GREEN, "on none of the lists that work");
+	else if (l->n_hits == 0 && broken < l->n_lists)
+		say(c, l->subject, DOCTOR_GREEN, broken ? "on none of the lists that work" : "on none of the lists");
 }
 
 static void say_broken(void *context, const char *sentence)
@@ -164,7 +174,7 @@ int check_lists(struct checking *c)
 	}
 	r = lists_new(c->doctor->world, NULL, bad, n, &lists);
 	if (r >= 0)
-		r = look_at_all(c, lists, look_lists, judge_lists);
+		r = look_at_all(c, lists, n, look_lists, judge_lists);
 	if (r >= 0)
 		lists_report(lists, say_broken, c);
 	return r;

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import socket
 import subprocess
 import time
 
@@ -366,8 +367,6 @@ def test_trouble_with_the_dns_is_unknown_and_never_missing(domain, name, how):
 
 
 def test_a_web_server_that_says_nothing_doesnt_hold_up_the_rest(domain):
-    import socket
-
     with socket.socket() as silent:
         silent.bind((WEB, 0))
         silent.listen()
@@ -441,6 +440,24 @@ def test_what_comes_from_the_network_is_harmless_in_terminal_and_json(domain):
     domain.files()
     r = domain.run("doctor", "example.org", "-c", "y.yaml", "--zone", "zone")
     assert "\033" not in r.stdout and "listed by bl.example: a?[31m?\"b" in r.stdout
+
+
+def test_one_remedy_for_several_faults_stands_there_once(domain):
+    domain.records = {"trouble": "; SERVFAIL example.org.\n; SERVFAIL _smtp._tls.example.org."}
+    domain.files()
+    r = domain.run("doctor", "example.org", "--no-config", "--zone", "zone")
+    ask_again = [line for line in r.stdout.splitlines() if "(unknown): Ask again; if it stays so" in line]
+    assert len(ask_again) == 1 and ask_again[0].startswith("mx, example.org; spf, example.org; "), r.stdout
+    assert "; tlsrpt, example.org" in ask_again[0]
+
+
+def test_no_list_that_works_makes_nothing_green(domain):
+    status, faults = domain.ask("--list", "gone.example")
+    assert status == 1 and [(r["subject"], r["state"]) for r in faults] == [("example.org", "unknown")]
+    assert "gone.example" in faults[0]["found"]
+    del domain.records["list"]
+    domain.ask("--list", "gone.example")
+    assert [r["state"] for r in domain.all["checks"] if r["check"] == "lists"] == ["unknown", "unknown"]
 
 
 def test_usage(domain):
