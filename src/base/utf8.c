@@ -68,3 +68,11 @@ bool utf8_printable(uint32_t c)
 			return false;
 	return true;
 }
+
+bool utf8_is_text(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if ((unsigned char) s.data[i] < ' ' || s.data[i] == 127)
+			return false;
+	return utf8_valid(s);
+}

@@ -15,3 +15,6 @@ bool utf8_valid(struct slice s);
 /* The character can be shown on a terminal as itself: no control, no invisible or direction-changing
  * format character, no line or paragraph separator, no noncharacter. */
 bool utf8_printable(uint32_t c);
+
+/* Text that people typed: valid, and without control characters of ASCII (an empty slice is). */
+bool utf8_is_text(struct slice s);

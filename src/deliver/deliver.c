@@ -7,9 +7,11 @@
 #include "deliver/dial.h"
 #include "deliver/failure.h"
 #include "deliver/login.h"
+#include "deliver/login_notes.h"
 #include "deliver/maildir.h"
 #include "deliver/pipe.h"
 #include "deliver/smtp_session.h"
+#include "deliver/tokens.h"
 
 /* --- settings ---------------------------------------------------------------------------------------- */
 
@@ -53,6 +55,41 @@ static void fill_defaults(struct deliver_config *c)
 #undef FILL
 }
 
+static int load_certificates(struct world *w, const struct deliver_config *config, struct deliver_settings *s, char **ret_why)
+{
+	s->config.certificates = NULL; /* not needed any more */
+	s->config.n_certificates = 0;
+	if (config->n_certificates == 0)
+		return 0;
+	s->shown = calloc(config->n_certificates, sizeof(*s->shown));
+	if (!s->shown)
+		return -ENOMEM;
+	for (unsigned i = 0; i < config->n_certificates; i++) {
+		struct shown_certificate *shown = &s->shown[s->n_shown++];
+		int r;
+
+		shown->certificate = slice_dup(slice_from(config->certificates[i].certificate));
+		shown->key = slice_dup(slice_from(config->certificates[i].key));
+		if (!shown->certificate || !shown->key)
+			return -ENOMEM;
+		r = tls_client_context_new(w, &(struct tls_client_config) { .ca_file = s->ca_file, .certificate = shown->certificate,
+									    .key = shown->key }, &shown->tls, ret_why);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct tls_context *deliver_settings_tls(const struct deliver_settings *s, const struct relay *relay)
+{
+	if (!relay || !relay->certificate)
+		return s->tls;
+	for (unsigned i = 0; i < s->n_shown; i++)
+		if (strcmp(s->shown[i].certificate, relay->certificate) == 0 && strcmp(s->shown[i].key, relay->key) == 0)
+			return s->shown[i].tls;
+	return NULL;
+}
+
 static int settings_new(struct world *w, const struct deliver_config *config, struct deliver_settings **ret, char **ret_why)
 {
 	_cleanup_(deliver_settings_unrefp) struct deliver_settings *s = calloc(1, sizeof(*s));
@@ -70,6 +107,8 @@ static int settings_new(struct world *w, const struct deliver_config *config, st
 	s->config.ca_file = s->ca_file;
 	fill_defaults(&s->config);
 	r = tls_client_context_new(w, &(struct tls_client_config) { .ca_file = s->ca_file }, &s->tls, ret_why);
+	if (r >= 0)
+		r = load_certificates(w, config, s, ret_why);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
@@ -82,6 +121,13 @@ void deliver_settings_unref(struct deliver_settings *s)
 		return;
 	if (s->tls)
 		tls_context_unref(s->tls);
+	for (unsigned i = 0; i < s->n_shown; i++) {
+		if (s->shown[i].tls)
+			tls_context_unref(s->shown[i].tls);
+		free(s->shown[i].certificate);
+		free(s->shown[i].key);
+	}
+	free(s->shown);
 	free(s->hostname);
 	free(s->ca_file);
 	free(s);
@@ -193,7 +239,11 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 			*ret_why = NULL;
 		return r;
 	}
-	r = settings_new(w, config, &d->settings, ret_why);
+	r = tokens_new(w, log, NULL, &d->tokens);
+	if (r >= 0)
+		r = login_notes_new(log, &d->login_notes);
+	if (r >= 0)
+		r = settings_new(w, config, &d->settings, ret_why);
 	if (r >= 0)
 		r = remembered_new(w, d->settings->config.remembered, &d->remembered);
 	if (r < 0)
@@ -242,6 +292,8 @@ void deliverer_free(struct deliverer *d)
 	deliver_settings_unref(d->settings);
 	remembered_free(d->remembered);
 	login_done(d->sasl);
+	login_notes_free(d->login_notes);
+	tokens_free(d->tokens);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
 }

@@ -27,6 +27,8 @@ struct deliver_config {
 	unsigned messages_per_connection; /* 0: 100 */
 	struct ip source, source6;   /* where connections of hops without a pool come from (IPv4, IPv6); family 0: anywhere */
 	const char *ca_file;         /* for tls: verify; NULL: the system's */
+	const struct tls_certificate *certificates; /* with keys: what relays can be shown (struct relay) */
+	unsigned n_certificates;
 	bool no_chunking, no_pipelining; /* for tests and odd peers */
 	enum convert_policy convert;
 };

@@ -209,12 +209,15 @@ static int handshake(struct opening *o)
 {
 	struct smtp_client *c = o->client;
 	struct tls_failure failure = { 0 };
+	struct tls_context *context = deliver_settings_tls(c->settings, c->peer.login);
 	struct tls_expected expected;
 	struct tls_info info;
 	char ip[IP_TEXT];
 	int r;
 
 	c->remote.tls_reached = NULL;
+	if (!context)
+		return tls_trouble(o, 0, "the client certificate for this relay belongs to another configuration than the one in force");
 	/* What the server sent in the clear behind its 220 may be somebody else's; nobody sends that in
 	 * good faith (RFC 3207 section 4.2). */
 	if (stream_peek(c->stream).len > 0)
@@ -222,7 +225,7 @@ static int handshake(struct opening *o)
 						      remote_name(&c->remote, o->scratch)));
 	r = protection_expect(&c->peer, c->remote.ip.family ? ip_format(&c->remote.ip, ip) : NULL, o->scratch, &expected);
 	if (r >= 0)
-		r = tls_connect_to(c->settings->tls, c->stream, &expected, smtp_client_deadline(c, c->settings->config.command_timeout),
+		r = tls_connect_to(context, c->stream, &expected, smtp_client_deadline(c, c->settings->config.command_timeout),
 				   o->scratch, &info, &failure);
 	if (r >= 0)
 		r = protection_reached(c, &info, &failure.why);

@@ -20,7 +20,7 @@ struct smtp_peer {
 	const struct host_policy *policy; /* why, and by what records; NULL: somebody else's connection. Used by the opening alone */
 	bool implicit_tls;
 	bool lmtp;
-	const struct relay *login; /* with user and password; NULL: none */
+	const struct relay *login; /* by what it says (relay_has_login); NULL: none */
 	struct ip from;              /* our own address; family 0: any */
 	const struct source *source; /* whose it is, with its name and proxy; NULL: none was asked for */
 	struct stream **connected;   /* a connection to it that stands already: whoever opens first takes it; or NULL */

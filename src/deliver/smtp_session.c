@@ -89,7 +89,7 @@ static void fill_peer(const struct smtp_session *s, const struct target_host *ho
 	ret->tls = policy->tls;
 	if (hop->kind == HOP_RELAY) {
 		ret->implicit_tls = hop->relay->implicit_tls;
-		ret->login = hop->relay->user ? hop->relay : NULL;
+		ret->login = relay_has_login(hop->relay) ? hop->relay : NULL;
 	}
 }
 

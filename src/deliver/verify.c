@@ -101,7 +101,7 @@ static void fill_peer(const struct hop *hop, struct smtp_peer *ret)
 	if (hop->kind == HOP_RELAY) {
 		ret->tls = hop->relay->tls;
 		ret->implicit_tls = hop->relay->implicit_tls;
-		ret->login = hop->relay->user ? hop->relay : NULL;
+		ret->login = relay_has_login(hop->relay) ? hop->relay : NULL;
 	}
 }
 

@@ -281,6 +281,8 @@ void config_free(struct config *c)
 		return;
 	for (unsigned i = 0; i < c->route.n_relays; i++) {
 		wipe(c->route.relays[i].password);
+		if (c->route.relays[i].oauth)
+			wipe(c->route.relays[i].oauth->client_secret);
 		wipe_sources(c->route.relays[i].source);
 	}
 	for (unsigned i = 0; i < c->route.n_sources; i++)

@@ -15,6 +15,8 @@ static const char *const missing_from_words[] = { "accept", "refuse", "add", NUL
 static const char *const bare_lf_words[] = { "refuse", "accept", NULL };               /* int: accepted */
 static const char *const turns_words[] = { "sender", "sender_domain", "user", "header", NULL }; /* enum queue_turns */
 static const char *const policy_words[] = { "may", "none", "required", "verify", "dane", NULL }; /* enum tls_policy */
+static const char *const grant_words[] = { "client_credentials", "refresh_token", NULL };
+static const char *const client_auth_words[] = { "form", "header", NULL };                    /* enum oauth_client_auth */
 static const char *const version_words[] = { "1.2", "1.3", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
 static const char *const stage_words[] = { "connect", "helo", "mail", "rcpt", "data", "auto", NULL }; /* enum gate_stage */
@@ -227,6 +229,30 @@ const struct config_key config_keys[] = {
 	{ "relays{}.login.user", CONFIG_TYPE_STRING, AT(struct relay_section, user), .doc = "user name" },
 	{ "relays{}.login.password_file", CONFIG_TYPE_PATH, AT(struct relay_section, password_file),
 	  .doc = "a file with the password in its first line" },
+	{ "relays{}.login.mechanisms", CONFIG_TYPE_STRINGS, LIST_AT(struct relay_section, mechanisms, n_mechanisms),
+	  .doc = "no others than these; absent: the strongest that the relay offers and that there are means for" },
+	{ "relays{}.login.certificate", CONFIG_TYPE_PATH, AT(struct relay_section, certificate),
+	  .doc = "PEM file of a client certificate with its chain, shown in TLS; EXTERNAL is used where it is offered" },
+	{ "relays{}.login.key", CONFIG_TYPE_PATH, AT(struct relay_section, key), .doc = "its private key" },
+	{ "relays{}.login.oauth", CONFIG_TYPE_SECTION,
+	  .doc = "log in with access tokens instead of a password (OAUTHBEARER, XOAUTH2); they are fetched and renewed" },
+	{ "relays{}.login.oauth.token_url", CONFIG_TYPE_STRING, AT(struct relay_section, oauth.token_url), .required = true,
+	  .doc = "https URL of the provider's token endpoint" },
+	{ "relays{}.login.oauth.grant", CONFIG_TYPE_WORD, AT(struct relay_section, oauth.grant), .choices = grant_words,
+	  .doc = "how tokens are asked for; absent: refresh_token where there is a refresh_token_file, else client_credentials" },
+	{ "relays{}.login.oauth.client_id", CONFIG_TYPE_STRING, AT(struct relay_section, oauth.client_id), .required = true,
+	  .doc = "the id under which Yizhan is registered at the provider" },
+	{ "relays{}.login.oauth.client_secret_file", CONFIG_TYPE_PATH, AT(struct relay_section, oauth.client_secret_file),
+	  .doc = "a file with its secret in the first line" },
+	{ "relays{}.login.oauth.client_auth", CONFIG_TYPE_CHOICE, AT(struct relay_section, oauth.client_auth), .fallback = "form",
+	  .choices = client_auth_words, .doc = "where id and secret are sent: in the form, or in the header (HTTP Basic)" },
+	{ "relays{}.login.oauth.refresh_token_file", CONFIG_TYPE_PATH, AT(struct relay_section, oauth.refresh_token_file),
+	  .doc = "a file with the refresh token in its first line; when the provider gives a new one, it is written there" },
+	{ "relays{}.login.oauth.scope", CONFIG_TYPE_STRING, AT(struct relay_section, oauth.scope), .doc = "the scope to ask for" },
+	{ "relays{}.login.oauth.ca_file", CONFIG_TYPE_PATH, AT(struct relay_section, oauth.ca_file),
+	  .doc = "PEM file of CAs for the token endpoint; absent: the system's" },
+	{ "relays{}.login.oauth.timeout", CONFIG_TYPE_DURATION, AT(struct relay_section, oauth.timeout), .fallback = "15s",
+	  .min = 100 * USEC_MS, .max = USEC_MIN, .doc = "for one question to it" },
 
 	{ "routes", CONFIG_TYPE_LIST, AT(TOP, raw.routes), .doc = "how mail leaves; the first that matches wins, without one it is mx" },
 	{ "routes[].to", CONFIG_TYPE_PATTERNS, LIST_AT(struct route_section, to, n_to),

@@ -49,12 +49,21 @@ struct relay_host_section {
 	const struct config_node *host;
 	unsigned weight;
 };
+struct relay_oauth_section {
+	const char *token_url, *client_id, *client_secret_file, *refresh_token_file, *scope, *ca_file;
+	const char *grant; /* NULL: as the other keys say */
+	int client_auth;   /* enum oauth_client_auth */
+	usec_t timeout;
+};
 struct relay_section {
 	const struct config_node *hosts;
 	const char *srv;
 	int tls; /* enum tls_policy */
 	const struct config_node *implicit_tls; /* NULL: by the port */
-	const char *user, *password_file;
+	const char *user, *password_file, *certificate, *key;
+	const char *const *mechanisms;
+	unsigned n_mechanisms;
+	struct relay_oauth_section oauth;
 	const char *source, *proxy, *proxy_user, *proxy_password_file;
 };
 struct shaping_section {

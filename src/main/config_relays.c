@@ -114,24 +114,6 @@ static void read_implicit_tls(struct config_reader *reader, const struct config_
 	config_read_bool(reader, node, "implicit_tls", &relay->implicit_tls);
 }
 
-static int read_login(struct config_reader *reader, struct world *w, const struct config_pair *pair,
-		      const struct relay_section *section, struct relay *relay)
-{
-	const struct config_node *login = config_get(pair->value, "login");
-
-	if (!login)
-		return 0;
-	if (!section->user || !section->password_file) {
-		config_error(reader->errors, &login->mark, "login: needs user and password_file");
-		return 0;
-	}
-	if (relay->tls == TLS_MAY || relay->tls == TLS_NONE)
-		config_error(reader->errors, &login->mark,
-			     "login: the password would travel in the clear; set \"tls: required\", \"tls: verify\" or \"tls: dane\" for this relay");
-	relay->user = section->user;
-	return config_read_secret(reader, w, login, "password_file", section->password_file, &relay->password);
-}
-
 /* A relay's own proxy is a pool with one member. */
 static int pool_of_proxy(struct config_reader *reader, const struct relay *relay, const struct proxy *proxy,
 			 const struct source_pool **ret)
@@ -182,7 +164,7 @@ static int read_relay(struct config_reader *reader, struct world *w, const struc
 	r = read_source(reader, w, c, pair->value, &section, relay);
 	if (r < 0)
 		return r;
-	return read_login(reader, w, pair, &section, relay);
+	return config_read_relay_login(reader, w, config_get(pair->value, "login"), &section, relay);
 }
 
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c)
@@ -203,5 +185,5 @@ int config_read_relays(struct config_reader *reader, struct world *w, struct con
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return config_collect_relay_certificates(reader, c);
 }

@@ -14,6 +14,12 @@ int config_find_own_addresses(struct config_reader *reader, struct world *w, str
 int config_read_domains(struct config_reader *reader, struct config *c);
 int config_read_sources(struct config_reader *reader, struct world *w, struct config *c); /* before the relays */
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);
+/* What stands at `login` of a relay whose TLS is known; node NULL: nothing. */
+struct relay_section;
+int config_read_relay_login(struct config_reader *reader, struct world *w, const struct config_node *login,
+			    const struct relay_section *section, struct relay *relay);
+/* The client certificates of all relays: deliver.certificates. */
+int config_collect_relay_certificates(struct config_reader *reader, struct config *c);
 int config_read_routes(struct config_reader *reader, struct config *c); /* after the relays */
 struct route_section;
 /* The conditions of a route. */

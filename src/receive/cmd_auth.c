@@ -1,5 +1,5 @@
 /* AUTH (RFC 4954): a client becomes a user. The mechanisms of GNU SASL are in sasl.h, those with OAuth's tokens in
- * users/oauth.h; here is the exchange around them, what is counted, and what is said. */
+ * smtp/bearer.h; here is the exchange around them, what is counted, and what is said. */
 #include <stdlib.h>
 
 #include "base/base64.h"
@@ -8,8 +8,8 @@
 #include "receive/commands.h"
 #include "receive/external.h"
 #include "receive/sasl.h"
+#include "smtp/bearer.h"
 #include "users/attempts.h"
-#include "users/oauth.h"
 
 #define SCRAM_PLAIN (AUTH_SCRAM_SHA_1 | AUTH_SCRAM_SHA_256)
 #define SCRAM_PLUS (AUTH_SCRAM_SHA_1_PLUS | AUTH_SCRAM_SHA_256_PLUS)

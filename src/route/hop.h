@@ -42,6 +42,21 @@ enum hop_when {
  * the recipient's domain asks for (route/policy.h) comes on top of all but none. */
 enum tls_policy { TLS_MAY, TLS_NONE, TLS_REQUIRED, TLS_VERIFY, TLS_DANE };
 
+/* Access tokens for a relay (RFC 6749), which we fetch ourselves. */
+enum oauth_grant { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN }; /* sections 4.4 and 6 */
+enum oauth_client_auth { CLIENT_IN_FORM, CLIENT_IN_HEADER };        /* section 2.3.1: where id and secret stand */
+struct relay_oauth {
+	const char *token_url;          /* https://... */
+	enum oauth_grant grant;
+	enum oauth_client_auth client_auth;
+	const char *client_id;
+	const char *client_secret;      /* read from its file when the configuration was read; NULL: none */
+	const char *refresh_token_file; /* with GRANT_REFRESH_TOKEN: read whenever a token is fetched, and written when it was renewed */
+	const char *scope;              /* or NULL */
+	const char *ca_file;            /* NULL: the system's */
+	usec_t timeout;                 /* of one fetch */
+};
+
 struct relay {
 	const char *name;
 	unsigned n_hosts;
@@ -51,9 +66,15 @@ struct relay {
 	enum tls_policy tls;
 	bool implicit_tls;             /* TLS from the first byte (port 465) */
 	const char *user;              /* login, or NULL */
-	const char *password;          /* read from password_file when the configuration was read */
+	const char *password;          /* read from password_file when the configuration was read; NULL: none */
+	const struct relay_oauth *oauth; /* tokens instead of a password; or NULL */
+	unsigned mechanisms;           /* enum auth_mechanism (smtp/extensions.h): none but these; 0: whichever there are means for */
+	const char *certificate, *key; /* PEM files: what we show in TLS; or NULL */
 	const struct source_pool *source; /* where connections to it come from; NULL: anywhere */
 };
+
+/* Is there anything to say after EHLO? */
+static inline bool relay_has_login(const struct relay *r) { return r->user || r->certificate; }
 
 struct hop {
 	enum hop_kind kind;

@@ -1,12 +1,12 @@
 #include "users/oauth.h"
 
-#include <curl/curl.h>
 #include <jansson.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "base/time.h"
+#include "world/https.h"
 
 #define DIGEST_OCTETS 32
 #define KEPT 1024u
@@ -30,11 +30,11 @@ int oauth_new(struct world *w, const struct log *log, const struct users_oauth_c
 {
 	struct oauth *o;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (https_begin() < 0)
 		return -ENOMEM;
 	o = calloc(1, sizeof(*o));
 	if (!o) {
-		curl_global_cleanup();
+		https_end();
 		return -ENOMEM;
 	}
 	o->world = w;
@@ -53,7 +53,7 @@ void oauth_free(struct oauth *o)
 		free(o->kept[i].user);
 	pthread_mutex_destroy(&o->lock);
 	free(o);
-	curl_global_cleanup();
+	https_end();
 }
 
 /* --- the answer ------------------------------------------------------------------------------------------------- */
@@ -99,70 +99,34 @@ int introspection_parse(struct slice json, const struct users_oauth_config *conf
 struct question {
 	struct oauth *oauth;
 	struct slice token;
-	struct buffer answer;
 	char *user;
 	uint64_t expires;
-	char why[CURL_ERROR_SIZE];
-	long status;
 };
 
-static size_t take_answer(char *data, size_t size, size_t n, void *context)
-{
-	struct question *q = context;
-
-	if (q->answer.len + size * n > ANSWER_MAX)
-		return 0;
-	buffer_append(&q->answer, data, size * n);
-	return buffer_error(&q->answer) < 0 ? 0 : size * n;
-}
-
-static void set_up(CURL *curl, struct question *q, const char *form)
+/* RFC 7662 section 2.1: a form by POST. */
+static int post(struct question *q, struct https_post *p)
 {
 	const struct users_oauth_config *c = q->oauth->config;
-
-	(void) curl_easy_setopt(curl, CURLOPT_URL, c->introspection);
-	(void) curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
-	(void) curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	(void) curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	(void) curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) (c->timeout / USEC_MS));
-	(void) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, form);
-	(void) curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_answer);
-	(void) curl_easy_setopt(curl, CURLOPT_WRITEDATA, q);
-	(void) curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, q->why);
-	(void) curl_easy_setopt(curl, CURLOPT_USERAGENT, "yizhan/" YIZHAN_VERSION);
-	if (c->ca_file)
-		(void) curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca_file);
-	if (c->client_id) {
-		(void) curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
-		(void) curl_easy_setopt(curl, CURLOPT_USERNAME, c->client_id);
-		(void) curl_easy_setopt(curl, CURLOPT_PASSWORD, c->client_secret ? c->client_secret : "");
-	}
-}
-
-/* RFC 7662 section 2.1: a form by POST. */
-static int post(CURL *curl, struct question *q)
-{
 	_cleanup_buffer_ struct buffer form = { 0 };
-	char *escaped = curl_easy_escape(curl, q->token.data, (int) q->token.len);
-	CURLcode r;
+	int r = -ENOMEM;
 
-	if (!escaped)
-		return -ENOMEM;
-	(void) buffer_reserve(&form, strlen(escaped) + 64);
-	buffer_printf(&form, "token=%s&token_type_hint=access_token", escaped);
-	explicit_bzero(escaped, strlen(escaped));
-	curl_free(escaped);
-	if (buffer_error(&form) < 0)
-		return -ENOMEM;
-	set_up(curl, q, form.data);
-	r = curl_easy_perform(curl);
-	explicit_bzero(form.data, form.capacity);
-	(void) curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &q->status);
-	if (r == CURLE_OK && q->status == 200)
-		return 0;
-	LOG(q->oauth->log, LOG_ERROR, "the server that knows the tokens can't be asked", F_STR("url", q->oauth->config->introspection),
-	    F_STR("reason", r == CURLE_OK ? "it answers with another status than 200" : q->why[0] ? q->why : curl_easy_strerror(r)),
-	    F_INT("status", q->status));
+	/* Enough for all of it, so that no copy of the token stays behind. */
+	(void) buffer_reserve(&form, 3 * q->token.len + 64);
+	https_form_add(&form, "token", q->token);
+	https_form_add(&form, "token_type_hint", SLICE("access_token"));
+	if (buffer_error(&form) == 0) {
+		*p = (struct https_post) {
+			.url = c->introspection, .form = buffer_slice(&form), .user = c->client_id, .password = c->client_secret,
+			.ca_file = c->ca_file, .timeout = c->timeout, .most = ANSWER_MAX,
+		};
+		r = https_post(p);
+	}
+	if (form.data)
+		explicit_bzero(form.data, form.capacity);
+	if (r == -ENOMEM || (r == 0 && p->status == 200))
+		return r;
+	LOG(q->oauth->log, LOG_ERROR, "the server that knows the tokens can't be asked", F_STR("url", c->introspection),
+	    F_STR("reason", r == 0 ? "it answers with another status than 200" : p->why), F_INT("status", p->status));
 	return -EAGAIN;
 }
 
@@ -170,15 +134,12 @@ static int post(CURL *curl, struct question *q)
 static int ask(void *arg)
 {
 	struct question *q = arg;
-	CURL *curl = curl_easy_init();
-	int r;
+	struct https_post p = { 0 };
+	int r = post(q, &p);
 
-	if (!curl)
-		return -ENOMEM;
-	r = post(curl, q);
-	curl_easy_cleanup(curl);
 	if (r >= 0)
-		r = introspection_parse(buffer_slice(&q->answer), q->oauth->config, &q->user, &q->expires);
+		r = introspection_parse(buffer_slice(&p.answer), q->oauth->config, &q->user, &q->expires);
+	buffer_done(&p.answer);
 	if (r == -EPROTO) {
 		LOG(q->oauth->log, LOG_ERROR, "the server that knows the tokens doesn't answer as RFC 7662 says: there is no \"active\"",
 		    F_STR("url", q->oauth->config->introspection));
@@ -250,7 +211,6 @@ int oauth_check(struct oauth *o, struct slice token, char **ret_user)
 		return 0;
 	}
 	r = world_offload(o->world, ask, &q);
-	buffer_done(&q.answer);
 	if (r < 0)
 		return r;
 	remember(o, digest, q.user, q.expires);

@@ -1,21 +1,8 @@
-/* OAuth tokens: the messages in which mail programs send them, and the question to the server that gave them out.
- *
- *	OAUTHBEARER  RFC 7628:  n,a=user@example.org,^Ahost=...^Aport=...^Aauth=Bearer TOKEN^A^A
- *	XOAUTH2      of Google and Microsoft, the same thing before it was a standard:  user=...^Aauth=Bearer TOKEN^A^A
- *
- * (^A is the octet 1.) Whether a token holds and whose it is, is asked by HTTPS (introspection, RFC 7662) on a worker; the
- * answer is kept for a moment under a digest of the token. */
+/* OAuth tokens that mail programs log in with (their messages: smtp/bearer.h). Whether a token holds and whose it is, is asked by
+ * HTTPS (introspection, RFC 7662) on a worker; the answer is kept for a moment under a digest of the token. */
 #pragma once
 
 #include "users/users.h"
-
-struct bearer {
-	char user[256];     /* "" when the client doesn't say */
-	struct slice token; /* a view of the message; empty: it asks without one, to learn what is wanted */
-};
-/* -EINVAL: it is no such message. */
-int oauthbearer_parse(struct slice message, struct bearer *ret);
-int xoauth2_parse(struct slice message, struct bearer *ret);
 
 struct oauth;
 int oauth_new(struct world *w, const struct log *log, const struct users_oauth_config *config, struct oauth **ret);

@@ -42,12 +42,7 @@ void user_done(struct user *u)
 
 bool user_name_is_valid(struct slice name)
 {
-	if (name.len == 0 || name.len > NAME_MAX_OCTETS)
-		return false;
-	for (size_t i = 0; i < name.len; i++)
-		if ((unsigned char) name.data[i] < ' ' || name.data[i] == 127)
-			return false;
-	return utf8_valid(name);
+	return name.len > 0 && name.len <= NAME_MAX_OCTETS && utf8_is_text(name);
 }
 
 char *user_name_fold(struct slice name)

@@ -45,7 +45,8 @@ class Peer:
     list of replies used one after the other (the last one repeats), True (the usual reply), None (close the connection
     without a word), or a callable (argument, connection number) -> one of those. A reply beginning with 421 closes the
     connection. Received messages are in .messages as dicts; .early counts commands that came before the reply to the one
-    before them. .clients are the addresses of who connected. login=(user, password): AUTH is announced (under TLS if there is tls) and MAIL needs it."""
+    before them. .clients are the addresses of who connected. login=(user, password): AUTH is announced (under TLS if there is tls) and MAIL needs it.
+    session: the class of its sessions, for one with further talents."""
 
     EXTENSIONS = ("PIPELINING", "8BITMIME", "SIZE 50000000", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING")
 
@@ -61,6 +62,7 @@ class Peer:
         login=None,
         broken_tls=False,
         timeout=240,
+        session=None,
     ):
         self.answers = {k: (list(v) if isinstance(v, list) else v) for k, v in (answers or {}).items()}
         self.extensions, self.tls, self.lmtp, self.login, self.broken_tls = (
@@ -70,7 +72,7 @@ class Peer:
             login,
             broken_tls,
         )
-        self.timeout = timeout
+        self.timeout, self.session = timeout, session or PeerSession
         self.messages, self.connections, self.commands, self.early = [], 0, [], 0
         self.clients = []
         self.most_at_once, self.open_connections = 0, set()
@@ -137,7 +139,7 @@ class Peer:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            PeerSession(self, connection, number).run()
+            self.session(self, connection, number).run()
         except (OSError, EOFError, ValueError, IndexError):
             pass
         finally:
@@ -148,6 +150,8 @@ class Peer:
 
 class PeerSession:
     """One connection to a Peer."""
+
+    MECHANISMS = "PLAIN LOGIN"
 
     def __init__(self, peer, connection, number):
         self.peer, self.connection, self.number = peer, connection, number
@@ -187,7 +191,7 @@ class PeerSession:
         if peer.tls and not self.secure or peer.broken_tls:
             words.append("STARTTLS")
         if peer.login and (self.secure or not peer.tls):
-            words.append("AUTH PLAIN LOGIN")
+            words.append("AUTH " + self.MECHANISMS)
         lines = ["peer.example"] + words
         self.answer(
             "EHLO", "\r\n".join(f"250{'-' if i < len(words) else ' '}{w}" for i, w in enumerate(lines)), argument
@@ -206,9 +210,13 @@ class PeerSession:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*map(str, self.peer.tls))
+        self.prepare(context)
         self.connection = context.wrap_socket(self.connection, server_side=True)
         self.reader, self.secure = Reader(self.connection), True
         return None
+
+    def prepare(self, context):
+        """What a session wants of TLS."""
 
     def do_auth(self, argument):
         words, expected = argument.split(), self.peer.login

@@ -1,7 +1,6 @@
 """Where users are kept (the password file while it changes, Dovecot's auth socket, SQLite), tokens, and lock-outs."""
 
 import base64
-import http.server
 import json
 import os
 import pwd
@@ -11,13 +10,13 @@ import ssl
 import subprocess
 import threading
 import time
-import urllib.parse
 
 import pytest
 
 import harness
 import sasl
 from harness import Client, wait_for
+from https_forms import FormServer
 from sasl import b64
 from logins import ALICE, PASSWORD, User, add_user, auth_server, crypt_hash, logged, offered
 
@@ -458,39 +457,17 @@ def test_backends_are_asked_in_order(place):
 # --- tokens ------------------------------------------------------------------------------------------------------------
 
 
-class TokenServer:
+class TokenServer(FormServer):
     """RFC 7662 over HTTPS. answers: {token: dict or (status, bytes)}."""
 
     def __init__(self, directory, answers):
-        self.asked, self.answers = [], answers
-        cert, key = harness.certificate(directory, "localhost")
-        self.ca = cert
-        outer = self
+        self.ca, key = harness.certificate(directory, "localhost")
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                outer.asked.append((self.path, form, self.headers.get("Authorization")))
-                answer = outer.answers.get(form["token"][0], {"active": False})
-                status, body = answer if isinstance(answer, tuple) else (200, json.dumps(answer).encode())
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        def answer(path, form, authorization):
+            found = answers.get(form["token"][0], {"active": False})
+            return found if isinstance(found, tuple) else (200, json.dumps(found).encode())
 
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert, key)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"https://localhost:{self.server.server_port}/introspect"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__((self.ca, key), answer, "/introspect")
 
 
 @pytest.fixture

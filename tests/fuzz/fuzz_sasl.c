@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/base64.h"
+#include "smtp/bearer.h"
 #include "users/oauth.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

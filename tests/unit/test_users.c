@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "smtp/bearer.h"
 #include "users/attempts.h"
 #include "users/dovecot.h"
 #include "users/oauth.h"

@@ -1,15 +1,21 @@
 /* The messages of OAUTHBEARER and XOAUTH2. */
-#include "users/oauth.h"
+#include "smtp/bearer.h"
+
+#include "base/utf8.h"
 
 #define SEPARATOR '\1'
 
-/* RFC 6750 section 2.1: b64token. */
-static bool is_token(struct slice s)
+bool bearer_is_token(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
 		if (!ascii_is_alnum(s.data[i]) && (!s.data[i] || !strchr("-._~+/=", s.data[i])))
 			return false;
 	return true;
+}
+
+static bool is_name(struct slice s)
+{
+	return s.len > 0 && s.len <= 255 && utf8_is_text(s);
 }
 
 /* RFC 5801 section 4: a name in which "=2C" is a comma and "=3D" an equals sign. */
@@ -33,7 +39,7 @@ static int take_name(struct slice text, char out[static 256])
 		out[n++] = c;
 	}
 	out[n] = '\0';
-	return user_name_is_valid(slice_new(out, n)) ? 0 : -EINVAL;
+	return is_name(slice_new(out, n)) ? 0 : -EINVAL;
 }
 
 static int take_auth(struct slice value, struct bearer *b)
@@ -43,7 +49,7 @@ static int take_auth(struct slice value, struct bearer *b)
 	if (value.len == 0)
 		return 0; /* RFC 7628 section 4.3: a client that has none yet */
 	token = slice_trim(token);
-	if (!slice_ieq_str(scheme, "Bearer") || !is_token(token))
+	if (!slice_ieq_str(scheme, "Bearer") || !bearer_is_token(token))
 		return -EINVAL;
 	b->token = token;
 	return 0;
@@ -66,7 +72,7 @@ static int take_pairs(struct slice text, bool user_is_here, struct bearer *b)
 			auth = true;
 			r = take_auth(value, b);
 		} else if (slice_eq_str(key, "user") && user_is_here) {
-			if (!user_name_is_valid(value))
+			if (!is_name(value))
 				return -EINVAL;
 			(void) slice_copy(value, b->user, sizeof(b->user));
 		}
@@ -110,4 +116,37 @@ int xoauth2_parse(struct slice message, struct bearer *ret)
 		return r;
 	*ret = b;
 	return 0;
+}
+
+static void put_name(const char *name, struct buffer *out)
+{
+	for (const char *c = name; *c; c++) {
+		if (*c == ',')
+			buffer_append_str(out, "=2C");
+		else if (*c == '=')
+			buffer_append_str(out, "=3D");
+		else
+			buffer_append_char(out, *c);
+	}
+}
+
+void oauthbearer_format(const char *user, const char *host, unsigned port, const char *token, struct buffer *out)
+{
+	buffer_append_str(out, "n,a=");
+	put_name(user, out);
+	buffer_append_str(out, ",\1");
+	if (host)
+		buffer_printf(out, "host=%s\1port=%u\1", host, port);
+	buffer_append_str(out, "auth=Bearer ");
+	buffer_append_str(out, token);
+	buffer_append_str(out, "\1\1");
+}
+
+void xoauth2_format(const char *user, const char *token, struct buffer *out)
+{
+	buffer_append_str(out, "user=");
+	buffer_append_str(out, user);
+	buffer_append_str(out, "\1auth=Bearer ");
+	buffer_append_str(out, token);
+	buffer_append_str(out, "\1\1");
 }
