@@ -6,7 +6,7 @@
 
 void authres_add(struct authres_method *m, const char *type, const char *name, const char *value)
 {
-	if (!value || !*value || m->n_properties == AUTHRES_PROPERTIES_MAX)
+	if (!value || !*value || strlen(value) > AUTHRES_VALUE_MAX || m->n_properties == AUTHRES_PROPERTIES_MAX)
 		return;
 	m->properties[m->n_properties++] =
 		(struct authres_property) { slice_from(type), slice_from(name), slice_from(value) };

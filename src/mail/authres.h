@@ -13,6 +13,7 @@
 
 #define AUTHRES_PROPERTIES_MAX 8u
 #define AUTHRES_METHODS_MAX 64u
+#define AUTHRES_VALUE_MAX 500u /* octets of a value that is written: longer ones would not fit into a line (RFC 5322 section 2.1.1) */
 
 struct authres_property {
 	struct slice type, name; /* "smtp", "mailfrom" */
@@ -25,7 +26,7 @@ struct authres_method {
 	unsigned n_properties;
 	struct authres_property properties[AUTHRES_PROPERTIES_MAX];
 };
-/* Adds a property if there is room and the value isn't empty. */
+/* Adds a property if there is room and the value is neither empty nor too long. */
 void authres_add(struct authres_method *m, const char *type, const char *name, const char *value);
 
 /* Appends the value, "mx.example.org; spf=pass ...", folded, without the field's name and the last CRLF: what ARC

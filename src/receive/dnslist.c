@@ -264,6 +264,17 @@ static int is_trustworthy(struct question *q)
 	return atomic_load(&state->health) <= HEALTH_GOOD;
 }
 
+/* What a list says stands in replies, events and header fields: as plain text. NULL: no memory. */
+static const char *plain(struct slice text, struct arena *a)
+{
+	char *copy = arena_slice(a, text);
+
+	for (char *p = copy; p && *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	return copy;
+}
+
 static int ask_list(struct question *q)
 {
 	const struct list_config *c = &q->lists->config[q->list];
@@ -286,7 +297,7 @@ static int ask_list(struct question *q)
 	q->found.weight = c->weight;
 	r = dns_query(q->resolver, name, DNS_TXT, q->deadline, q->arena, &text);
 	if (r == 0 && text.n_records) {
-		q->found.text = arena_slice(q->arena, text.records[0].data);
+		q->found.text = plain(text.records[0].data, q->arena);
 		r = q->found.text ? 0 : -ENOMEM;
 	}
 	return r;

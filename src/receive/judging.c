@@ -239,10 +239,10 @@ int judging_hold(struct judging *j, struct slice data, bool *ret_begun)
 	if (r < 0)
 		return r;
 	end = find_end(j);
-	/* Without an end in sight it is no header section, or one that is refused. */
-	if (end == 0 && j->held.len - j->own <= session_limits(j->session)->header_size)
-		return 0;
-	r = let_go(j, end ? end : j->held.len);
+	/* What comes behind could still be taken for a field of ours, by a reader who passes over lines that are no fields. */
+	if (end == 0)
+		return j->held.len - j->own <= session_limits(j->session)->header_size ? 0 : ERROR_HEADER_TOO_LARGE;
+	r = let_go(j, end);
 	*ret_begun = r >= 0;
 	return r;
 }

@@ -17,7 +17,6 @@
 
 /* The sink's own errors, beside those of the spool. */
 #define ERROR_LOOP (-ELOOP)
-#define ERROR_HEADER_TOO_LARGE (-EMSGSIZE)
 #define ERROR_SOLICITING (-EPERM)
 
 /* --- begin and end ----------------------------------------------------------------------------------- */

@@ -74,6 +74,7 @@ void transaction_is_binary(struct transaction *t);
  * be one too many; -ENOMEM. */
 int transaction_count_domain(struct transaction *t, const struct address *address);
 
+#define ERROR_HEADER_TOO_LARGE (-EMSGSIZE) /* of those who take the content apart */
 /* Puts octets of the message behind what is stored of it, past the signature if there is to be one. What the spool says. */
 int transaction_store(struct transaction *t, struct slice data);
 /* 0 or what the spool says. */

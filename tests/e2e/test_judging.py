@@ -108,6 +108,23 @@ def identity_of(reply):
     return re.search(r"queued as (\S+)", reply[1]).group(1)
 
 
+def test_forged_results_are_not_hidden_behind_a_header_section_without_end(place):
+    server = start(place, limits={"header_size": "8K"})
+    # The second line ends the section for one reader; another passes over it, and would find our field far below.
+    data = b"Subject: x\r\nno field\r\n" + b"X-Fill: " + b"x" * 900 + b"\r\n"
+    data += b"".join(b"X-Fill: " + b"x" * 900 + b"\r\n" for _ in range(500))
+    data += b"Authentication-Results: mx.example.org; dmarc=pass\r\nFrom: a@pass.example\r\n\r\nhello\r\n"
+    assert one(server, data=data)[1].startswith("552 5.3.4")
+
+
+def test_two_from_fields_do_not_get_past_a_policy(place):
+    server = start(place, identity={"dmarc": "enforce"})
+    data = b"From: a@pass.example\r\nFrom: ceo@reject.example\r\nSubject: x\r\n\r\nhello\r\n"
+    assert one(server, data=data)[1].startswith("550 5.7.26")
+    data = b"From: ceo@reject.example\r\nno field\r\nSubject: x\r\n\r\nhello\r\n"
+    assert one(server, data=data)[1].startswith("550 5.7.26")
+
+
 # --- SPF -----------------------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,21 @@ static void test_forged_fields_are_taken_out(void **state)
 	buffer_done(&out);
 }
 
+static void test_what_fits_into_no_line_is_left_out(void **state)
+{
+	struct authres_method m = { .method = SLICE("dkim"), .result = SLICE("pass") };
+	struct buffer out = { 0 };
+	char long_one[2001];
+
+	memset(long_one, 'a', sizeof(long_one) - 1);
+	long_one[sizeof(long_one) - 1] = '\0';
+	authres_add(&m, "header", "i", long_one);
+	authres_add(&m, "header", "d", "a.example");
+	authres_format("mx.example.org", &m, 1, &out);
+	assert_string_equal(out.data, "Authentication-Results: mx.example.org;\r\n\tdkim=pass header.d=a.example\r\n");
+	buffer_done(&out);
+}
+
 static void test_no_way_of_writing_hides_our_name(void **state)
 {
 	static const struct {
@@ -184,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_the_examples_of_the_standard),
 		cmocka_unit_test(test_forged_fields_are_taken_out),
 		cmocka_unit_test(test_no_way_of_writing_hides_our_name),
+		cmocka_unit_test(test_what_fits_into_no_line_is_left_out),
 		cmocka_unit_test(test_iprev),
 	};
 

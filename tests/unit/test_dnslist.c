@@ -49,7 +49,7 @@ static void other_filters_are_refused(void **state)
 static const char zone_text[] =
 	"2.0.0.127.bl.example. 60 IN A 127.0.0.2\n"
 	"7.2.0.192.bl.example. 60 IN A 127.0.0.3\n"
-	"7.2.0.192.bl.example. 60 IN TXT \"because \" \"of that\"\n"
+	"7.2.0.192.bl.example. 60 IN TXT \"because \" \"of\\013\\010that \\233\"\n"
 	"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example. 60 IN A 127.0.0.2\n"
 	"8.2.0.192.bl.example. 60 IN A 127.0.0.1\n"
 	"9.2.0.192.bl.example. 60 IN A 192.0.2.1\n"
@@ -165,7 +165,7 @@ static void hits_have_their_answer_weight_and_words(void **state)
 	assert_string_equal(s->hits[0].zone, "bl.example");
 	assert_int_equal(s->hits[0].weight, 2);
 	assert_int_equal(s->hits[0].answer.bytes[3], 3);
-	assert_string_equal(s->hits[0].text, "because of that");
+	assert_string_equal(s->hits[0].text, "because of??that ?");
 	assert_string_equal(s->hits[1].zone, "wl.example");
 	assert_null(s->hits[1].text);
 	assert_true(s->temporary); /* slow.example */
