@@ -358,9 +358,14 @@ static int carry_once(struct search *search, struct delivery *d)
 {
 	struct smtp_session *s = search->session;
 	bool fresh = !s->client;
-	int r;
+	int r = 0;
 
-	if (fresh && find_connection(search) < 0) {
+	if (fresh) {
+		slot_searches(s->slot, true);
+		r = find_connection(search);
+		slot_searches(s->slot, false);
+	}
+	if (r < 0) {
 		failure_spread(&search->failure, d);
 		return 0;
 	}

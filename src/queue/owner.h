@@ -70,6 +70,7 @@ struct slot {
 	struct delivery *given;   /* by the site, while it was idle */
 	struct delivery *current; /* in the courier's hands */
 	bool asked, ending;
+	bool searching;      /* slot_searches */
 	unsigned deliveries, successes;
 };
 

@@ -732,6 +732,12 @@ void owner_stop(struct home *h)
 {
 	for (struct hash_node *n = hash_walk(&h->sites, NULL); n; n = hash_walk(&h->sites, n))
 		end_idle_slots(container_of(n, struct site, node));
+	for (LIST_EACH(&h->slots, k)) {
+		struct slot *slot = container_of(k, struct slot, all);
+
+		if (slot->fiber && slot->searching)
+			fiber_cancel(slot->fiber);
+	}
 }
 
 void owner_cancel(struct home *h)

@@ -56,6 +56,9 @@ const struct slot_info *slot_info(const struct slot *s);
 int slot_next(struct slot *s, usec_t deadline, struct delivery **ret);
 /* Gives it back with its outcomes; never fails, doesn't wait for the disk. */
 void slot_done(struct slot *s, struct delivery *d);
+/* The courier is looking for a server that answers, and has said nothing yet about the delivery: a stop does not wait for
+ * that, and cancels its fiber. */
+void slot_searches(struct slot *s, bool searching);
 
 /* Set by deliver, called by queue in a fresh fiber of the site's owner; returns when the slot is finished. */
 struct courier {

@@ -332,6 +332,13 @@ static void look_at(struct home *h, struct slot *slot, struct delivery *d, struc
 	emit_attempt(h, slot, d, dr, &c);
 }
 
+void slot_searches(struct slot *slot, bool searching)
+{
+	slot->searching = searching;
+	if (searching && slot->site->home->stopping)
+		fiber_cancel(slot->fiber);
+}
+
 void slot_done(struct slot *slot, struct delivery *d)
 {
 	struct job *j = active_of(d)->job;

@@ -335,6 +335,20 @@ def test_a_stop_waits_for_a_delivery_that_is_under_way(pair):
     assert len(peer.messages) == 1
 
 
+def test_a_stop_does_not_wait_for_a_server_that_says_nothing(pair):
+    silent = threading.Event()
+    peer, server = pair({"CONNECT": lambda *_: silent.wait(60) and True}, deliver={"greeting_timeout": "60s"})
+    server.submit(SENDER, "bob@dest.example")
+    wait_for(lambda: peer.open_connections, what="a connection")
+    began = time.monotonic()
+    server.process.terminate()
+    assert server.ended() == 0 and time.monotonic() - began < 10 * harness.SLOW
+    silent.set()
+    server.start()
+    wait_for(lambda: len(peer.messages) == 1, 30, "the delivery")
+    is_empty(server)
+
+
 # --- the administrator ---------------------------------------------------------------------------------------------------------
 
 
