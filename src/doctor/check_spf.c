@@ -6,7 +6,7 @@
 struct sender {
 	struct checking *checking;
 	const struct doctor_address *address;
-	struct spf_result spf;
+	struct spf_result spf, helo; /* helo: of mail with the null reverse-path */
 	int result;
 };
 
@@ -26,6 +26,9 @@ static void look(void *item)
 				.time = world_wall(d->world) };
 
 	s->result = from ? spf_check(d->resolver, &in, NULL, d->deadline, d->arena, &s->spf) : -ENOMEM;
+	in.mail_from = "";
+	if (s->result >= 0 && s->address->ehlo)
+		s->result = spf_check(d->resolver, &in, NULL, d->deadline, d->arena, &s->helo);
 }
 
 static bool is_refused(const struct sender *s)
@@ -66,6 +69,24 @@ static void judge(struct checking *c, const struct sender *s, const char *mended
 	}
 }
 
+/* Bounces have no sender: then it is the name in EHLO that is checked (RFC 7208 section 2.4). It needs no record, but one that
+ * it has must not speak against us. */
+static void judge_helo(struct checking *c, const struct sender *s)
+{
+	const char *name = s->address->ehlo;
+	char ip[IP_TEXT];
+	struct doctor_finding *f;
+
+	if (s->helo.word != SPF_FAIL && s->helo.word != SPF_SOFTFAIL && s->helo.word != SPF_PERMERROR)
+		return;
+	if (slice_ieq_str(slice_from(name), c->doctor->in->domain)) /* judged already */
+		return;
+	f = say(c, name, DOCTOR_RED, "bounces from %s: %s for the name in EHLO: %s", ip_format(&s->address->ip, ip),
+		spf_word_text(s->helo.word), s->helo.reason);
+	f->advice = "Let the record of this name allow its own addresses, or take it away.";
+	f->publish = txt_line(c, name, "v=spf1 a -all");
+}
+
 /* Does some term let everybody pass? */
 static bool lets_all_pass(struct slice record)
 {
@@ -96,6 +117,8 @@ static int judge_record(struct checking *c, struct slice record, struct sender *
 	mended = txt_line(c, in->domain, text(c, "v=spf1%s%.*s", terms(c, all, n, true), SLICE_ARG(slice_skip(record, 6))));
 	for (unsigned i = 0; i < n; i++)
 		judge(c, &all[i], mended);
+	for (unsigned i = 0; i < n; i++)
+		judge_helo(c, &all[i]);
 	return 0;
 }
 

@@ -159,6 +159,11 @@ FAULTS = {
     ),
     "SPF lets all pass": (change("spf", 'example.org. TXT "v=spf1 +all"'), {("spf", "example.org"): "red"}, "spf"),
     "SPF is broken": (change("spf", 'example.org. TXT "v=spf1 ipv4:192.0.2.1"'), {("spf", IP): "red", ("spf", IP6): "red"}, False),
+    "SPF of the name in EHLO": (
+        change("helo", 'mx.example.org. TXT "v=spf1 -all"'),
+        {("spf", "mx.example.org"): "red"},
+        "helo",
+    ),
     "no key record": (drop("dkim"), {("dkim", "s1._domainkey.example.org"): "red"}, True),
     "another key": (
         change("dkim", 's1._domainkey.example.org. TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="'),
@@ -458,6 +463,23 @@ def test_no_list_that_works_makes_nothing_green(domain):
     del domain.records["list"]
     domain.ask("--list", "gone.example")
     assert [r["state"] for r in domain.all["checks"] if r["check"] == "lists"] == ["unknown", "unknown"]
+
+
+def test_a_domain_that_takes_no_mail_and_one_without_mx(domain):
+    """RFC 7505; RFC 5321 section 5.1."""
+    domain.records = {"mx": "none.example. MX 0 .", "a": f"plain.example. A {IP}"}
+    domain.ask(domain="none.example", config=False)
+    rows = {r["check"]: r for r in domain.all["checks"]}
+    assert rows["mx"]["state"] == "green" and "null MX" in rows["mx"]["found"]
+    assert rows["mta-sts"]["state"] == rows["dane"]["state"] == "skipped"
+    domain.config["domains"]["none.example"] = domain.config["domains"]["example.org"]
+    domain.ask(domain="none.example")
+    row = next(r for r in domain.all["checks"] if r["check"] == "mx")
+    assert (row["state"], row["publish"]) == ("red", "none.example. IN MX 10 mx.example.org.\n")
+    domain.ask(domain="plain.example", config=False)
+    rows = [r for r in domain.all["checks"] if r["check"] == "mx"]
+    assert [(r["subject"], r["state"]) for r in rows] == [("plain.example", "yellow"), ("plain.example", "green")]
+    assert rows[0]["publish"] == "plain.example. IN MX 10 plain.example.\n"
 
 
 def test_usage(domain):
