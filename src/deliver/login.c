@@ -174,9 +174,11 @@ static int do_step(struct sasl_exchange *s, const char *challenge)
 	r = world_offload(x->client->deliverer->world, step, s);
 	if (r == GSASL_OK || r == GSASL_NEEDS_MORE)
 		return r;
+	if (r < 0 || r == GSASL_MALLOC_ERROR)
+		return login_lost(x, -ENOMEM);
 	return login_fail(x, -EPROTO, arena_printf(x->scratch, "logging in to %s as %s by %s failed: %s",
 						   remote_name(&x->client->remote, x->scratch), user ? user : "nobody", x->name,
-						   r < 0 ? "out of memory" : gsasl_strerror(r)));
+						   gsasl_strerror(r)));
 }
 
 static void drop_answer(struct sasl_exchange *s)

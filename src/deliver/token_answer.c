@@ -1,10 +1,10 @@
 #include "deliver/token_answer.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "smtp/bearer.h"
 
 #define LIFETIME_MAX ((double) 366 * 86400)
@@ -99,16 +99,13 @@ static int read_token(const json_t *o, struct token_answer *ret)
 
 int token_answer_parse(struct slice body, long status, struct token_answer *ret)
 {
-	json_error_t error = { .line = 0 };
-	json_t *o = json_loadb(body.data ? body.data : "", body.len, 0, &error);
 	struct token_answer a = { .lifetime = 0 };
-	enum json_error_code code = o ? json_error_unknown : json_error_code(&error);
-	int r;
+	json_t *o = NULL;
+	int r = json_parse(body, 0, NULL, &o);
 
-	/* jansson doesn't always say so. */
-	if (!o && body.len > 0 && (code == json_error_out_of_memory || code == json_error_unknown)) {
+	if (r == -ENOMEM) {
 		*ret = a;
-		return -ENOMEM;
+		return r;
 	}
 	if (status != 200 || json_object_get(o, "error")) {
 		r = read_refusal(o, status, &a);
@@ -127,11 +124,15 @@ int token_answer_parse(struct slice body, long status, struct token_answer *ret)
 
 void bearer_error_describe(struct slice json, char out[static TOKEN_WHY])
 {
-	json_t *o = json_loadb(json.data ? json.data : "", json.len, 0, NULL);
 	char status[200], scope[200];
-	const char *s = show(o, "status", status), *wanted = show(o, "scope", scope);
+	const char *s, *wanted;
+	json_t *o = NULL;
 
 	out[0] = '\0';
+	if (json_parse(json, 0, NULL, &o) < 0)
+		return;
+	s = show(o, "status", status);
+	wanted = show(o, "scope", scope);
 	if (s || wanted)
 		(void) snprintf(out, TOKEN_WHY, "%.100s%s%.200s", s ? s : "", !wanted ? "" : s ? ", scope " : "scope ", wanted ? wanted : "");
 	json_decref(o);

@@ -24,7 +24,7 @@ struct account {
 	unsigned failures;
 	usec_t retry_at;
 	int error;
-	char why[TOKEN_WHY + 100];
+	char why[TOKEN_WHY];
 	/* of the refresh token; the fetch alone touches it */
 	char *seen;    /* what the file had */
 	char *renewed; /* what came instead, and could not be written; or NULL */
@@ -273,18 +273,17 @@ static usec_t rest_of(int error, unsigned failures)
 	return MIN(first << MIN(failures - 1, 10u), most);
 }
 
-/* With the lock. True: this is news. */
+/* With the lock. True: this is news. Want of memory is our own trouble, for which the endpoint need not rest. */
 static bool note_failure(struct account *a, const struct fetch *f, int error, usec_t t)
 {
-	char why[sizeof(a->why)];
-	bool news;
+	bool news = a->failures == 0 || strcmp(f->answer.why, a->why) != 0;
 
-	(void) snprintf(why, sizeof(why), "%s", error == -ENOMEM ? "out of memory" : f->answer.why);
-	news = a->failures == 0 || strcmp(why, a->why) != 0;
-	memcpy(a->why, why, sizeof(why));
 	a->error = error;
+	if (error == -ENOMEM)
+		return false;
+	(void) snprintf(a->why, sizeof(a->why), "%s", f->answer.why);
 	a->failures++;
-	a->retry_at = t + (error == -ENOMEM ? USEC_SEC : rest_of(error, a->failures));
+	a->retry_at = t + rest_of(error, a->failures);
 	return news;
 }
 

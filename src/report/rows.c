@@ -1,7 +1,7 @@
 #include "report/rows.h"
 
+#include "base/json.h"
 #include "identity/tags.h"
-#include "report/json.h"
 
 #define TEXT_MAX 255u        /* octets of names and words; further ones are cut */
 #define POLICY_TEXT_MAX 8192u /* of lists of hosts and records */
@@ -173,7 +173,7 @@ static bool get(const json_t *o, const char *key, struct arena *a, const char **
 
 static int parse(const char *text, json_t **ret)
 {
-	return report_json_parse(slice_from(text), 0, NULL, ret);
+	return json_parse(slice_from(text), 0, NULL, ret);
 }
 
 static bool read_signatures(const json_t *list, struct arena *a, struct dmarc_report_row *row)

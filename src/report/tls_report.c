@@ -1,6 +1,6 @@
 #include "report/tls_report.h"
 
-#include "report/json.h"
+#include "base/json.h"
 
 #define POLICIES_MAX 1000u
 #define DETAILS_MAX 100000u /* of one policy */
@@ -237,7 +237,7 @@ int tls_report_read(struct slice json, struct arena *a, struct tls_report *ret, 
 	struct tls_report report = { 0 };
 	json_error_t error = { 0 };
 	json_t *o;
-	int r = report_json_parse(json, JSON_REJECT_DUPLICATES, &error, &o);
+	int r = json_parse(json, JSON_REJECT_DUPLICATES, &error, &o);
 
 	*ret_why = NULL;
 	if (r == -EBADMSG) {

@@ -1,10 +1,10 @@
 #include "users/oauth.h"
 
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/time.h"
 #include "world/https.h"
 
@@ -70,11 +70,13 @@ static bool has_word(const char *words, const char *word)
 
 int introspection_parse(struct slice json, const struct users_oauth_config *config, char **ret_user, uint64_t *ret_expires)
 {
-	json_t *answer = json_loadb(json.data, json.len, JSON_REJECT_DUPLICATES, NULL), *active, *expires;
+	json_t *answer = NULL, *active, *expires;
 	const char *user, *scope;
 	char *copy = NULL;
-	int r = 0;
+	int r = json_parse(json, JSON_REJECT_DUPLICATES, NULL, &answer);
 
+	if (r < 0)
+		return r == -ENOMEM ? r : -EPROTO;
 	active = json_object_get(answer, "active");
 	user = json_string_value(json_object_get(answer, config->user_claim));
 	scope = json_string_value(json_object_get(answer, "scope"));

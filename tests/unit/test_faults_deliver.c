@@ -1,6 +1,6 @@
-/* The way out, each of whose allocations and connections fails once, by LMTP and by SMTP with STARTTLS: what is called
- * delivered was taken by the peer, once; what was not taken waits, and is never returned for want of memory of ours, nor
- * sent in the clear, nor is the site said not to work. The slot, the spool and the router are stand-ins. */
+/* The way out, each of whose allocations and connections fails once, by LMTP, by SMTP with STARTTLS, and at a relay that wants a
+ * token: what is called delivered was taken by the peer, once; what was not taken waits, and is never returned for want of
+ * memory of ours, nor sent in the clear, nor is the site said not to work. The slot, the spool and the router are stand-ins. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,12 +8,14 @@
 
 #include <cmocka.h>
 
-#include "deliver/deliver.h"
+#include "deliver/deliverer.h"
+#include "deliver/tokens.h"
 #include "route/health.h"
 #include "faults/faults.h"
 #include "smtp/line.h"
 #include "unit/certificate.h"
 #include "world/fiber.h"
+#include "world/file.h"
 #include "world/sim.h"
 #include "unit/policy_stand_in.h"
 
@@ -123,11 +125,27 @@ bool route_is_own_address(struct router *r, const struct ip *ip, uint16_t port)
 	return false;
 }
 
+/* --- the endpoint for tokens: gives another one each time, by which the peer knows us ------------------------------- */
+
+static const struct relay_oauth account = {
+	.token_url = "https://token.example/", .grant = GRANT_REFRESH_TOKEN, .client_id = "us", .client_secret = "secret",
+	.refresh_token_file = "/refresh", .scope = "mail", .timeout = USEC_SEC,
+};
+static const struct relay relay = { .name = "relay", .tls = TLS_REQUIRED, .user = "us@client.example", .oauth = &account };
+
+static int give_token(struct https_post *p)
+{
+	p->status = 200;
+	buffer_append_str(&p->answer, "{\"access_token\":\"abc\",\"expires_in\":5,\"refresh_token\":\"");
+	buffer_append_str(&p->answer, memmem(p->form.data, p->form.len, "=odd", 4) ? "even\"}" : "odd\"}");
+	return buffer_error(&p->answer);
+}
+
 /* --- the peer: takes everything and remembers it --------------------------------------------------------------- */
 
 struct manner {
 	const char *name;
-	bool lmtp, chunking, race;
+	bool lmtp, chunking, race, token;
 	enum tls_policy tls;
 	uint64_t least; /* allocations that there must be */
 };
@@ -159,7 +177,7 @@ struct peer {
 	struct scene *scene;
 	struct stream *stream;
 	struct line_reader reader;
-	bool encrypted;
+	bool encrypted, known;
 	unsigned number, n_recipients;
 };
 
@@ -238,6 +256,8 @@ static void say_hello(struct peer *p)
 		answer(p, "250-CHUNKING\r\n250-PIPELINING");
 	if (!m->lmtp && !p->encrypted)
 		answer(p, "250-STARTTLS");
+	if (m->token)
+		answer(p, "250-AUTH XOAUTH2");
 	answer(p, "250 8BITMIME");
 }
 
@@ -248,7 +268,12 @@ static bool serve_line(struct peer *p, struct slice line)
 		say_hello(p);
 	} else if (slice_eq_str(line, "STARTTLS")) {
 		return shake_hands(p);
+	} else if (slice_istarts(line, "AUTH XOAUTH2 ")) {
+		/* user=us@client.example^Aauth=Bearer abc^A^A */
+		p->known = slice_eq_str(line, "AUTH XOAUTH2 dXNlcj11c0BjbGllbnQuZXhhbXBsZQFhdXRoPUJlYXJlciBhYmMBAQ==");
+		answer(p, p->known ? "235 2.7.0 ok" : "535 5.7.8 no");
 	} else if (slice_istarts(line, "MAIL FROM:<m")) {
+		faults_check(p->known == p->scene->manner->token);
 		p->number = (unsigned) atoi(line.data + strlen("MAIL FROM:<m"));
 		p->n_recipients = 0;
 		answer(p, "250 2.1.0 ok");
@@ -280,7 +305,7 @@ static void server_main(void *arg)
 
 		assert_int_equal(stream_new(t, &from, &p.stream), 0);
 		line_reader_init(&p.reader, p.stream);
-		p.encrypted = false;
+		p.encrypted = p.known = false;
 		answer(&p, "220 hello");
 		while (smtp_read_line(&p.reader, 2000, now() + 10 * USEC_MIN, &line) == 0 && serve_line(&p, line))
 			;
@@ -413,6 +438,12 @@ static void open_scene(struct scene *s)
 	s->hop = (struct hop) { .kind = s->manner->lmtp ? HOP_LMTP : HOP_MX, .tls = s->manner->tls };
 	if (s->manner->lmtp)
 		s->hop.lmtp = at;
+	if (s->manner->token) {
+		s->hop = (struct hop) { .kind = HOP_RELAY, .relay = &relay };
+		tokens_free(s->deliverer->tokens);
+		assert_int_equal(tokens_new(s->client_world, NULL, give_token, &s->deliverer->tokens), 0);
+		assert_int_equal(file_write_atomically(s->client_world, "/refresh", SLICE("odd\n"), 0600), 0);
+	}
 	s->host = (struct target_host) { .name = "mx.server.example", .ip = at.ip, .port = 25, .preference = 10 };
 	s->target = (struct target) { .status = TARGET_OK, .site = "mx:server.example", .domain = "server.example", .n_hosts = 1, .hosts = &s->host };
 	fake.race = s->manner->race;
@@ -452,6 +483,7 @@ static const struct manner manners[] = {
 	{ .name = "LMTP", .lmtp = true, .tls = TLS_NONE, .least = 8 },
 	{ .name = "SMTP, TLS wherever it is offered", .tls = TLS_MAY, .least = 8 },
 	{ .name = "SMTP, TLS required, BDAT", .tls = TLS_REQUIRED, .chunking = true, .least = 8 },
+	{ .name = "SMTP, TLS required, a token", .tls = TLS_REQUIRED, .token = true, .least = 30 },
 	{ .name = "SMTP, a race", .tls = TLS_REQUIRED, .race = true, .least = 8 },
 };
 

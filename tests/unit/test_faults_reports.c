@@ -29,7 +29,7 @@ static uint64_t counts[] = { 7, 2, 1 };
 static const char policy[] = "{\"domain\":\"a.example\",\"p\":\"none\",\"sp\":\"none\",\"np\":\"none\",\"adkim\":\"r\",\"aspf\":\"r\",\"fo\":\"0\","
 			     "\"testing\":\"n\",\"rua\":\"mailto:d@a.example\"}";
 
-/* Each allocation with all that follow. One alone, inside of jansson 2.14, may spoil the heap (src/report/json.h). */
+/* Each allocation with all that follow. One alone, inside of jansson 2.14, may spoil the heap (src/base/json.h). */
 static void walk(const char *name, void (*scenario)(void *context), void *context, uint64_t least)
 {
 	assert_true(faults_enough(faults_walk(&(struct faults_walk) { .name = name, .scenario = scenario, .context = context }), least));

@@ -9,4 +9,4 @@
 
 /* flags: of json_loadb. *ret is the caller's. -EBADMSG: it is none; error (may be NULL) says where. -ENOMEM. On a worker or
  * another deep stack. */
-int report_json_parse(struct slice text, size_t flags, json_error_t *error, json_t **ret);
+int json_parse(struct slice text, size_t flags, json_error_t *error, json_t **ret);

@@ -1,4 +1,4 @@
-#include "report/json.h"
+#include "base/json.h"
 
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@ static bool is_room(struct slice text)
 	return p;
 }
 
-int report_json_parse(struct slice text, size_t flags, json_error_t *error, json_t **ret)
+int json_parse(struct slice text, size_t flags, json_error_t *error, json_t **ret)
 {
 	const char *data = text.data ? text.data : "";
 	json_t *o, *again;
