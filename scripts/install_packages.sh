@@ -39,6 +39,7 @@ msmtp|cmd:msmtp
 curl|cmd:curl
 gsasl|cmd:gsasl
 dovecot-core|cmd:dovecot
+dovecot-submissiond|file:/usr/lib/dovecot/submission-login
 postgresql|file:/usr/lib/postgresql
 libnet-ssleay-perl|perl:Net::SSLeay
 openssl|cmd:openssl
