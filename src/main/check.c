@@ -44,6 +44,15 @@ static void check_tls(struct check *k)
 	why = NULL;
 	r = tls_client_context_new(k->world, &client, &out, &why);
 	complain(k, "deliver", r, why);
+	for (unsigned i = 0; i < k->config->deliver.n_certificates; i++) {
+		_cleanup_(tls_context_unrefp) struct tls_context *shown = NULL;
+
+		client.certificate = k->config->deliver.certificates[i].certificate;
+		client.key = k->config->deliver.certificates[i].key;
+		why = NULL;
+		r = tls_client_context_new(k->world, &client, &shown, &why);
+		complain(k, "relays", r, why);
+	}
 }
 
 static void check_dns(struct check *k)

@@ -439,6 +439,7 @@ OAUTH = {"token_url": "https://x.example/", "client_id": "x"}
         ({"user": "u", "password_file": "FILE", "mechanisms": ["EXTERNAL"]}, "EXTERNAL needs certificate"),
         ({"user": "u", "password_file": "FILE", "mechanisms": ["CRAM-MD5"]}, "is not known"),
         ({"certificate": "FILE"}, "both certificate and key"),
+        ({"certificate": "FILE", "key": "FILE"}, "secret: holds no certificate"),
     ],
 )
 def test_what_is_wrong_with_a_login_is_said(place, login, words):
