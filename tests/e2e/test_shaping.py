@@ -151,6 +151,18 @@ def test_what_was_learned_is_shown_and_survives_a_restart(net, place):
     wait_for(learned, what="the same after a restart")
 
 
+def test_a_receiver_that_was_overloaded_has_its_mail_soon(net):
+    """It took nothing, so one message a minute was only a guess."""
+    peer = net.host(1, answers={"MAIL": "451 4.3.2 overloaded, try again later"})
+    net.mx((10, 1))
+    server = net.server(queue={"retry": ["1s"]})
+    for i in range(100):
+        server.submit(SENDER, f"bob{i}@dest.example")
+    wait_for(lambda: any(r.get("interval", 0) >= 60000 for r in server.json("sites")), what="a pace that is guessed")
+    peer.answers = {}
+    all_arrived([peer], 100, 45)
+
+
 def test_a_damaged_file_of_what_was_learned_is_told_and_left_out(net, place):
     net.host(1)
     net.mx((10, 1))
