@@ -179,6 +179,8 @@ static int add_rung(const struct explain *e, const struct hop *hop, bool first, 
 		return add_target(e, hop, domain, rung, view);
 	case HOP_LMTP:
 		return hop->lmtp.kind == ENDPOINT_UNIX ? 0 : add_target(e, hop, domain, rung, view);
+	case HOP_ATRN:
+		return add_target(e, hop, domain, rung, view);
 	case HOP_PIPE:
 		json_set_text(rung, "user", hop->pipe->user);
 		return 0;

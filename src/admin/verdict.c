@@ -76,6 +76,8 @@ static void say_next(struct rung_view *v, const struct hop *hop, unsigned troubl
 		say(v, "bounces", "this rung refuses the mail");
 	else if (hop->kind == HOP_HOLD)
 		say(v, "next", "mail is kept here until somebody releases it");
+	else if (hop->kind == HOP_ATRN)
+		say(v, "next", "mail waits here until the customer picks it up (ATRN)");
 	else if (hop->kind == HOP_DISCARD)
 		say(v, "next", "mail is thrown away here");
 	else if (troubles)

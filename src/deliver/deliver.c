@@ -10,6 +10,7 @@
 #include "deliver/login_notes.h"
 #include "deliver/maildir.h"
 #include "deliver/pipe.h"
+#include "deliver/smtp_reversed.h"
 #include "deliver/smtp_session.h"
 #include "deliver/tokens.h"
 
@@ -206,7 +207,17 @@ static void courier_run(struct courier *c, struct slot *slot)
 	case HOP_REJECT:
 		run_verdict(settings, slot);
 		break;
+	case HOP_ATRN: /* who picks the mail up brings the connection: courier_reversed */
+		break;
 	}
+}
+
+static void courier_reversed(struct courier *c, struct stream *stream, const char *tls, struct slot *(*next)(void *context), void *context)
+{
+	struct deliverer *d = container_of(c, struct deliverer, courier);
+	_cleanup_(deliver_settings_unrefp) struct deliver_settings *settings = deliverer_settings(d);
+
+	smtp_reversed_run(d, settings, stream, tls, next, context);
 }
 
 static void courier_blocked(struct courier *c, const char *site, const char *source)
@@ -228,6 +239,7 @@ int deliverer_new(struct world *w, const struct log *log, const struct event_sin
 		return -ENOMEM;
 	d->courier.run = courier_run;
 	d->courier.blocked = courier_blocked;
+	d->courier.reversed = courier_reversed;
 	d->world = w;
 	d->log = log;
 	d->events = events;

@@ -124,6 +124,8 @@ static int connect_peer(struct opening *o)
 	c->remote.source = dial_source_text(&t, c->arena);
 	if (p->connected && *p->connected) {
 		c->stream = TAKE_PTR(*p->connected);
+		c->encrypted = p->protected_by != NULL;
+		c->remote.tls = p->protected_by;
 	} else {
 		r = dial(c->deliverer, &t, smtp_client_deadline(c, c->settings->config.connect_timeout), o->scratch, &c->stream, &why);
 		if (r < 0) {

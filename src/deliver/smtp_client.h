@@ -23,6 +23,7 @@ struct smtp_peer {
 	const struct relay *login; /* by what it says (relay_has_login); NULL: none */
 	struct ip from;              /* our own address; family 0: any */
 	const struct source *source; /* whose it is, with its name and proxy; NULL: none was asked for */
+	const char *protected_by;    /* TLS protects the connection already: this; or NULL */
 	struct stream **connected;   /* a connection to it that stands already: whoever opens first takes it; or NULL */
 	usec_t until;                /* of the attempt as a whole; 0: no limit */
 };

@@ -120,6 +120,8 @@ static int read_sections(struct config_reader *reader, struct world *w, const st
 	if (r < 0)
 		return r;
 	r = config_read_listen(reader, w, c);
+	if (r >= 0)
+		r = config_read_atrn(reader, c);
 	if (r < 0)
 		return r;
 	r = config_find_own_addresses(reader, w, c);

@@ -20,7 +20,7 @@
 struct config_raw {
 	const struct config_node *include, *tls, *certificates, *listen, *domains, *relays, *routes;
 	const struct config_node *sources, *source, *source6;
-	const struct config_node *auth_backends, *auth_senders, *auth_certificates;
+	const struct config_node *auth_backends, *auth_senders, *auth_certificates, *atrn;
 	const struct config_node *sign;
 	const struct config_node *replies, *gate, *lists, *helo, *rate, *concurrent;
 	const struct config_node *shaping_providers, *shaping_sites;

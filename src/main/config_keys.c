@@ -96,6 +96,12 @@ const struct config_key config_keys[] = {
 	{ "etrn.clients", CONFIG_TYPE_CIDRS, LIST_AT(TOP, receive.etrn_clients, receive.n_etrn_clients),
 	  .doc = "who may ask beside the trusted clients" },
 
+	{ "atrn", CONFIG_TYPE_LIST, AT(TOP, raw.atrn),
+	  .doc = "customers who pick up their waiting mail by ATRN (RFC 2645, docs/ON_DEMAND.md), on listeners that offer it" },
+	{ "atrn[].user", CONFIG_TYPE_STRING, AT(struct receive_customer, user), .required = true, .doc = "as whom the customer logs in" },
+	{ "atrn[].domains", CONFIG_TYPE_STRINGS, LIST_AT(struct receive_customer, domains, n_domains), .required = true,
+	  .doc = "whose mail is his to pick up; a route with via: [atrn] keeps it for him" },
+
 	{ "listen[].auth", CONFIG_TYPE_NODE, AT(struct listen_section, auth),
 	  .doc = "true: clients may log in here (AUTH); absent: where the role is submission and auth says who the users are" },
 	{ "listen[].auth_without_tls", CONFIG_TYPE_BOOL, AT(struct listen_section, auth_without_tls), .fallback = "false",

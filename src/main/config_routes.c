@@ -108,8 +108,8 @@ static int read_relay_name(struct config_reader *reader, const struct config *c,
 /* "mx", "hold", "discard". */
 static int read_word(struct config_reader *reader, const struct config_node *node, struct hop *hop)
 {
-	static const char *const words[] = { "mx", "hold", "discard" };
-	static const enum hop_kind kinds[] = { HOP_MX, HOP_HOLD, HOP_DISCARD };
+	static const char *const words[] = { "mx", "hold", "discard", "atrn" };
+	static const enum hop_kind kinds[] = { HOP_MX, HOP_HOLD, HOP_DISCARD, HOP_ATRN };
 	char suggestion[128], shown[96];
 
 	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
@@ -121,7 +121,7 @@ static int read_word(struct config_reader *reader, const struct config_node *nod
 		return config_read_mailbox(reader, node, hop);
 	config_suggest(node->text, words, ARRAY_LEN(words), suggestion);
 	config_error(reader->errors, &node->mark,
-		     "via: expected mx, hold, discard, or a map with host, srv, relay, lmtp, maildir, pipe or reject, found \"%s\"%s",
+		     "via: expected mx, hold, discard, atrn, or a map with host, srv, relay, lmtp, maildir, pipe or reject, found \"%s\"%s",
 		     slice_escape(node->text, shown, sizeof(shown)), suggestion);
 	return -EINVAL;
 }

@@ -11,6 +11,7 @@ int config_read_tls(struct config_reader *reader, const struct config_node *root
 int config_read_listen(struct config_reader *reader, struct world *w, struct config *c);
 /* After the listeners: route.own_addresses. */
 int config_find_own_addresses(struct config_reader *reader, struct world *w, struct config *c);
+int config_read_atrn(struct config_reader *reader, struct config *c);
 int config_read_domains(struct config_reader *reader, struct config *c);
 int config_read_sources(struct config_reader *reader, struct world *w, struct config *c); /* before the relays */
 int config_read_relays(struct config_reader *reader, struct world *w, struct config *c);

@@ -38,7 +38,7 @@ static void make_key(struct key *k, const struct hop *hop, struct slice domain)
 	uint8_t head[2] = { (uint8_t) hop->kind, (uint8_t) hop->tls };
 
 	*k = (struct key) { .len = 0 };
-	if (hop->kind == HOP_MX || hop->kind == HOP_MAILDIR) {
+	if (hop->kind == HOP_MX || hop->kind == HOP_MAILDIR || hop->kind == HOP_ATRN) {
 		domain = slice_head(domain, DOMAIN_MAX);
 		for (size_t i = 0; i < domain.len; i++)
 			k->data[i] = ascii_lower(domain.data[i]);

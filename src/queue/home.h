@@ -103,6 +103,7 @@ struct queue {
 	_Atomic(struct classifier *) classifier;
 	struct suppression *suppression;
 	struct held *held;
+	struct pickups *pickups;
 	struct queue_rules *old_rules; /* somebody may be reading them: freed at the end */
 	struct hash_key key;
 	uint32_t learned_sum; /* CRC-32C of the file of memory.h; 0: there is none */

@@ -43,6 +43,7 @@ struct job {
 	char *why;             /* with RECALLED, ESCAPED, PARKED and LATER: what the site's trouble is; or NULL */
 	uint8_t why_class;     /* its class */
 	uint8_t result;
+	uint8_t owner;         /* the home whose loop it was sent to */
 	uint8_t escapes;       /* WHEN_... for which a later rung of the ladder is used */
 	int8_t priority;       /* RFC 6710, or DEADLINE_PRIORITY */
 	bool canary;           /* tests whether the site's trouble is over */

@@ -44,6 +44,7 @@ struct site {
 	bool sweeping;       /* jobs are still to be sent home */
 	bool sorting;        /* and looked at, whether their mail is held */
 	bool held;           /* by its key (held.h) */
+	struct pickup *pickup; /* that serves it, and nobody else does; or NULL */
 	bool parked;         /* some home may have mail for it in a lot */
 	usec_t call_again;   /* what was called for a probe should have come by then */
 	unsigned slots;      /* alive */
@@ -89,6 +90,9 @@ void owner_cancel(struct home *h); /* the busy ones, too */
 void owner_free_all(struct home *h);
 /* An administrator wants it tried now. On the owner's loop. */
 void owner_kick(struct home *h, const char *site);
+/* A site that is picked up is here for as long as that lasts. On the loop of h. NULL: memory. */
+struct site *owner_open_pickup(struct home *h, struct path *path, struct pickup *p);
+void owner_close_pickup(struct site *s); /* its slot has ended; what is left goes home, and the site */
 /* The administrator's orders about held sites have changed. */
 void owner_look_at_held(struct home *h);
 /* The troubles (WHEN_...) from which a job escapes that arrives now. */
@@ -136,6 +140,9 @@ bool site_allows(const struct site *s, const struct slot *slot); /* may this slo
 /* A slot has ended: frees its place. */
 void site_slot_ended(struct site *s, struct slot *slot);
 int slot_start(struct site *s);
+/* A slot for the fiber that asks for it; until slot_give_back. NULL: memory. */
+struct slot *slot_lend(struct site *s);
+void slot_give_back(struct slot *slot);
 /* Makes the delivery of a job that was taken from the line; when that fails, the job goes home: NULL. */
 struct delivery *slot_fill(struct site *s, struct job *j);
 /* The next in the line that may go, as a delivery. NULL: there is none now. */

@@ -7,6 +7,7 @@
 #include "queue/home.h"
 #include "queue/note.h"
 #include "queue/owner.h"
+#include "queue/pickup.h"
 
 #define LAST_WORDS (10 * USEC_SEC) /* for what was cancelled to unwind */
 
@@ -78,6 +79,8 @@ int queue_new(struct world *w, const struct log *log, const struct event_sink *e
 	r = suppression_new(w, log, &q->suppression);
 	if (r >= 0)
 		r = held_new(&q->held);
+	if (r >= 0)
+		r = pickups_new(&q->pickups);
 	if (r < 0)
 		return r;
 	q->homes = calloc(n_loops, sizeof(*q->homes));
@@ -103,6 +106,7 @@ void queue_free(struct queue *q)
 	classifier_free(atomic_load(&q->classifier));
 	suppression_free(q->suppression);
 	held_free(q->held);
+	pickups_free(q->pickups);
 	for (struct queue_rules *o = q->old_rules, *next; o; o = next) {
 		next = o->next;
 		queue_rules_free(o);

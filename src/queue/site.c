@@ -4,6 +4,7 @@
 
 #include "queue/held.h"
 #include "queue/ladder.h"
+#include "queue/pickup.h"
 
 #define BACKOFF_CAP (30 * USEC_MIN)
 #define BACKOFF_CAP_LOCAL (2 * USEC_MIN)  /* a mailbox server comes back soon, and is near */
@@ -450,6 +451,11 @@ static bool begin_one(struct site *s)
 
 void site_pump(struct site *s)
 {
+	if (s->pickup) {
+		if (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->held)
+			(void) wake_idle(s);
+		return;
+	}
 	while (s->line.len > 0 && s->mode != SITE_BACKOFF && !s->held && !s->home->stopping) {
 		bool busy = s->slots - s->n_idle >= allowed_slots(s);
 
@@ -503,30 +509,6 @@ void site_slot_ended(struct site *s, struct slot *slot)
 }
 
 /* --- the owner's book ------------------------------------------------------------------------- */
-
-struct site *owner_find(struct home *h, const char *key)
-{
-	uint64_t hash = hash_bytes(&h->queue->key, key, strlen(key));
-
-	for (struct hash_node *n = hash_find(&h->sites, hash); n; n = hash_find_next(n)) {
-		struct site *s = container_of(n, struct site, node);
-
-		if (strcmp(path_site(s->path), key) == 0)
-			return s;
-	}
-	return NULL;
-}
-
-struct site *owner_find_for_path(struct home *h, const struct path *p)
-{
-	for (struct hash_node *n = hash_find(&h->sites, p->hash); n; n = hash_find_next(n)) {
-		struct site *s = container_of(n, struct site, node);
-
-		if (s->path == p || strcmp(path_site(s->path), path_site(p)) == 0)
-			return s;
-	}
-	return NULL;
-}
 
 static struct site *site_new(struct home *h, struct path *p)
 {
@@ -582,6 +564,11 @@ static void accept_job(struct home *h, struct job *j)
 	struct site *s = owner_find_for_path(h, j->path);
 	usec_t t = now();
 
+	/* Whoever picked it up has gone meanwhile. */
+	if (j->path->hop->kind == HOP_ATRN && !(s && s->pickup)) {
+		job_return(j, JOB_PARKED, CLASS_OTHER, PICKUP_REASON);
+		return;
+	}
 	if (!s)
 		s = site_new(h, j->path);
 	if (!s) {
@@ -618,13 +605,20 @@ static void arrive(struct post *p)
 {
 	struct job *j = container_of(p, struct job, post);
 
-	accept_job(&j->home->queue->homes[j->path->owner], j);
+	accept_job(&j->home->queue->homes[j->owner], j);
 }
 
 void owner_send(struct home *from, struct job *j)
 {
-	struct home *owner = &from->queue->homes[j->path->owner];
+	struct home *owner;
+	int at = (int) j->path->owner;
 
+	if (j->path->hop->kind == HOP_ATRN) {
+		at = pickups_owner(from->queue->pickups, path_site(j->path));
+		at = at < 0 ? (int) from->index : at; /* nobody picks it up: it will be parked */
+	}
+	j->owner = (uint8_t) at;
+	owner = &from->queue->homes[at];
 	if (owner == from) {
 		accept_job(owner, j);
 		return;
@@ -664,7 +658,26 @@ void owner_recall(struct job *j)
 		return;
 	j->recalling = true;
 	j->recall.run = recall_at_owner;
-	loop_post(j->home->queue->homes[j->path->owner].loop, &j->recall);
+	loop_post(j->home->queue->homes[j->owner].loop, &j->recall);
+}
+
+struct site *owner_open_pickup(struct home *h, struct path *path, struct pickup *p)
+{
+	struct site *s = site_new(h, path);
+
+	if (s)
+		s->pickup = p;
+	return s;
+}
+
+void owner_close_pickup(struct site *s)
+{
+	struct job *j;
+
+	s->pickup = NULL;
+	while ((j = site_take(s)))
+		job_return(j, JOB_PARKED, CLASS_OTHER, PICKUP_REASON);
+	site_free(s);
 }
 
 static usec_t site_needed_until(const struct site *s)
@@ -696,7 +709,7 @@ static void site_tick(struct site *s, usec_t t)
 	site_pump(s);
 	if (s->shape && s->line.len == 0)
 		shape_leave(s);
-	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF)
+	if (heap_node_linked(&s->timer) || s->slots > 0 || s->mode == SITE_BACKOFF || s->pickup)
 		return;
 	if (s->line.len == 0 && t >= deadline_after(site_needed_until(s), IDLE_KEPT))
 		site_free(s);
@@ -740,16 +753,6 @@ void owner_stop(struct home *h)
 	}
 }
 
-void owner_cancel(struct home *h)
-{
-	for (LIST_EACH(&h->slots, k)) {
-		struct slot *slot = container_of(k, struct slot, all);
-
-		if (slot->fiber)
-			fiber_cancel(slot->fiber);
-	}
-}
-
 void owner_free_all(struct home *h)
 {
 	struct hash_node *n;
@@ -775,19 +778,4 @@ void owner_look_at_held(struct home *h)
 			end_idle_slots(s);
 		site_set_timer(s, now());
 	}
-}
-
-const char *site_state(const struct site *s, usec_t t)
-{
-	if (s->held)
-		return "held";
-	if (s->mode == SITE_BACKOFF)
-		return "backing off";
-	if (s->mode == SITE_PROBING)
-		return "being probed";
-	if (s->cool && t < s->cool_until)
-		return s->cool & WHEN_BLOCKED ? "blocking us"
-		       : s->cool & WHEN_TLS   ? "without good TLS"
-					      : "throttling us";
-	return s->slots > 0 || s->line.len > 0 ? "open" : "idle";
 }

@@ -22,6 +22,7 @@
 #include "spool/spool.h"
 
 struct slot;
+struct stream;
 
 struct delivery_recipient {
 	unsigned index;      /* in the envelope */
@@ -65,4 +66,8 @@ struct courier {
 	void (*run)(struct courier *c, struct slot *s);
 	/* A reply means that the site blocks the source of ours that the outcome names. May be NULL. Doesn't wait. */
 	void (*blocked)(struct courier *c, const char *site, const char *source);
+	/* Carries mail over a connection that a client has opened and turned around (pickup.h): takes the stream, serves the slots
+	 * that next gives, one after the other, and ends when it gives NULL or the connection breaks. tls: what protects it, or
+	 * NULL. May be NULL. */
+	void (*reversed)(struct courier *c, struct stream *stream, const char *tls, struct slot *(*next)(void *context), void *context);
 };

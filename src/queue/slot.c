@@ -108,13 +108,10 @@ static void slot_has_asked(struct slot *slot)
 	slot->site->starting--;
 }
 
-static void slot_run(void *arg)
+void slot_give_back(struct slot *slot)
 {
-	struct slot *slot = arg;
 	struct site *s = slot->site;
-	struct courier *c = s->home->queue->courier;
 
-	c->run(c, slot);
 	if (slot->given && !slot->current)
 		slot->current = TAKE_PTR(slot->given);
 	if (slot->current) /* the courier ended in the middle: not tried */
@@ -128,6 +125,15 @@ static void slot_run(void *arg)
 	free(slot);
 }
 
+static void slot_run(void *arg)
+{
+	struct slot *slot = arg;
+	struct courier *c = slot->site->home->queue->courier;
+
+	c->run(c, slot);
+	slot_give_back(slot);
+}
+
 static unsigned per_connection(const struct site *s)
 {
 	unsigned all = queue_configuration(s->home->queue)->messages_per_connection;
@@ -137,13 +143,12 @@ static unsigned per_connection(const struct site *s)
 	return all > 0 ? all : PER_CONNECTION;
 }
 
-int slot_start(struct site *s)
+static struct slot *slot_new(struct site *s)
 {
 	struct slot *slot = calloc(1, sizeof(*slot));
-	int r;
 
 	if (!slot)
-		return -ENOMEM;
+		return NULL;
 	slot->site = s;
 	slot->path = path_ref(s->path);
 	slot->info = (struct slot_info){
@@ -153,19 +158,47 @@ int slot_start(struct site *s)
 		.domain = slot->path->target.domain,
 		.messages_per_connection = per_connection(s),
 	};
-	r = fiber_spawn("courier", slot_run, slot, &slot->fiber);
-	if (r < 0) {
-		path_unref(slot->path);
-		free(slot);
-		return r;
-	}
+	return slot;
+}
+
+static void slot_enter(struct slot *slot)
+{
+	struct site *s = slot->site;
+
 	if (s->shape)
 		shape_slot_started(s, slot);
 	list_append(&s->home->slots, &slot->all);
 	s->slots++;
 	s->starting++;
 	s->home->n_slots++;
+}
+
+int slot_start(struct site *s)
+{
+	struct slot *slot = slot_new(s);
+	int r;
+
+	if (!slot)
+		return -ENOMEM;
+	r = fiber_spawn("courier", slot_run, slot, &slot->fiber);
+	if (r < 0) {
+		path_unref(slot->path);
+		free(slot);
+		return r;
+	}
+	slot_enter(slot);
 	return 0;
+}
+
+struct slot *slot_lend(struct site *s)
+{
+	struct slot *slot = slot_new(s);
+
+	if (!slot)
+		return NULL;
+	slot->fiber = fiber_self();
+	slot_enter(slot);
+	return slot;
 }
 
 const struct slot_info *slot_info(const struct slot *s)
@@ -177,7 +210,7 @@ static bool is_used_up(const struct slot *slot)
 {
 	enum hop_kind kind = slot->path->hop->kind;
 
-	if (hop_is_mailbox(kind))
+	if (hop_is_mailbox(kind) || kind == HOP_ATRN)
 		return false;
 	if (slot->provider && slot->deliveries >= SHAPE_TURN && !list_empty(&slot->provider->starved))
 		return true;

@@ -29,6 +29,8 @@ static int offer(struct session *s)
 	if (auth_offer(s)) {
 		e.bits |= EXT_AUTH;
 		e.auth = s->mechanisms;
+	} else if (!s->user) {
+		e.bits &= ~(unsigned) EXT_ATRN; /* RFC 2645 section 5.1.1: both or neither */
 	}
 	extensions_format(&e, s->settings->config->hostname, NULL, &text);
 	if (buffer_error(&text) < 0)

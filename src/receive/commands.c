@@ -27,6 +27,7 @@ static const struct entry table[VERB_COUNT] = {
 	[VERB_NOOP] = { cmd_noop, DOES_NO_WORK, 0 },
 	[VERB_VRFY] = { cmd_vrfy, DOES_NO_WORK, 0 },
 	[VERB_EXPN] = { cmd_expn, DOES_NO_WORK, EXT_EXPN },
+	[VERB_ATRN] = { cmd_atrn, NEEDS_HELLO | DOES_NO_WORK, EXT_ATRN },
 	[VERB_ETRN] = { cmd_etrn, NEEDS_HELLO | DOES_NO_WORK, EXT_ETRN },
 	[VERB_XCLIENT] = { cmd_xclient, DOES_NO_WORK, EXT_XCLIENT },
 	[VERB_XFORWARD] = { cmd_xforward, DOES_NO_WORK, EXT_XFORWARD },

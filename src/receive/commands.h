@@ -19,6 +19,7 @@ int cmd_rset(struct session *s, const struct command *c);
 int cmd_noop(struct session *s, const struct command *c);
 int cmd_vrfy(struct session *s, const struct command *c);
 int cmd_expn(struct session *s, const struct command *c);
+int cmd_atrn(struct session *s, const struct command *c);
 int cmd_etrn(struct session *s, const struct command *c);
 int cmd_xclient(struct session *s, const struct command *c);
 int cmd_xforward(struct session *s, const struct command *c);

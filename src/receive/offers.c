@@ -17,6 +17,8 @@ unsigned offers_possible(enum listen_role role)
 	unsigned all = USUAL | EXT_BINARYMIME | EXT_REQUIRETLS | EXT_DELIVERBY | EXT_MT_PRIORITY | EXT_RRVS | EXT_NO_SOLICITING |
 		       EXT_VRFY | EXT_EXPN | EXT_HELP;
 
+	if (role != ROLE_LMTP)
+		all |= EXT_ATRN;
 	/* RFC 4865 section 4.2: on no other port. */
 	return role == ROLE_SUBMISSION ? all | EXT_FUTURERELEASE : all;
 }

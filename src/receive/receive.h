@@ -61,6 +61,12 @@ struct submission_config {
 	bool check_domains;     /* of senders and recipients, by the DNS */
 	bool hide_client;       /* no address and no name of the client in Received */
 };
+/* Whose mail waits here to be picked up, by which user (RFC 2645). */
+struct receive_customer {
+	const char *user;
+	const char *const *domains;
+	unsigned n_domains;
+};
 struct receive_listener {
 	struct endpoint address;
 	enum listen_role role;
@@ -93,6 +99,8 @@ struct receive_config {
 	unsigned n_etrn_domains;
 	const struct cidr *etrn_clients; /* by these, beside the trusted ones */
 	unsigned n_etrn_clients;
+	const struct receive_customer *customers;
+	unsigned n_customers;
 	bool has_tls;
 	struct tls_server_config tls;
 	const struct cidr *normalize; /* clients whose strange line ends are made CRLF */

@@ -22,6 +22,7 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_XFORWARDED] = { 250, { 2, 0, 0 }, "Noted for the next message" },
 	[REPLY_ETRN_NONE] = { 251, { 2, 0, 0 }, "No messages wait for %1" },
 	[REPLY_ETRN_STARTED] = { 253, { 2, 0, 0 }, "OK, %2 waiting messages for %1 are tried now" },
+	[REPLY_ATRN_TURNED] = { 250, { 2, 0, 0 }, "OK, you are the server now: greet" },
 	[REPLY_GOODBYE] = { 221, { 2, 0, 0 }, "Goodbye" },
 
 	[REPLY_LINE_DEFECT] = { 500, { 5, 5, 2 }, "The line holds %1; lines end with CR LF and hold no other control characters" },
@@ -41,6 +42,12 @@ static const struct reply replies[REPLY_COUNT] = {
 	[REPLY_ETRN_WHAT] = { 501, { 5, 5, 4 }, "ETRN needs the name of a domain, or @ and a domain for all below it" },
 	[REPLY_ETRN_REFUSED] = { 459, { 4, 7, 1 }, "Mail for %1 can't be asked for here" },
 	[REPLY_ETRN_FAILED] = { 458, { 4, 3, 0 }, "The queue can't be looked at for now; try again later" },
+	[REPLY_ATRN_WHAT] = { 501, { 5, 5, 4 }, "ATRN takes the names of domains, separated by commas, or nothing for all of yours" },
+	[REPLY_ATRN_LOGIN] = { 530, { 5, 7, 0 }, "Log in first; then ATRN gives you the mail of your domains" },
+	[REPLY_ATRN_REFUSED] = { 450, { 4, 7, 1 }, "Mail for %1 is not yours to pick up" },
+	[REPLY_ATRN_BUSY] = { 450, { 4, 3, 2 }, "Somebody is picking up this mail already; try again later" },
+	[REPLY_ATRN_FAILED] = { 451, { 4, 3, 0 }, "The queue can't be looked at for now; try again later" },
+	[REPLY_ATRN_NONE] = { 453, { 4, 3, 0 }, "You have no mail" },
 	[REPLY_BAD_ATTRIBUTE] = { 501, { 5, 5, 4 }, "%1 is not understood; expected NAME=value with values as xtext" },
 	[REPLY_FOREIGN] = { 554, { 5, 5, 1 }, "This is a mail server; it doesn't speak HTTP" },
 

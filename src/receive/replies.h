@@ -21,6 +21,7 @@ enum reply_id {
 	REPLY_XFORWARDED,
 	REPLY_ETRN_NONE,    /* %1: the domain */
 	REPLY_ETRN_STARTED, /* %1: the domain, %2: how many */
+	REPLY_ATRN_TURNED,
 	REPLY_GOODBYE,
 
 	/* the command */
@@ -40,6 +41,12 @@ enum reply_id {
 	REPLY_ETRN_WHAT,
 	REPLY_ETRN_REFUSED, /* %1: the domain */
 	REPLY_ETRN_FAILED,
+	REPLY_ATRN_WHAT,
+	REPLY_ATRN_LOGIN,
+	REPLY_ATRN_REFUSED, /* %1: the domain, or nothing */
+	REPLY_ATRN_BUSY,
+	REPLY_ATRN_FAILED,
+	REPLY_ATRN_NONE,
 	REPLY_BAD_ATTRIBUTE, /* %1: which */
 	REPLY_FOREIGN,
 

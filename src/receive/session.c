@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "queue/pickup.h"
 #include "receive/access.h"
 #include "receive/commands.h"
 #include "receive/gate_session.h"
@@ -368,6 +369,8 @@ static void remember_if_unconfirmed(struct session *s, bool written)
 static void end_session(struct session *s, int r)
 {
 	transaction_end(s);
+	if (!s->stream) /* it was turned around, and has ended meanwhile */
+		return;
 	if (fiber_cancelled())
 		stream_flush_now(s->stream);
 	else if (r >= 0 && s->verb == VERB_QUIT && !s->linger) /* nothing of the client is left unread, so that no reset follows */
@@ -458,6 +461,8 @@ int session_start(struct door *d, struct transport *t, const struct endpoint *pe
 
 void session_stop_if_idle(struct session *s)
 {
+	if (s->pickup)
+		queue_pickup_stop(s->pickup);
 	if (s->waiting && s->fiber)
 		fiber_cancel(s->fiber);
 }

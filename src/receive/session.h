@@ -19,6 +19,7 @@
 struct client_attributes;
 struct transaction;
 struct gate_visit;
+struct pickup;
 
 enum hello { HELLO_NONE, HELLO_HELO, HELLO_EHLO /* or LHLO */ };
 
@@ -65,6 +66,7 @@ struct session {
 	unsigned errors, idle_commands, messages;
 	unsigned put_off;                  /* refusals for a time (4yz); like errors and idle_commands since the last message */
 	usec_t progress;                   /* when the last message was finished, or the session began */
+	struct pickup *pickup;             /* while the client is the server (queue/pickup.h); then there is no stream any more */
 	struct {
 		msgid_t id;                /* MSGID_NONE: none was accepted yet */
 		struct duplicate_key key;

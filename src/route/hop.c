@@ -46,6 +46,9 @@ static void describe(const struct hop *h, char *out, size_t size)
 	case HOP_PIPE:
 		snprintf(out, size, "pipe:%s", h->pipe->args[0]);
 		break;
+	case HOP_ATRN:
+		snprintf(out, size, "atrn");
+		break;
 	case HOP_HOLD:
 		snprintf(out, size, "hold");
 		break;

@@ -19,6 +19,7 @@ enum hop_kind {
 	HOP_REJECT,  /* bounce (or refuse at RCPT) with a text */
 	HOP_SRV,     /* the hosts of an SRV name (RFC 2782) */
 	HOP_PIPE,    /* a program that reads the message */
+	HOP_ATRN,    /* the customer picks it up (RFC 2645) */
 };
 
 /* Does it end in a mailbox, or with a program, of this site? */

@@ -287,6 +287,9 @@ static int target_of_configured(const struct question *q, const struct hop *hop,
 	case HOP_MAILDIR:
 		t.site = arena_printf(q->arena, "maildir:%s", name);
 		break;
+	case HOP_ATRN:
+		t.site = arena_printf(q->arena, "atrn:%s", name);
+		break;
 	default:
 		t.site = arena_strdup(q->arena, hop_describe(hop, text, sizeof(text)));
 		break;

@@ -23,6 +23,7 @@ static const struct {
 	{ VERB_EXPN, "EXPN" },
 	{ VERB_HELP, "HELP" },
 	{ VERB_ETRN, "ETRN" },
+	{ VERB_ATRN, "ATRN" },
 	{ VERB_XCLIENT, "XCLIENT" },
 	{ VERB_XFORWARD, "XFORWARD" },
 	/* Methods of HTTP and SIP: a browser was led to our port. */

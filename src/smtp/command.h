@@ -22,6 +22,7 @@ enum verb {
 	VERB_STARTTLS, /* RFC 3207 */
 	VERB_AUTH,     /* RFC 4954 */
 	VERB_ETRN,     /* RFC 1985 */
+	VERB_ATRN,     /* RFC 2645 */
 	VERB_XCLIENT,  /* smtp/client_attributes.h */
 	VERB_XFORWARD,
 	VERB_FOREIGN,  /* GET, POST, CONNECT...: somebody speaks HTTP to us; close the connection */

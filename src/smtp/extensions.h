@@ -31,6 +31,7 @@ enum extension {
 	EXT_XCLIENT = 1u << 20,            /* of Postfix: who the client really is */
 	EXT_XFORWARD = 1u << 21,           /* of Postfix: the same, for the log alone */
 	EXT_EXPN = 1u << 22,
+	EXT_ATRN = 1u << 23,               /* RFC 2645 */
 };
 
 enum auth_mechanism {
