@@ -44,6 +44,7 @@ static int fake_post(struct https_post *p)
 /* --- the scene ------------------------------------------------------------------------------------------------------ */
 
 struct scene {
+	struct sim_host *host;
 	struct sim *sim;
 	struct world *world;
 	struct loop *loop;
@@ -59,13 +60,12 @@ struct scene {
 static int setup(void **state)
 {
 	struct scene *s = calloc(1, sizeof(*s));
-	struct sim_host *host;
 
 	memset(&endpoint, 0, sizeof(endpoint));
 	endpoint.status = 200;
 	endpoint.answer = "{\"access_token\":\"token#\",\"token_type\":\"bearer\",\"expires_in\":3600}";
 	assert_int_equal(sim_new(&(struct sim_options) { .seed = 3 }, &s->sim), 0);
-	assert_int_equal(sim_host_new(s->sim, "host", "192.0.2.1", &host, &s->world), 0);
+	assert_int_equal(sim_host_new(s->sim, "host", "192.0.2.1", &s->host, &s->world), 0);
 	assert_int_equal(loop_new(s->world, "loop", 0, 0, &s->loop), 0);
 	assert_int_equal(loop_start(s->loop), 0);
 	assert_int_equal(arena_new(0, &s->arena), 0);
@@ -257,6 +257,30 @@ static void test_a_refresh_token_is_read_and_written(void **state)
 	get(s, -EAGAIN, "the first line is empty");
 }
 
+static void test_a_refresh_token_that_cant_be_written_is_kept(void **state)
+{
+	struct scene *s = *state;
+	const struct sim_fault fault = { .ops = SIM_RENAME, .path = "refresh", .error = -EROFS };
+
+	s->account.grant = GRANT_REFRESH_TOKEN;
+	s->account.refresh_token_file = "/refresh";
+	assert_int_equal(file_write_atomically(s->world, "/refresh", SLICE("first\n"), 0600), 0);
+	sim_host_add_fault(s->host, &fault);
+	endpoint.answer = "{\"access_token\":\"t#\",\"expires_in\":60,\"refresh_token\":\"new#\"}";
+	get(s, 0, "t1");
+	expect_file(s, "first\n");
+	wait(s, USEC_MIN);
+	get(s, 0, "t2");
+	assert_non_null(strstr(endpoint.form, "refresh_token=new1&"));
+	expect_file(s, "first\n");
+	/* The endpoint is down, but the disk is well again. */
+	sim_host_clear_faults(s->host);
+	endpoint.answer = NULL;
+	wait(s, USEC_MIN);
+	get(s, -EAGAIN, "nobody is there");
+	expect_file(s, "new2\n");
+}
+
 /* --- answers ---------------------------------------------------------------------------------------------------------- */
 
 static void test_answers(void **state)
@@ -349,6 +373,7 @@ int main(void)
 		T(test_a_refusal_rests_longer_unless_the_secret_changes),
 		T(test_a_token_that_is_refused_is_changed_once_a_minute),
 		T(test_a_refresh_token_is_read_and_written),
+		T(test_a_refresh_token_that_cant_be_written_is_kept),
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_words_of_a_challenge),
 		cmocka_unit_test(test_messages_are_read_as_they_are_written),
