@@ -25,7 +25,11 @@ def add_user(directory, name, password, *options):
 
 def auth_server(place, auth=None, listen=None, users=True, **sections):
     """Three ports: submission with STARTTLS, submission with TLS from the first byte, and an MX without AUTH."""
-    ports = [harness.free_port("127.0.0.1") for _ in range(3)]
+    ports = []
+    while len(ports) < 3:
+        port = harness.free_port("127.0.0.1")
+        if port not in ports:  # it is free until somebody has it
+            ports.append(port)
     listeners = listen or [
         {"address": [f"127.0.0.1:{ports[0]}"], "role": "submission"},
         {"address": [f"127.0.0.1:{ports[1]}"], "role": "submission", "tls": "implicit"},
