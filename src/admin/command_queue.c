@@ -281,6 +281,8 @@ static int order_site(const struct admin_parts *p, const json_t *request, struct
 		reply->error = arena_printf(reply->arena, "\"%.200s\" is held already", site);
 	else if (r == -ENOENT)
 		reply->error = arena_printf(reply->arena, "\"%.200s\" is not held; `yizhan sites` shows what is", site);
+	else if (r == -EBUSY)
+		reply->error = "another order about sites is being carried out; try again";
 	else if (r == -ENOSPC)
 		reply->error = "too many sites are held one by one, or the disk is full; use a pattern";
 	return r;

@@ -12,6 +12,7 @@
 
 struct held {
 	pthread_mutex_t lock; /* around the patterns */
+	bool changing;        /* an order is being carried out */
 	atomic_uint n;
 	char *patterns[HELD_MAX];
 };
@@ -129,7 +130,8 @@ int held_load(struct held *h, struct world *w, const char *file)
 	return held_read(h, slice_new(text, len));
 }
 
-static int save(struct queue *q)
+/* without: a pattern that is to go, or -1. */
+static int save(struct queue *q, int without)
 {
 	const char *file = queue_configuration(q)->held;
 	_cleanup_buffer_ struct buffer text = { 0 };
@@ -139,7 +141,8 @@ static int save(struct queue *q)
 		return 0;
 	pthread_mutex_lock(&h->lock);
 	for (unsigned i = 0; i < h->n; i++)
-		buffer_printf(&text, "%s\n", h->patterns[i]);
+		if ((int) i != without)
+			buffer_printf(&text, "%s\n", h->patterns[i]);
 	pthread_mutex_unlock(&h->lock);
 	if (buffer_error(&text) < 0)
 		return -ENOMEM;
@@ -148,13 +151,25 @@ static int save(struct queue *q)
 
 /* --- orders ----------------------------------------------------------------------------------- */
 
-static int change(struct queue *q, struct slice pattern, bool hold)
+/* One order after the other: from here to its end the patterns are changed by it alone. The index of the pattern, -ENOENT, or
+ * -EBUSY. */
+static int begin_order(struct held *h, struct slice pattern)
 {
-	struct held *h = q->held;
-	int r;
+	int r = -EBUSY;
 
 	pthread_mutex_lock(&h->lock);
-	r = hold ? add(h, pattern) : take_out(h, pattern);
+	if (!h->changing) {
+		h->changing = true;
+		r = find(h, pattern);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+static int end_order(struct held *h, int r)
+{
+	pthread_mutex_lock(&h->lock);
+	h->changing = false;
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
@@ -201,35 +216,64 @@ static void everywhere(struct queue *q, void (*fn)(struct home *h, void *context
 		home_visit(&q->homes[i], fn, context);
 }
 
-int queue_hold_site(struct queue *q, const char *pattern)
+/* Held until the next restart only would be a trap: so it is refused when the file can't be written. */
+static int hold(struct queue *q, struct slice pattern)
 {
-	int r = is_pattern(slice_from(pattern)) ? change(q, slice_from(pattern), true) : -EINVAL;
+	struct held *h = q->held;
+	int r;
 
+	pthread_mutex_lock(&h->lock);
+	r = add(h, pattern);
+	pthread_mutex_unlock(&h->lock);
 	if (r < 0)
 		return r;
-	r = save(q);
+	r = save(q, -1);
+	if (r >= 0)
+		return 0;
+	pthread_mutex_lock(&h->lock);
+	(void) take_out(h, pattern);
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}
+
+int queue_hold_site(struct queue *q, const char *pattern)
+{
+	struct slice p = slice_from(pattern);
+	int r;
+
+	if (!is_pattern(p))
+		return -EINVAL;
+	r = begin_order(q->held, p);
+	if (r == -EBUSY)
+		return r;
+	r = end_order(q->held, r >= 0 ? -EEXIST : hold(q, p));
+	/* Also when the file could not be written: what was held for a moment goes on. */
+	everywhere(q, look_at_sites, NULL);
 	if (r < 0) {
-		/* Held until the next restart only would be a trap. */
-		(void) change(q, slice_from(pattern), false);
+		everywhere(q, call_released, &p);
 		return r;
 	}
 	LOG(q->log, LOG_NOTICE, "The mail of a site is held until it is released", F_STR("site", pattern));
-	everywhere(q, look_at_sites, NULL);
 	return 0;
 }
 
 int queue_release_site(struct queue *q, const char *pattern)
 {
 	struct slice p = slice_from(pattern);
-	int r = change(q, p, false);
+	int at = begin_order(q->held, p), r = at;
 
+	if (at == -EBUSY)
+		return at;
+	if (at >= 0)
+		r = save(q, at);
+	if (r >= 0) {
+		pthread_mutex_lock(&q->held->lock);
+		r = take_out(q->held, p);
+		pthread_mutex_unlock(&q->held->lock);
+	}
+	r = end_order(q->held, r);
 	if (r < 0)
 		return r;
-	r = save(q);
-	if (r < 0) {
-		(void) change(q, p, true);
-		return r;
-	}
 	LOG(q->log, LOG_NOTICE, "The mail of a site is released", F_STR("site", pattern));
 	everywhere(q, look_at_sites, NULL);
 	everywhere(q, call_released, &p);

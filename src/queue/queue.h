@@ -131,8 +131,8 @@ enum queue_action { QUEUE_RETRY, QUEUE_HOLD, QUEUE_RELEASE, QUEUE_BOUNCE, QUEUE_
 int queue_act(struct queue *q, enum queue_action action, const struct queue_filter *f, unsigned *ret_messages);
 
 /* Holds what waits for the sites that a pattern names, and what comes for them later, until the same pattern is released; kept
- * over a restart. -EINVAL: that can't be a pattern; -EEXIST: it is held already; -ENOENT: it isn't; -ENOSPC: too many; or why the
- * file can't be written: nothing has changed then. */
+ * over a restart. From a fiber. -EINVAL: that can't be a pattern; -EEXIST: it is held already; -ENOENT: it isn't; -ENOSPC: too
+ * many; -EBUSY: another order is being carried out; or why the file can't be written: nothing has changed then. */
 int queue_hold_site(struct queue *q, const char *pattern);
 int queue_release_site(struct queue *q, const char *pattern);
 bool queue_site_is_held(struct queue *q, const char *key, struct slice domain);
