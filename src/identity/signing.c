@@ -20,6 +20,8 @@ struct signing {
 	wall_t now;
 	struct arena *arena;
 	struct content *content;
+	bool (*may)(void *context, const char *address); /* NULL: anybody as anybody */
+	void *context;
 	struct chosen chosen[SIGNATURES_MAX];
 	unsigned n_chosen;
 	const struct signing_domain *without_key;
@@ -111,6 +113,8 @@ static int choose(struct content *m, void *context)
 	if (r == -ENOMEM)
 		return r;
 	r = 0;
+	if (author && s->may && !s->may(s->context, author))
+		author = NULL;
 	if (!author || !choose_for(s, author))
 		r = choose_for_sender(s);
 	for (unsigned i = 0; i < s->n_chosen && r >= 0; i++)
@@ -137,6 +141,12 @@ int signing_begin(const struct signing_config *c, const char *reverse_path, wall
 		return r;
 	*ret = s;
 	return 0;
+}
+
+void signing_restrict(struct signing *s, bool (*may)(void *context, const char *address), void *context)
+{
+	s->may = may;
+	s->context = context;
 }
 
 int signing_feed(struct signing *s, struct slice piece)

@@ -52,6 +52,9 @@ bool signing_domain_matches(const struct signing_config *c, const struct signing
 struct signing;
 /* reverse_path: counts when From names no domain of ours. The arena outlives it. -ENOMEM. */
 int signing_begin(const struct signing_config *c, const char *reverse_path, wall_t now, struct arena *a, struct signing **ret);
+/* Before anything is fed: for an author whose address the sender may not use, as `may` says, From chooses no key. Without that,
+ * whoever logs in could have his mail signed in the name of every domain of this server. */
+void signing_restrict(struct signing *s, bool (*may)(void *context, const char *address), void *context);
 /* -ENOMEM, after which it can't be signed. */
 int signing_feed(struct signing *s, struct slice piece);
 /* From a fiber. front: fields that stand above all that was fed, and below the signatures. Appends the DKIM-Signature fields, one for each key, each with its CRLF; none when no key of ours is for this

@@ -2,6 +2,7 @@
 
 #include "receive/transaction.h"
 #include "smtp/client_attributes.h"
+#include "users/users.h"
 
 /* A filter hands back a message of somebody else, or of one of ours. */
 static bool is_of_a_stranger(const struct session *s)
@@ -16,14 +17,26 @@ static bool is_of_a_stranger(const struct session *s)
 	return !client_is_listed(c->trusted, c->n_trusted, &client);
 }
 
+/* Whoever has logged in speaks for the addresses that are his (docs/AUTH.md), in From as in MAIL. */
+static bool may_be_author(void *context, const char *address)
+{
+	const struct session *s = context;
+
+	return users_may_send_as(users_config(s->settings->users), s->user, s->addresses, slice_from(address));
+}
+
 int transaction_begin_signing(struct transaction *t)
 {
 	struct session *s = t->session;
 	const struct signing_config *c = s->settings->config->signing;
+	int r;
 
 	if (!signing_is_configured(c) || !(s->trusted || s->user) || s->role == ROLE_LMTP || is_of_a_stranger(s))
 		return 0;
-	return signing_begin(c, t->envelope.reverse_path, t->envelope.arrival, t->arena, &t->signing);
+	r = signing_begin(c, t->envelope.reverse_path, t->envelope.arrival, t->arena, &t->signing);
+	if (r >= 0 && s->user && s->settings->users)
+		signing_restrict(t->signing, may_be_author, s);
+	return r;
 }
 
 static void note_unsigned(const struct transaction *t, const char *why, const char *domain)

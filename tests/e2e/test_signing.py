@@ -265,6 +265,26 @@ def test_who_logged_in_is_ours_and_a_stranger_is_not(place, keys, tmp_path):
             assert not signatures(message)
 
 
+def test_who_logged_in_signs_for_nobody_else(place, keys, tmp_path):
+    """From chooses the key only with an address that is the user's: another customer's key would make a forgery pass DMARC."""
+    add_user(tmp_path, ALICE, PASSWORD)
+    port = harness.free_port()
+    s = server(place, keys, keys.entry("r1"), keys.entry("r1", domain="other.example"), port=port, tls=place.certificate(),
+               listen=[{"address": [f"127.0.0.1:{port}"], "role": "mx", "auth": True}],
+               auth={"backends": [{"file": str(tmp_path / "users")}],
+                     "senders": [{"user": ALICE, "addresses": ["alice@example.org", "sales.other.example"]}]})  # fmt: skip
+    cases = [("alice@example.org", "example.org"), ("boss@other.example", "example.org"), ("x@sales.other.example", "other.example")]
+    for i, (author, domain) in enumerate(cases):
+        with s.client(source=OTHER) as c:
+            c.hello()
+            c.starttls()
+            c.expect(250, "EHLO client.example")
+            c.expect(235, "AUTH PLAIN " + b64(f"\0{ALICE}\0{PASSWORD}"))
+            c.send_message("alice@example.org", ["bob@example.org"], f"From: {author}\r\nSubject: whose-{i}\r\n\r\nx\r\n".encode())
+        message = on_the_wire(arrived(s, "bob", f"Subject: whose-{i}".encode()))
+        assert [t["d"] for t in signatures(message)] == [domain], author
+
+
 def test_what_a_filter_hands_back_is_signed_only_if_it_is_ours(place, keys):
     port = harness.free_port()
     s = server(place, keys, keys.entry("r1"), port=port,

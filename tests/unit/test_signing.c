@@ -199,6 +199,37 @@ static void test_rsa_and_ed25519_together(void **state)
 	close_zone(&f);
 }
 
+static bool is_not_joe(void *context, const char *address)
+{
+	return strcmp(address, "joe@a.example") != 0;
+}
+
+static void test_an_author_that_is_not_the_sender_s_chooses_no_key(void **state)
+{
+	struct signing_key keys[] = { { .selector = "r", .key = rsa } };
+	const struct signing_domain d[] = { { .domain = "a.example", .keys = keys, .n_keys = 1 }, { .domain = "b.example", .keys = keys, .n_keys = 1 } };
+	const struct signing_config c = { .domains = d, .n_domains = 2 };
+	struct fixture f = open_keys((const char *const[]) { "a.example" }, 1);
+	static const char *const senders[] = { "sue@b.example", "" };
+
+	for (unsigned i = 0; i < ARRAY_LEN(senders); i++) {
+		struct buffer out = { 0 };
+		struct signing *s;
+		const char *why;
+		unsigned n;
+
+		assert_int_equal(signing_begin(&c, senders[i], NOW, f.arena, &s), 0);
+		signing_restrict(s, is_not_joe, NULL);
+		assert_int_equal(signing_feed(s, slice_from(letter)), 0);
+		assert_int_equal(signing_finish(s, f.world, SLICE_NULL, &out, &n, &why), 0);
+		assert_int_equal(n, i == 0 ? 1 : 0);
+		assert_true(i == 1 || strstr(out.data, "d=b.example;"));
+		buffer_done(&out);
+		signing_free(s);
+	}
+	close_zone(&f);
+}
+
 static void test_rotation_by_date(void **state)
 {
 	struct signing_key keys[] = { { .selector = "r", .key = rsa, .end = NOW }, { .selector = "e", .key = ed25519, .begin = NOW } };
@@ -411,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_a_key_signs_from_its_begin_to_its_end),
 		cmocka_unit_test(test_the_first_address_of_from),
 		cmocka_unit_test(test_rsa_and_ed25519_together),
+		cmocka_unit_test(test_an_author_that_is_not_the_sender_s_chooses_no_key),
 		cmocka_unit_test(test_rotation_by_date),
 		cmocka_unit_test(test_the_author_decides_and_then_the_sender),
 		cmocka_unit_test(test_what_cannot_be_signed_says_why),
