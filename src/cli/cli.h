@@ -15,7 +15,7 @@
 #define CLI_CONFIG "/etc/yizhan/yizhan.yaml"
 
 struct cli_command {
-	const char *name, *summary;
+	const char *name, *summary; /* summary NULL: not for people, and not in the list */
 	const char *usage; /* the whole help text */
 	int (*run)(const struct cli_command *self, int argc, char **argv);
 };

@@ -34,7 +34,6 @@ static int run(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_exec_as = {
 	.name = "exec-as",
-	.summary = "runs a program as another user (for pipes; the server calls it)",
 	.usage = "Usage: yizhan exec-as USER PROGRAM [ARGUMENT...]\n"
 		 "\n"
 		 "Becomes the user, with its groups and without a way back, and then the program. The server\n"

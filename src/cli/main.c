@@ -8,21 +8,21 @@ static const struct cli_command *const commands[] = {
 	&cli_serve,
 	&cli_check,
 	&cli_sandbox,
+	&cli_status,
 	&cli_queue,
+	&cli_sites,
 	&cli_trace,
 	&cli_route,
-	&cli_verify,
+	&cli_explain,
+	&cli_classify,
 	&cli_doctor,
+	&cli_verify,
 	&cli_dkim,
 	&cli_dmarc,
 	&cli_tlsrpt,
-	&cli_explain,
-	&cli_classify,
-	&cli_simulate,
-	&cli_sites,
-	&cli_suppress,
-	&cli_status,
 	&cli_user,
+	&cli_suppress,
+	&cli_simulate,
 	&cli_exec_as,
 	&cli_version,
 };
@@ -31,7 +31,8 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Yizhan %s, a mail transfer agent.\n\nUsage: yizhan COMMAND [options]\n\n", YIZHAN_VERSION);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(to, "  %-17s %s\n", commands[i]->name, commands[i]->summary);
+		if (commands[i]->summary)
+			fprintf(to, "  %-17s %s\n", commands[i]->name, commands[i]->summary);
 	fprintf(to, "\nEvery command takes --help, and -c FILE for a configuration other than\n" CLI_CONFIG
 		    ". Exit status: 0 yes, 1 no, 2 wrong usage.\n");
 }
