@@ -1,6 +1,7 @@
 /* The certificates that the configuration has: for which names, how much longer, and where they lead. */
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
+#include <stdlib.h>
 
 #include "doctor/check.h"
 
@@ -9,8 +10,8 @@
 DEFINE_FREEP(X509_STORE, X509_STORE_free)
 DEFINE_FREEP(X509_STORE_CTX, X509_STORE_CTX_free)
 
-/* Whole days until the end; negative behind it. False: the date can't be read. */
-static bool days_left(struct checking *c, const X509 *x, int *ret)
+/* Whole days until the end, or since it. False: the date can't be read. */
+static bool days_left(struct checking *c, const X509 *x, int *ret, bool *ret_over)
 {
 	time_t at = (time_t) (world_wall(c->doctor->world) / (wall_t) USEC_SEC);
 	ASN1_TIME *now = ASN1_TIME_set(NULL, at);
@@ -18,20 +19,22 @@ static bool days_left(struct checking *c, const X509 *x, int *ret)
 	bool ok = now && ASN1_TIME_diff(&days, &seconds, now, X509_get0_notAfter(x)) == 1;
 
 	ASN1_TIME_free(now);
-	*ret = seconds < 0 ? days - 1 : days;
+	*ret = abs(days);
+	*ret_over = days < 0 || seconds < 0;
 	return ok;
 }
 
 static void judge_days(struct checking *c, const struct tls_identity *i)
 {
 	time_t at = (time_t) (world_wall(c->doctor->world) / (wall_t) USEC_SEC);
+	bool over;
 	int days;
 
-	if (!days_left(c, i->certificate, &days))
+	if (!days_left(c, i->certificate, &days, &over))
 		say(c, i->path, DOCTOR_RED, "its dates can't be read")->advice = "Have a new certificate made.";
-	else if (days < 0)
-		say(c, i->path, DOCTOR_RED, "it ended %d day%s ago", -days, days == -1 ? "" : "s")->advice =
-			"Renew the certificate; the server takes new files by itself.";
+	else if (over)
+		say(c, i->path, DOCTOR_RED, "it ended %s%d day%s ago", days == 0 ? "less than " : "", MAX(days, 1),
+		    days < 2 ? "" : "s")->advice = "Renew the certificate; the server takes new files by itself.";
 	else if (X509_cmp_time(X509_get0_notBefore(i->certificate), &at) > 0)
 		say(c, i->path, DOCTOR_RED, "it isn't valid yet")->advice = "Look at the clock of this machine, or wait.";
 	else if (days < DAYS_FEW)

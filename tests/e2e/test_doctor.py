@@ -305,7 +305,7 @@ def test_a_single_fault_is_seen(domain, name):
 
 
 def test_the_days_and_the_names_of_certificates(domain):
-    for left, state in ((40 * DAY, "green"), (10 * DAY, "yellow"), (-2 * DAY, "red")):
+    for left, state in ((40 * DAY, "green"), (10 * DAY, "yellow"), (-DAY / 2, "red"), (-2.5 * DAY, "red")):
         pair = domain.authority.issue("mx.example.org", left=left)
         domain.config["tls"] = dict(zip(("certificate", "key"), map(str, pair.pair)))
         domain.records["tlsa"] = f"_25._tcp.mx.example.org. TLSA {tlsa(pair.certificate)}"
