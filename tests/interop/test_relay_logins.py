@@ -185,5 +185,5 @@ def test_tokens_at_dovecot(place, mechanism):
     arrival(peer, timeout=30)
     refusal = [e for e in out.events(identity) if e["event"] == "deferred"][0]
     status = {"XOAUTH2": "401", "OAUTHBEARER": "invalid_token"}[mechanism]
-    assert refusal["class"] == "auth" and f"({status}, scope mail)" in refusal["reason"], (refusal, dovecot.log())
+    assert refusal["class"] == "auth" and f"({status}" in refusal["reason"], (refusal, dovecot.log())
     assert len(n) >= 2
