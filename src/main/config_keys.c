@@ -602,7 +602,7 @@ const struct config_key config_keys[] = {
 	  .doc = "in one session" },
 	{ "limits.received_hops", CONFIG_TYPE_UINT, AT(TOP, receive.limits.received_hops), .fallback = "50", .min = 1, .max = 1000,
 	  .doc = "Received fields in a message; more is a loop" },
-	{ "limits.header_size", CONFIG_TYPE_SIZE, AT(TOP, receive.limits.header_size), .fallback = "1M", .min = 1024,
+	{ "limits.header_size", CONFIG_TYPE_SIZE, AT(TOP, receive.limits.header_size), .fallback = "256K", .min = 1024,
 	  .doc = "of all header fields together" },
 	{ "limits.command_timeout", CONFIG_TYPE_DURATION, AT(TOP, receive.limits.command_timeout), .fallback = "5m", .min = USEC_MS,
 	  .max = USEC_DAY, .doc = "waiting for a command: RFC 5321 section 4.5.3.2.7" },

@@ -21,7 +21,7 @@ static void fill_limits(struct receive_limits *l)
 		.commands = 200,
 		.messages = 10000,
 		.received_hops = 50,
-		.header_size = 1024 * 1024,
+		.header_size = 256 * 1024,
 		.command_timeout = 5 * USEC_MIN,
 		.data_timeout = 3 * USEC_MIN,
 		.session_timeout = USEC_HOUR,
