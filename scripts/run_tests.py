@@ -131,25 +131,43 @@ def python_with_pytest():
     sys.exit(1)
 
 
-def start_e2e(directory, word):
-    report = ROOT / directory / "e2e.xml"
+E2E_PER_CORE = 2  # files at a time: their tests wait more than they compute
+
+
+def run_e2e_file(directory, path, word):
+    """One file of e2e or interop tests in a pytest of its own."""
+    place = ROOT / directory / "e2e"
+    place.mkdir(exist_ok=True)
+    report, log = place / f"{path.stem}.xml", place / f"{path.stem}.log"
     report.unlink(missing_ok=True)
     env = {**os.environ, **SANITIZERS, "YIZHAN_SOURCE": str(ROOT), "YIZHAN_BUILD": str(ROOT / directory),
            "YIZHAN_BINARY": str(ROOT / directory / "yizhan"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [python_with_pytest(), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/e2e",
-               "tests/interop"]
+    command = [python_with_pytest(), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", str(path)]
     if word:
         command += ["-k", word]
-    log = open(ROOT / directory / "e2e.log", "w")
-    return directory, report, subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
+    with open(log, "w") as output:
+        status = subprocess.run(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT).returncode
+    return f"{directory} e2e", report, status, log.read_text(errors="replace")
 
 
-def finish_e2e(tally, directory, report, process):
-    status = process.wait()
-    output = (ROOT / directory / "e2e.log").read_text(errors="replace")
-    if status == 5:  # nothing collected
-        return
-    count_cases(tally, f"{directory} e2e", report, output)
+def run_e2e(tally, directories, word, jobs):
+    """Those that took longest the last time go first, so that nobody waits for one of them at the end."""
+    files = [*(ROOT / "tests/e2e").glob("test_*.py"), *(ROOT / "tests/interop").glob("test_*.py")]
+    wanted = [(directory, path) for directory in directories for path in sorted(files)]
+    wanted.sort(key=lambda w: seconds_of(*w), reverse=True)
+    with concurrent.futures.ThreadPoolExecutor(jobs * E2E_PER_CORE) as pool:
+        for name, report, status, output in pool.map(lambda w: run_e2e_file(*w, word), wanted):
+            if status != 5:  # 5: nothing collected
+                count_cases(tally, name, report, output)
+
+
+def seconds_of(directory, path):
+    """What the file took the last time; without that its size says something."""
+    report = ROOT / directory / "e2e" / f"{path.stem}.xml"
+    try:
+        return float(xml.parse(report).getroot().find("testsuite").get("time"))
+    except (OSError, AttributeError, TypeError, xml.ParseError):
+        return path.stat().st_size / 1000
 
 
 def count_cases(tally, suite, report, output):
@@ -196,9 +214,8 @@ def main():
                 run_programs(tally, directory, suite, args.word, args.jobs, args.show)
     if "valgrind" in suites and args.word in "valgrind":
         run_valgrind(tally)
-    if "e2e" in suites and list((ROOT / "tests/e2e").glob("test_*.py")):
-        for running in [start_e2e(directory, args.word) for directory in directories]:
-            finish_e2e(tally, *running)
+    if "e2e" in suites:
+        run_e2e(tally, directories, args.word, args.jobs)
 
     for name in tally.failures:
         print(f"failed: {name}")
