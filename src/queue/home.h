@@ -12,6 +12,8 @@
  * the message becomes due and the keeper does it. */
 #pragma once
 
+#include <pthread.h>
+
 #include "queue/classify.h"
 #include "queue/destination.h"
 #include "queue/job.h"
@@ -94,6 +96,8 @@ struct queue_rules {
 
 struct queue {
 	struct world *world;
+	pthread_mutex_t calls_lock; /* around the list alone */
+	struct list calls;          /* from owners of sites to homes, under way (probe.c) */
 	const struct log *log;
 	const struct event_sink *events;
 	struct router *router;

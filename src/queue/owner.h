@@ -115,6 +115,8 @@ void owner_give_back_turn(struct home *h);
 void site_probe(struct site *s);
 /* Asks for all messages that are parked for the site. False: memory; they come by themselves, but much later. */
 bool site_call_all(struct site *s);
+/* Of those whose loop has ended. No loop runs any more. */
+void calls_free_all(struct queue *q);
 
 /* --- between site.c and slot.c ---------------------------------------------------------------- */
 

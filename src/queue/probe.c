@@ -13,6 +13,7 @@
 
 struct call {
 	struct post post;
+	struct link link; /* on queue->calls: a loop that ends before it runs the post leaves it there */
 	struct home *home;
 	struct path *path;
 	unsigned n;
@@ -22,8 +23,21 @@ struct call {
 
 static void call_free(struct call *c)
 {
+	struct queue *q = c->home->queue;
+
+	pthread_mutex_lock(&q->calls_lock);
+	link_remove(&c->link);
+	pthread_mutex_unlock(&q->calls_lock);
 	path_unref(c->path);
 	free(c);
+}
+
+void calls_free_all(struct queue *q)
+{
+	struct link *k;
+
+	while ((k = list_first(&q->calls)))
+		call_free(container_of(k, struct call, link));
 }
 
 /* On the owner's loop: no home had any for the probe. */
@@ -65,6 +79,9 @@ static bool call_home(struct site *s, unsigned home, unsigned n, unsigned others
 		return false;
 	*c = (struct call) { .post.run = call_run, .home = &s->home->queue->homes[home], .path = path_ref(s->path),
 			     .n = n, .others = others, .failures = s->failures };
+	pthread_mutex_lock(&s->home->queue->calls_lock);
+	list_append(&s->home->queue->calls, &c->link);
+	pthread_mutex_unlock(&s->home->queue->calls_lock);
 	loop_post(c->home->loop, &c->post);
 	return true;
 }

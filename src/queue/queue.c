@@ -66,6 +66,8 @@ int queue_new(struct world *w, const struct log *log, const struct event_sink *e
 	if (!q)
 		return -ENOMEM;
 	q->world = w;
+	pthread_mutex_init(&q->calls_lock, NULL);
+	list_init(&q->calls);
 	q->log = log;
 	q->events = events;
 	q->router = router;
@@ -100,6 +102,8 @@ void queue_free(struct queue *q)
 {
 	if (!q)
 		return;
+	calls_free_all(q);
+	pthread_mutex_destroy(&q->calls_lock);
 	for (unsigned i = 0; i < q->n_homes; i++)
 		home_done(&q->homes[i]);
 	free(q->homes);
