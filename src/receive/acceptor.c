@@ -151,11 +151,9 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 {
 	struct acceptor *a = d->acceptor;
 	struct receive_shared *shared = a->shared;
-	const struct receive_limits *limits = &a->settings->limits;
+	const struct receive_limits *limits;
 	struct client_place *place = NULL;
-	/* A proxy connects for others. */
-	bool proxied = client_is_listed(d->config->proxies, d->config->n_proxies, peer);
-	bool trusted = !proxied && access_is_trusted(a->settings->config, peer);
+	bool proxied, trusted;
 	int r;
 
 	atomic_fetch_add_explicit(&a->connections, 1, memory_order_relaxed);
@@ -163,6 +161,11 @@ static void welcome(struct door *d, struct transport *t, const struct endpoint *
 		turn_away(d, t, REPLY_UNDER_PRESSURE, 0, peer);
 		return;
 	}
+	/* That may have waited, and a reload may have brought other settings meanwhile; from here on nothing waits. */
+	limits = &a->settings->limits;
+	/* A proxy connects for others. */
+	proxied = client_is_listed(d->config->proxies, d->config->n_proxies, peer);
+	trusted = !proxied && access_is_trusted(a->settings->config, peer);
 	if (!enter_crowd(shared, limits)) {
 		turn_away(d, t, REPLY_TOO_MANY_CONNECTIONS, limits->connections, peer);
 		return;

@@ -225,7 +225,8 @@ def test_only_one_picks_up_at_a_time(relay):
     first.atrn("customer.example")
     assert "4.3.2" in second.atrn(code=450)
     first.serve()
-    second.atrn(code=453)
+    # Its end is noticed a moment later.
+    wait_for(lambda: second.c.command("ATRN")[0] == 453, what="the end of the first")
 
 
 def test_what_comes_while_the_customer_is_there_goes_at_once(relay):

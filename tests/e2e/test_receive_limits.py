@@ -2,6 +2,8 @@
 
 import re
 import socket
+import threading
+import time
 
 import harness
 from harness import arrived, wait_for
@@ -143,6 +145,27 @@ def test_too_many_received_fields_are_a_loop(place):
             )
             text = c.expect(code)
             assert code == 250 or "5.4.6" in text
+
+
+def test_a_reload_while_a_connection_comes_in_changes_nothing_for_it(place):
+    """The pressure is looked at meanwhile, which takes a moment."""
+    server = place.mx(pressure={"interval": "10ms"})
+    over = threading.Event()
+
+    def reload():
+        while not over.wait(0.002):
+            server.hangup()
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    try:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            with server.client() as c:
+                c.expect(220)
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_stop_says_421_to_idle_sessions(place):
