@@ -364,41 +364,29 @@ static int put_bdat_command(struct transaction *t, bool *ret_add_crlf)
 	return put(t, &b);
 }
 
-static int put_converted(struct transaction *t, struct stuffer *stuffer, struct buffer *converted, usec_t timeout)
+/* A piece as it lies in the spool, or as what the conversion makes of it: of the last one, end is true and chunk empty. */
+static int put_piece(struct transaction *t, struct stuffer *stuffer, struct slice chunk, bool end, struct buffer *converted,
+		     int *ret_spool_error)
 {
-	int r = stuffer_put(stuffer, t->client->stream, buffer_slice(converted), deadline_after(now(), timeout));
+	struct slice piece = chunk;
+	int r;
 
-	buffer_clear(converted);
-	return r;
-}
-
-static int copy_converted(struct transaction *t, struct stuffer *stuffer, int *ret_spool_error)
-{
-	_cleanup_buffer_ struct buffer converted = { 0 };
-	usec_t timeout = t->client->settings->config.block_timeout;
-	uint64_t size = spool_reader_size(t->reader), offset = 0;
-	struct slice chunk;
-	int r = 0;
-
-	while (r >= 0 && offset < size) {
-		r = spool_reader_view(t->reader, offset, &chunk);
-		if (r >= 0)
-			r = downgrade_write(t->conversion, chunk, &converted);
+	if (t->conversion) {
+		r = end ? downgrade_end(t->conversion, converted) : downgrade_write(t->conversion, chunk, converted);
 		if (r < 0) {
 			*ret_spool_error = r;
 			return r;
 		}
-		r = put_converted(t, stuffer, &converted, timeout);
-		offset += chunk.len;
+		piece = buffer_slice(converted);
 	}
-	if (r >= 0)
-		*ret_spool_error = r = downgrade_end(t->conversion, &converted);
-	return r < 0 ? r : put_converted(t, stuffer, &converted, timeout);
+	r = stuffer_put(stuffer, t->client->stream, piece, smtp_client_deadline(t->client, t->client->settings->config.block_timeout));
+	buffer_clear(converted);
+	return r;
 }
 
 static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret_spool_error)
 {
-	usec_t timeout = t->client->settings->config.block_timeout;
+	_cleanup_buffer_ struct buffer converted = { 0 };
 	uint64_t size = spool_reader_size(t->reader), offset = 0;
 	struct slice chunk;
 	int r = 0;
@@ -410,10 +398,10 @@ static int copy_content(struct transaction *t, struct stuffer *stuffer, int *ret
 			*ret_spool_error = r;
 			return r;
 		}
-		r = stuffer_put(stuffer, t->client->stream, chunk, smtp_client_deadline(t->client, timeout));
+		r = put_piece(t, stuffer, chunk, false, &converted, ret_spool_error);
 		offset += chunk.len;
 	}
-	return r;
+	return r >= 0 && t->conversion ? put_piece(t, stuffer, SLICE_NULL, true, &converted, ret_spool_error) : r;
 }
 
 /* Our own disk failed us in the middle: the connection is dropped before the end, so that the server throws away
@@ -495,7 +483,7 @@ static int send_content(struct transaction *t)
 	if (t->chunking)
 		r = put_bdat_command(t, &add_crlf);
 	if (r >= 0)
-		r = t->conversion ? copy_converted(t, &stuffer, &spool_error) : copy_content(t, &stuffer, &spool_error);
+		r = copy_content(t, &stuffer, &spool_error);
 	if (spool_error < 0)
 		return unreadable(t, spool_error);
 	if (r >= 0)

@@ -1182,9 +1182,8 @@ static void test_a_trickling_peer_cannot_hold_a_message(void **state)
 }
 
 /* It reads a line every five seconds: each piece goes within its own limit. */
-static void test_a_peer_that_reads_slowly_cannot_hold_a_message(void **state)
+static void read_slowly(struct fixture *f)
 {
-	struct fixture *f = *state;
 	struct server *s = add_server(f, "192.0.2.25:25");
 	struct sim_link narrow = sim_link_default();
 	char *content = arena_alloc(f->arena, 100 * 1000 + 1);
@@ -1192,7 +1191,7 @@ static void test_a_peer_that_reads_slowly_cannot_hold_a_message(void **state)
 	narrow.send_buffer = narrow.receive_buffer = 2000;
 	sim_set_link(f->sim, NULL, NULL, &narrow);
 	for (unsigned i = 0; i < 100; i++)
-		sprintf(content + i * 1000, "%0998u\r\n", i);
+		sprintf(content + i * 1000, i == 0 ? "\r\n%0996u\r\n" : "%0998u\r\n", i); /* a body without a header */
 	fake.content = content;
 	fake.chunk = 1000;
 	fake.addresses[0] = "192.0.2.25";
@@ -1203,6 +1202,20 @@ static void test_a_peer_that_reads_slowly_cannot_hold_a_message(void **state)
 	assert_int_equal(outcome(0, 0)->kind, OUTCOME_DEFERRED);
 	assert_int_equal(outcome(0, 0)->stage, STAGE_DATA);
 	assert_non_null(strstr(outcome(0, 0)->reply.text, "it took longer than a whole attempt may take"));
+}
+
+static void test_a_peer_that_reads_slowly_cannot_hold_a_message(void **state)
+{
+	read_slowly(*state);
+}
+
+static void test_a_peer_that_reads_slowly_cannot_hold_a_message_that_is_converted(void **state)
+{
+	struct fixture *f = *state;
+
+	f->envelope.body = BODY_8BITMIME; /* which the server does not offer */
+	f->config.convert = CONVERT_ALWAYS;
+	read_slowly(f);
 }
 
 /* --- what is remembered -------------------------------------------------------------------------------------------- */
@@ -1277,6 +1290,7 @@ int main(void)
 		T(test_binary_content_has_no_other_way_than_bdat),
 		T(test_a_trickling_peer_cannot_hold_a_message),
 		T(test_a_peer_that_reads_slowly_cannot_hold_a_message),
+		T(test_a_peer_that_reads_slowly_cannot_hold_a_message_that_is_converted),
 		T(test_what_is_remembered_has_its_place_and_its_time),
 	};
 
