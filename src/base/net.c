@@ -266,3 +266,42 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 		return strcmp(a->path, b->path) == 0;
 	return a->kind == ENDPOINT_NONE || (a->port == b->port && ip_equal(&a->ip, &b->ip));
 }
+
+/* --- the Internet --------------------------------------------------------------------------------- */
+
+/* An IPv4 address inside of one of IPv6, where a gateway may take it out: 6to4 (RFC 3056), NAT64 (RFC 6052). */
+static bool find_embedded(const struct ip *ip, struct ip *ret)
+{
+	static const uint8_t nat64[12] = { 0x00, 0x64, 0xff, 0x9b };
+
+	if (ip->family != 6)
+		return false;
+	if (memcmp(ip->bytes, nat64, sizeof(nat64)) == 0)
+		*ret = ip_from_v4(ip->bytes + 12);
+	else if (ip->bytes[0] == 0x20 && ip->bytes[1] == 0x02)
+		*ret = ip_from_v4(ip->bytes + 2);
+	else
+		return false;
+	return true;
+}
+
+bool ip_is_public(const struct ip *ip)
+{
+	static const char *const others[] = {
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+		"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3",
+	};
+	struct ip embedded;
+
+	if (find_embedded(ip, &embedded))
+		return ip_is_public(&embedded);
+	if (ip->family == 6) /* global unicast */
+		return (ip->bytes[0] & 0xe0) == 0x20;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		struct cidr block;
+
+		if (cidr_parse(slice_from(others[i]), &block) == 0 && cidr_contains(&block, ip))
+			return false;
+	}
+	return ip->family == 4;
+}

@@ -45,6 +45,10 @@ const char *cidr_format(const struct cidr *c, char out[static CIDR_TEXT]);
 /* Never across families: "::/0" holds no IPv4 address. */
 bool cidr_contains(const struct cidr *c, const struct ip *ip);
 
+/* Can it be reached over the Internet (RFC 6890, RFC 4291 section 2.4)? An IPv6 address in which a gateway finds one of
+ * IPv4 (NAT64, 6to4) is what that one is. */
+bool ip_is_public(const struct ip *ip);
+
 enum endpoint_kind { ENDPOINT_NONE, ENDPOINT_IP, ENDPOINT_UNIX };
 
 /* Where one connects to or listens. */

@@ -34,7 +34,7 @@ struct collecting {
 
 static void add_address(struct collecting *c, const struct ip *ip, const char *ehlo, bool given)
 {
-	if (!ip->family || c->n == ADDRESSES_MAX || (!given && !doctor_ip_is_public(ip)))
+	if (!ip->family || c->n == ADDRESSES_MAX || (!given && !ip_is_public(ip)))
 		return;
 	for (unsigned i = 0; i < c->n; i++)
 		if (ip_equal(&c->all[i].ip, ip) && (!ehlo || !c->all[i].ehlo || slice_ieq_str(slice_from(ehlo), c->all[i].ehlo)))

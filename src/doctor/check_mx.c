@@ -26,7 +26,7 @@ static unsigned count_public(const struct dns_address_list *list)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < list->n_ips; i++)
-		n += doctor_ip_is_public(&list->ips[i]);
+		n += ip_is_public(&list->ips[i]);
 	return n;
 }
 

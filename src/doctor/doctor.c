@@ -121,7 +121,7 @@ const char *own_address_lines(struct checking *c, const char *name)
 	char ip[IP_TEXT];
 
 	for (unsigned i = 0; i < in->n_own_addresses && lines; i++)
-		if (doctor_ip_is_public(&in->own_addresses[i]))
+		if (ip_is_public(&in->own_addresses[i]))
 			lines = text(c, "%s%s. IN %s %s\n", lines, name, in->own_addresses[i].family == 6 ? "AAAA" : "A",
 				     ip_format(&in->own_addresses[i], ip));
 	return lines && *lines ? lines : NULL;
@@ -189,23 +189,9 @@ int is_this_host(struct checking *c, const char *host)
 		return r;
 	for (unsigned i = 0; i < list.n_ips; i++)
 		for (unsigned k = 0; k < in->n_own_addresses; k++)
-			if (doctor_ip_is_public(&list.ips[i]) && ip_equal(&list.ips[i], &in->own_addresses[k]))
+			if (ip_is_public(&list.ips[i]) && ip_equal(&list.ips[i], &in->own_addresses[k]))
 				return 1;
 	return list.temporary ? -EAGAIN : 0;
-}
-
-bool doctor_ip_is_public(const struct ip *ip)
-{
-	static const char *const others[] = { "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-					      "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3" };
-	struct cidr block;
-
-	if (ip->family == 6) /* global unicast: RFC 4291 section 2.4 */
-		return (ip->bytes[0] & 0xe0) == 0x20;
-	for (size_t i = 0; i < ARRAY_LEN(others); i++)
-		if (cidr_parse(slice_from(others[i]), &block) == 0 && cidr_contains(&block, ip))
-			return false;
-	return ip->family == 4;
 }
 
 /* --- all of it -------------------------------------------------------------------------------------------------- */

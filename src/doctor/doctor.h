@@ -64,7 +64,3 @@ struct doctor_report {
 };
 /* From a fiber of a real world: files and CAs are read. All in *ret lies in the arena. Takes until the timeout at most. 0, -ECANCELED, -ENOMEM. */
 int doctor_examine(struct world *w, struct resolver *r, const struct doctor_input *in, struct arena *a, struct doctor_report *ret);
-
-/* Can the whole Internet reach the address: neither private, nor shared, link-local, loopback, multicast or unassigned
- * (RFC 6890)? Those of examples count as public. */
-bool doctor_ip_is_public(const struct ip *ip);

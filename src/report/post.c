@@ -8,42 +8,6 @@
 #define WHOLE_TIME (2 * USEC_MIN)
 #define ANSWER_MAX (64u * 1024)
 
-/* An IPv4 address inside of one of IPv6, where a gateway may take it out: 6to4 (RFC 3056), NAT64 (RFC 6052). */
-static bool find_embedded(const struct ip *ip, struct ip *ret)
-{
-	static const uint8_t nat64[12] = { 0x00, 0x64, 0xff, 0x9b };
-
-	if (ip->family != 6)
-		return false;
-	if (memcmp(ip->bytes, nat64, sizeof(nat64)) == 0)
-		*ret = ip_from_v4(ip->bytes + 12);
-	else if (ip->bytes[0] == 0x20 && ip->bytes[1] == 0x02)
-		*ret = ip_from_v4(ip->bytes + 2);
-	else
-		return false;
-	return true;
-}
-
-bool report_address_is_private(const struct ip *ip)
-{
-	static const char *const blocks[] = {
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-		"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3", "::/96", "64:ff9b:1::/48", "fc00::/7", "fe80::/10", "fec0::/10",
-		"ff00::/8",
-	};
-	struct ip embedded;
-
-	if (find_embedded(ip, &embedded) && report_address_is_private(&embedded))
-		return true;
-	for (size_t i = 0; i < ARRAY_LEN(blocks); i++) {
-		struct cidr block;
-
-		if (cidr_parse(slice_from(blocks[i]), &block) == 0 && cidr_contains(&block, ip))
-			return true;
-	}
-	return false;
-}
-
 struct posting {
 	const struct report_post *post;
 	const char *resolve; /* "host:port:address,address" */
@@ -145,7 +109,7 @@ static int look_up(struct resolver *r, const struct report_post *p, enum dns_typ
 	for (unsigned i = 0; i < answer.n_records && *n < ADDRESSES_MAX; i++) {
 		char text[IP_TEXT];
 
-		if (!p->private_hosts && report_address_is_private(&answer.records[i].ip)) {
+		if (!p->private_hosts && !ip_is_public(&answer.records[i].ip)) {
 			*private = true;
 			continue;
 		}

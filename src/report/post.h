@@ -19,5 +19,3 @@ struct report_post {
  * and no redirection is followed: the URI is a stranger's. 0; -EPERM: only private addresses; -EAGAIN: not now, try again
  * later; -ENOMEM, -ECANCELED. `why` says what is wrong. */
 int report_post(struct resolver *r, const struct report_post *p, usec_t deadline, struct arena *a, char why[static POST_WHY]);
-/* Not reachable from elsewhere: loopback, link-local, private and such (RFC 6890). Pure. */
-bool report_address_is_private(const struct ip *ip);

@@ -249,9 +249,32 @@ static void test_what_is_no_endpoint_is_refused(void **state)
 	assert_int_equal(strlen(e.path), 107);
 }
 
+static void test_which_addresses_the_internet_can_reach(void **state)
+{
+	static const char *const yes[] = { "192.0.2.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "223.255.255.255", "2001:db8::1", "2a00::1",
+					   "64:ff9b::8.8.8.8", "2002:808:808::1" };
+	static const char *const no[] = { "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.0.1", "172.16.0.1", "172.31.255.255",
+					  "192.168.1.1", "192.0.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1",
+					  "fd00::1", "ff02::1", "fec0::1",
+					  /* in disguise */
+					  "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::10.1.2.3", "64:ff9b:1::1", "2002:7f00:1::1" };
+	struct ip ip;
+
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
+		assert_int_equal(ip_parse(slice_from(yes[i]), &ip), 0);
+		assert_true(ip_is_public(&ip));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(no); i++) {
+		assert_int_equal(ip_parse(slice_from(no[i]), &ip), 0);
+		assert_false(ip_is_public(&ip));
+	}
+	assert_false(ip_is_public(&(struct ip) { 0 }));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_which_addresses_the_internet_can_reach),
 		cmocka_unit_test(test_addresses_are_written_as_rfc_5952_says),
 		cmocka_unit_test(test_a_wrapped_ipv4_address_is_that_address),
 		cmocka_unit_test(test_what_is_no_address_is_refused),

@@ -536,26 +536,6 @@ static void test_connections_are_reported_to_the_domain_and_to_hosts_with_dane(v
 	office_play(prepare, tls_day, NULL);
 }
 
-static void test_private_addresses_are_known(void **state)
-{
-	static const char *const private[] = { "127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "169.254.0.1", "0.0.0.0", "255.255.255.255",
-					       "::1", "fe80::1", "fd00::1", "::", "ff02::1", "100.64.0.1",
-					       /* in disguise */
-					       "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::10.1.2.3", "64:ff9b:1::1", "2002:7f00:1::1", "fec0::1" };
-	static const char *const public[] = { "192.0.2.1", "172.32.0.1", "8.8.8.8", "2001:db8::1", "100.128.0.1", "64:ff9b::8.8.8.8",
-					      "2002:808:808::1" };
-	struct ip ip;
-
-	for (size_t i = 0; i < ARRAY_LEN(private); i++) {
-		assert_int_equal(ip_parse(slice_from(private[i]), &ip), 0);
-		assert_true(report_address_is_private(&ip));
-	}
-	for (size_t i = 0; i < ARRAY_LEN(public); i++) {
-		assert_int_equal(ip_parse(slice_from(public[i]), &ip), 0);
-		assert_false(report_address_is_private(&ip));
-	}
-}
-
 /* --- failure reports ------------------------------------------------------------------------------------------------ */
 
 static const char message[] = "Received: from x by y; z\r\nFrom: <a@author.example>\r\nTo: secret@us.example\r\nSubject: caf\xe9\r\n\r\nbody\r\n";
@@ -632,7 +612,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_file_has_a_limit_and_only_what_somebody_wants, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_used_costs_reports_and_nothing_else, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_connections_are_reported_to_the_domain_and_to_hosts_with_dane, set_up, tear_down),
-		cmocka_unit_test(test_private_addresses_are_known),
 		cmocka_unit_test_setup_teardown(test_failures_are_told_one_by_one_where_that_is_wanted, set_up, tear_down),
 		cmocka_unit_test(test_fo_says_which_failures),
 	};
